@@ -1,0 +1,64 @@
+"""Get, list, events: what a manager may see of their own tenant."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from ..context import Context
+from ..errors import InvitationNotFound
+from ..models import EventInfo, Invitation, InvitationInfo
+from ..store import Rows
+from .people import Manager
+
+#: Of one invitation at most so many events are shown, the latest ones.
+MAX_EVENTS = 1000
+
+
+def get(ctx: Context, *, by: Manager, invitation_id: uuid.UUID) -> InvitationInfo:
+    """:raises InvitationNotFound: unknown, or another tenant's."""
+    return infos(ctx, [find(ctx, by, invitation_id)])[0]
+
+
+def list_page(
+    ctx: Context,
+    *,
+    by: Manager,
+    limit: int = 20,
+    after: tuple[datetime, uuid.UUID] | None = None,
+    **filters: Any,
+) -> tuple[Sequence[InvitationInfo], bool]:
+    """Newest first; two statements whatever the size.
+
+    :param limit: 1 to 100.
+    :param after: ``(created_at, id)`` of the last one seen (keyset: stable while rows come and go).
+    :param filters: ``status``, ``role``, ``email_key``, ``q`` (part of the address).
+    :returns: the page, and whether another follows.
+    """
+    rows = ctx.store.page(by.tenant_id, ctx.now(), limit=limit + 1, after=after, **filters)
+    return infos(ctx, rows[:limit]), len(rows) > limit
+
+
+def find(ctx: Context, by: Manager, invitation_id: uuid.UUID) -> tuple[Invitation, str | None]:
+    """One invitation that ``by`` may see. A foreign id and an unknown one are told apart nowhere (C7)."""
+    found = ctx.store.by_id(by.tenant_id, invitation_id)
+    if found is None:
+        raise InvitationNotFound
+    return found
+
+
+def infos(ctx: Context, rows: Rows) -> Sequence[InvitationInfo]:
+    """Rows with their inviters' e-mails as they are shown, each with its latest mail: one statement for all."""
+    mails, now = ctx.store.latest_deliveries([row.id for row, _ in rows]), ctx.now()
+    return [row.info(now, email, mails.get(row.id)) for row, email in rows]
+
+
+def events(ctx: Context, *, by: Manager, invitation_id: uuid.UUID) -> Sequence[EventInfo]:
+    """The audit trail, oldest first.
+
+    :raises InvitationNotFound: unknown, or another tenant's.
+    """
+    row, _ = find(ctx, by, invitation_id)
+    return [event.info() for event in ctx.store.events(row.id, MAX_EVENTS)]

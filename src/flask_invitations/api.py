@@ -1,0 +1,374 @@
+"""The JSON API: parse, call one act, dump. ``CALLS`` lists every endpoint once; OpenAPI is made from it."""
+
+from __future__ import annotations
+
+import json
+import math
+import uuid
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Response, current_app, jsonify, request, url_for
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
+
+from . import acts, errors, schemas
+from .acts import Manager
+from .errors import (
+    BodyTooLarge,
+    CrossSite,
+    InvitationError,
+    InvitationNotFound,
+    MalformedRequest,
+    UnsupportedMediaType,
+)
+from .openapi import Call, accept_body, document
+from .state import actor, get_state, origin
+
+MAX_BODY = 16 * 1024
+MAX_DEPTH = 32
+
+api = Blueprint("invitations_api", __name__, template_folder="templates")
+
+View = Callable[..., Response]
+
+
+CALLS: list[Call] = []
+
+_DEAD = (
+    errors.InvitationNotFound,
+    errors.InvitationAccepted,
+    errors.InvitationExpired,
+    errors.InvitationRevoked,
+    errors.InvitationDeclined,
+    errors.InvitationReplaced,
+    errors.InvitationWithdrawn,
+)
+_BODY = (MalformedRequest, BodyTooLarge, UnsupportedMediaType, errors.InvalidRequest)
+_MANAGER = (errors.Unauthenticated, errors.Forbidden)
+_ONE = (*_MANAGER, InvitationNotFound)
+_WRITE = (CrossSite, errors.TryAgain)
+
+
+def call(method: str, rule: str, summary: str, **what: Any) -> Callable[[View], View]:
+    """Register an endpoint on the blueprint and in ``CALLS``."""
+
+    def register(view: View) -> View:
+        CALLS.append(Call(view.__name__, method, rule, summary, **what))
+        api.add_url_rule(rule, view.__name__, view, methods=[method])
+        return view
+
+    return register
+
+
+@call(
+    "POST",
+    "/invite",
+    "Invite somebody by e-mail",
+    public=False,
+    status=201,
+    answer=schemas.InvitationWithLinkOut,
+    body=lambda state: state.invite_body,
+    refusals=(
+        *_MANAGER,
+        *_BODY,
+        *_WRITE,
+        errors.RoleNotAllowed,
+        errors.TenantInactive,
+        errors.AlreadyInvited,
+        errors.AlreadyMember,
+    ),
+)
+def invite() -> Response:
+    by, state = _manager(), get_state()
+    given = schemas.load(state.invite_body, _json())
+    invitation = acts.invite(state.ctx, by=by, address=given.pop("email"), **given)
+    answer = _answer(schemas.dump_invitation(invitation), 201)
+    answer.headers["Location"] = url_for("invitations_api.get_invitation", invitation_id=invitation.id)
+    return answer
+
+
+@call(
+    "GET",
+    "/invitations",
+    "List invitations, newest first",
+    public=False,
+    status=200,
+    answer=schemas.PageOut,
+    query=lambda state: state.list_query,
+    refusals=(*_MANAGER, errors.InvalidRequest),
+)
+def list_invitations() -> Response:
+    by, state = _manager(), get_state()
+    given = schemas.load(state.list_query, request.args.to_dict())
+    email, after = given.pop("email", None), given.pop("cursor", None)
+    items, more = acts.list_page(state.ctx, by=by, after=after, email_key=email and email.key, **given)
+    cursor = schemas.cursor_after(items[-1]) if more else None
+    return _answer(schemas.PageOut().dump({"items": items, "next_cursor": cursor}))
+
+
+@call("GET", "/invitations/openapi.json", "This document", public=True, status=200, refusals=())
+def openapi() -> Response:
+    return _answer(document(get_state(), CALLS))
+
+
+@call(
+    "GET",
+    "/invitations/<invitation_id>",
+    "One invitation",
+    public=False,
+    status=200,
+    answer=schemas.InvitationOut,
+    refusals=_ONE,
+)
+def get_invitation(invitation_id: str) -> Response:
+    invitation = acts.get(get_state().ctx, by=_manager(), invitation_id=_id(invitation_id))
+    return _answer(schemas.dump_invitation(invitation))
+
+
+@call(
+    "GET",
+    "/invitations/<invitation_id>/events",
+    "The audit trail of an invitation, oldest first",
+    public=False,
+    status=200,
+    answer=schemas.EventsOut,
+    refusals=_ONE,
+)
+def list_events(invitation_id: str) -> Response:
+    found = acts.events(get_state().ctx, by=_manager(), invitation_id=_id(invitation_id))
+    return _answer(schemas.EventsOut().dump({"items": found}))
+
+
+@call(
+    "POST",
+    "/invitations/<invitation_id>/resend",
+    "Send the mail of an invitation once more",
+    public=False,
+    status=200,
+    answer=schemas.InvitationWithLinkOut,
+    body=lambda state: schemas.ResendBody(),
+    body_is_optional=True,
+    refusals=(
+        *_ONE,
+        *_BODY,
+        *_WRITE,
+        errors.RoleNotAllowed,
+        errors.TenantInactive,
+        errors.AlreadyInvited,
+        errors.InvitationAccepted,
+        errors.InvitationRevoked,
+        errors.InvitationDeclined,
+    ),
+)
+def resend_invitation(invitation_id: str) -> Response:
+    by = _manager()
+    given = schemas.load(schemas.ResendBody(), _json(optional=True))
+    invitation = acts.resend(get_state().ctx, by=by, invitation_id=_id(invitation_id), **given)
+    return _answer(schemas.dump_invitation(invitation))
+
+
+@call(
+    "DELETE",
+    "/invitations/<invitation_id>",
+    "Revoke an invitation",
+    public=False,
+    status=204,
+    refusals=(*_ONE, *_WRITE, errors.InvitationAccepted),
+)
+def revoke_invitation(invitation_id: str) -> Response:
+    acts.revoke(get_state().ctx, by=_manager(), invitation_id=_id(invitation_id))
+    return Response(status=204)
+
+
+@call(
+    "POST",
+    "/accept-invite/preview",
+    "What a link offers",
+    public=True,
+    status=200,
+    answer=schemas.OfferOut,
+    body=lambda state: schemas.TokenBody(),
+    refusals=(*_BODY, CrossSite, *_DEAD),
+)
+def preview_invite() -> Response:
+    given = schemas.load(schemas.TokenBody(), _json())
+    return _answer(schemas.OfferOut().dump(acts.preview(get_state().ctx, **given)))
+
+
+@call(
+    "POST",
+    "/accept-invite",
+    "Accept an invitation",
+    public=True,
+    status=201,
+    answer=schemas.AcceptanceWithSessionOut,
+    body=accept_body,
+    refusals=(
+        *_BODY,
+        *_WRITE,
+        *_DEAD,
+        errors.RoleNotAllowed,
+        errors.WrongAccount,
+        errors.AccountExists,
+        errors.AccountUnverified,
+        errors.AlreadyMember,
+    ),
+)
+def accept_invite() -> Response:
+    ctx = get_state().ctx
+    given = schemas.load_accept(_json(), ctx.hooks.profile_fields)
+    acceptance = acts.accept(ctx, user=actor(), origin=origin(), **given)
+    return _answer(schemas.dump_acceptance(acceptance), 200 if acceptance.again else 201)
+
+
+@call(
+    "POST",
+    "/decline-invite",
+    "Decline an invitation",
+    public=True,
+    status=200,
+    answer=schemas.OfferOut,
+    body=lambda state: schemas.DeclineBody(),
+    refusals=(*_BODY, *_WRITE, *_DEAD),
+)
+def decline_invite() -> Response:
+    given = schemas.load(schemas.DeclineBody(), _json())
+    offer = acts.decline(get_state().ctx, user=actor(), origin=origin(), **given)
+    return _answer(schemas.OfferOut().dump(offer))
+
+
+# What every call has in common
+
+
+def _answer(body: Any, status: int = 200) -> Response:
+    answer = jsonify(body)
+    answer.status_code = status
+    return answer
+
+
+def _manager() -> Manager:
+    return acts.manager(get_state().ctx, actor(), origin())
+
+
+def _id(text: str) -> uuid.UUID:
+    """An id from the path; what cannot be one is answered like one that is nobody's."""
+    try:
+        return uuid.UUID(hex=text)
+    except ValueError:
+        raise InvitationNotFound from None
+
+
+def _json(*, optional: bool = False) -> Any:
+    """The JSON body of the request.
+
+    :raises BodyTooLarge, UnsupportedMediaType, MalformedRequest: it cannot be read as one.
+    """
+    raw = _body()
+    if optional and not raw:
+        return {}
+    if request.mimetype != "application/json":
+        raise UnsupportedMediaType
+    return parse_json(raw)
+
+
+def _body() -> bytes:
+    length = request.content_length
+    if length is not None and length > MAX_BODY:
+        raise BodyTooLarge
+    raw = request.get_data() if length is not None else request.stream.read(MAX_BODY + 1)
+    if len(raw) > MAX_BODY:
+        raise BodyTooLarge
+    return raw
+
+
+def parse_json(raw: bytes) -> Any:
+    """JSON as RFC 8259 has it: no NaN, no NUL (databases refuse it), no half surrogate, no bottomless nesting.
+
+    :raises MalformedRequest: anything else.
+    """
+    try:
+        value = json.loads(raw.decode("utf-8"), parse_constant=_refuse, parse_float=_finite)
+        _check_text(value, MAX_DEPTH)
+    except (ValueError, RecursionError) as error:
+        raise MalformedRequest from error
+    return value
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        _refuse("a number beyond range")
+    return number
+
+
+def _check_text(value: Any, depth: int) -> None:
+    if isinstance(value, str):
+        if "\0" in value:
+            _refuse("NUL")
+        value.encode("utf-8")  # a lone surrogate raises UnicodeEncodeError, a ValueError
+    elif isinstance(value, (dict, list)):
+        if depth == 0:
+            _refuse("such nesting")
+        for each in (*value, *value.values()) if isinstance(value, dict) else value:
+            _check_text(each, depth - 1)
+
+
+def check_same_site() -> None:
+    """Refuse a call that rides on a cookie and comes from another site.
+
+    Browsers say where a call comes from in ``Sec-Fetch-Site``, older ones in ``Origin``; other programs send
+    neither, and carry no cookie unless they mean to. GET, HEAD and OPTIONS change nothing.
+
+    :raises CrossSite: it does.
+    """
+    if request.method in ("GET", "HEAD", "OPTIONS") or not request.cookies:
+        return
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        if site == "cross-site":
+            raise CrossSite
+        return
+    sender = request.headers.get("Origin")
+    ours = (request.host_url.rstrip("/"), get_state().ctx.config.accept_origin)
+    if sender is not None and urlsplit(sender).netloc not in [urlsplit(url).netloc for url in ours]:
+        raise CrossSite
+
+
+def exempt_from_csrf_protect(endpoint: str | None, values: Mapping[str, Any] | None) -> None:
+    """Flask-WTF's form token is not for a JSON API: :func:`check_same_site` stands in its place. Done here, at the
+    first moment of a request of ours, since the host may set Flask-WTF up after us."""
+    protect = current_app.extensions.get("csrf")
+    if protect is not None:
+        protect.exempt(api)
+
+
+def seal(answer: Response) -> Response:
+    """Nothing of ours is ever cached (D1, D8)."""
+    answer.headers["Cache-Control"] = "no-store"
+    answer.vary.add("Cookie")
+    return answer
+
+
+def problem(error: InvitationError) -> Response:
+    """A refusal as RFC 9457 has it."""
+    answer = Response(json.dumps(error.problem()), error.status, mimetype="application/problem+json")
+    answer.headers.extend(error.headers)
+    return answer
+
+
+def _as(refusal: type[InvitationError], error: Exception) -> Response:
+    return problem(refusal())
+
+
+api.url_value_preprocessor(exempt_from_csrf_protect)
+api.before_request(check_same_site)
+api.after_request(seal)
+api.register_error_handler(InvitationError, problem)
+api.register_error_handler(RequestEntityTooLarge, partial(_as, BodyTooLarge))
+api.register_error_handler(BadRequest, partial(_as, MalformedRequest))

@@ -1,0 +1,180 @@
+"""``flask invitations ...``: the acts from the command line, as the system. Exit status 0, or 1 with one sentence."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import uuid
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+import click
+from flask.cli import AppGroup
+
+from . import acts, outbox
+from .acts import Manager
+from .context import Context
+from .errors import ConfigurationError, InvalidRequest, InvitationError
+from .migrations import write
+from .models import InvitationInfo
+from .schemas import load
+from .state import get_state
+from .store import EVERYWHERE
+
+cli = AppGroup("invitations", help="Invite people; deliver their mails; keep the tables.")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: Seconds between two looks at an empty outbox.
+POLL = 1.0
+
+
+def command(name: str) -> Callable[[F], F]:
+    """A command whose refusals become one sentence on stderr and exit status 1."""
+
+    def register(run: F) -> F:
+        @wraps(run)
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return run(*args, **kwargs)
+            except InvalidRequest as error:
+                said = "; ".join(f"{field}: {_words(complaints)}" for field, complaints in error.errors.items())
+                raise click.ClickException(said) from error
+            except (InvitationError, ConfigurationError) as error:
+                raise click.ClickException(str(error)) from error
+
+        cli.command(name)(guarded)
+        return run
+
+    return register
+
+
+def _words(said: Any) -> str:
+    return " ".join(map(str, said)) if isinstance(said, list) else str(said)
+
+
+def _ctx() -> Context:
+    return get_state().ctx
+
+
+def _system(tenant: str | None) -> Manager:
+    """The system, in one tenant or everywhere."""
+    models = _ctx().models
+    if tenant is None:
+        return acts.system(None if models.tenant is None else EVERYWHERE)
+    try:
+        return acts.system(models.tenant_key_type(tenant))
+    except ValueError:
+        raise click.ClickException(f"--tenant: {tenant!r} is not a tenant's id.") from None
+
+
+def _uuid(text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise click.ClickException("This is not an invitation's id: see `flask invitations list`.") from None
+
+
+def _line(one: InvitationInfo) -> str:
+    mail = one.delivery.state if one.delivery else "no mail"
+    return "\t".join(
+        map(
+            str,
+            (one.id, one.status, one.role, one.email, one.tenant_id, one.expires_at.isoformat(" ", "minutes"), mail),
+        )
+    )
+
+
+@command("invite")
+@click.argument("email")
+@click.option("--role", help="Default: the setting INVITATIONS_DEFAULT_ROLE.")
+@click.option("--tenant", help="The tenant's id; required where the app has tenants.")
+@click.option("--no-mail", is_flag=True, help="Send nothing; use with --show-link.")
+@click.option("--show-link", is_flag=True, help="Print the link: whoever reads it can accept.")
+def invite_command(email: str, role: str | None, tenant: str | None, no_mail: bool, show_link: bool) -> None:
+    """Invite EMAIL, as the system."""
+    given = load(get_state().invite_body, {"email": email, "role": role})
+    one = acts.invite(
+        _ctx(), by=_system(tenant), address=given["email"], role=given["role"], mail=not no_mail, show_link=show_link
+    )
+    click.echo(_line(one))
+    if one.delivery is not None and one.delivery.error:
+        click.echo(
+            f"The mail was not sent yet ({one.delivery.error}): run `flask invitations deliver` later.", err=True
+        )
+    if show_link:
+        click.echo(one.accept_url)
+
+
+@command("list")
+@click.option("--tenant", help="The tenant's id; default: all.")
+@click.option("--status", help="pending, accepted, declined, revoked or expired.")
+def list_command(tenant: str | None, status: str | None) -> None:
+    """List invitations, newest first: id, status, role, e-mail, tenant, expiry, mail."""
+    filters = load(get_state().list_query, {"status": status} if status else {})
+    by, after, more = _system(tenant), None, True
+    while more:
+        page, more = acts.list_page(_ctx(), by=by, limit=100, after=after, status=filters.get("status"))
+        for one in page:
+            click.echo(_line(one))
+            after = (one.created_at, one.id)
+
+
+@command("show")
+@click.argument("invitation_id", metavar="ID")
+def show_command(invitation_id: str) -> None:
+    """Show one invitation and its audit trail."""
+    by, wanted = acts.system(), _uuid(invitation_id)
+    click.echo(_line(acts.get(_ctx(), by=by, invitation_id=wanted)))
+    for event in acts.events(_ctx(), by=by, invitation_id=wanted):
+        click.echo(
+            f"  {event.at.isoformat(' ', 'seconds')}\t{event.type}\t{event.actor_id or '-'}\t{event.details or ''}"
+        )
+
+
+@command("resend")
+@click.argument("invitation_id", metavar="ID")
+def resend_command(invitation_id: str) -> None:
+    """Send the mail of ID once more, with a new link."""
+    click.echo(_line(acts.resend(_ctx(), by=acts.system(), invitation_id=_uuid(invitation_id))))
+
+
+@command("revoke")
+@click.argument("invitation_id", metavar="ID")
+def revoke_command(invitation_id: str) -> None:
+    """Make sure that ID opens nothing any more."""
+    click.echo(_line(acts.revoke(_ctx(), by=acts.system(), invitation_id=_uuid(invitation_id))))
+
+
+@command("deliver")
+@click.option("--watch", is_flag=True, help="Go on until SIGTERM or SIGINT.")
+def deliver_command(watch: bool) -> None:
+    """Send the mails that are due."""
+    stop = threading.Event()
+    if watch:
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, lambda *_: stop.set())
+    while True:
+        ended = outbox.deliver(_ctx(), limit=1 if watch else 1000)
+        if ended or not watch:
+            click.echo(", ".join(f"{count} {state}" for state, count in sorted(ended.items())) or "nothing is due")
+        if not watch or (stop.is_set() if ended else stop.wait(POLL)):
+            return
+
+
+@command("sweep")
+def sweep_command() -> None:
+    """Expire what is overdue; purge what was closed long ago."""
+    swept = acts.sweep(_ctx())
+    click.echo(f"{swept.expired} expired, {swept.purged} purged")
+
+
+@command("migrations")
+@click.option("--mark", multiple=True, metavar="STEP", help="Record STEP as done without creating anything.")
+def migrations_command(mark: tuple[str, ...]) -> None:
+    """Write the steps that your migration tree lacks into it; `flask db upgrade` applies them."""
+    written = write(_ctx().models, mark=mark)
+    for path in written:
+        click.echo(path)
+    click.echo("Now run `flask db upgrade`." if written else "Nothing is missing.")

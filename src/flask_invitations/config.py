@@ -1,0 +1,219 @@
+"""The settings: read from ``app.config`` once, checked, frozen. Nothing else reads ``app.config``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+from .errors import ConfigurationError
+
+log = logging.getLogger("flask_invitations")
+
+PREFIX = "INVITATIONS_"
+MIN_TTL, MAX_TTL = timedelta(hours=1), timedelta(days=30)
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+#: Settings of the contract that this version takes without acting on them.
+NOT_YET = frozenset(
+    {
+        "RATELIMIT_STORAGE",
+        "RATELIMIT_ACCEPT",
+        "RATELIMIT_TOKEN",
+        "RATELIMIT_INVITE",
+        "RATELIMIT_TENANT",
+        "RATELIMIT_RECIPIENT",
+        "PENDING_MAX",
+        "BULK_MAX",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """One field for each ``INVITATIONS_*`` key, under the key's name in lower case.
+
+    ``secret_keys`` and ``testing`` come from Flask's own ``SECRET_KEY``, ``SECRET_KEY_FALLBACKS``
+    (newest first) and ``TESTING``.
+    """
+
+    #: Absolute link template with ``{token}`` in its fragment (best), path or query. http only for localhost.
+    accept_url: str
+    #: Where the JSON API is mounted.
+    api_prefix: str = "/api/v1/users"
+    #: Where the pages are mounted; ``None``: no pages.
+    pages_prefix: str | None = "/invitations"
+    #: How long an invitation stands; ``timedelta`` or seconds, 1 hour to 30 days.
+    ttl: timedelta = timedelta(hours=48)
+    #: The roles, lowest first.
+    roles: tuple[str, ...] = ("viewer", "user", "manager", "admin", "owner")
+    #: Who may manage invitations.
+    admin_roles: tuple[str, ...] = ("admin", "owner")
+    #: What an invitation grants when it does not say.
+    default_role: str = "user"
+    #: In mails and pages; the tenant's name where there is no tenant model. Default: the Flask app's name.
+    app_name: str = ""
+    #: In code points; NIST SP 800-63B-4: 15 without a second factor, never below 8.
+    password_min_length: int = 15
+    #: In code points; checked before hashing.
+    password_max_length: int = 128
+    #: ``False``: a new account may come without a password (passkeys, single sign-on).
+    password_required: bool = True
+    #: Show the link in the answers to create and resend: whoever sees it can accept for the invitee.
+    return_link: bool = False
+    #: Tries before a mail is given up.
+    delivery_attempts: int = 8
+    #: ``"inline"``: sent right after the commit; ``"queue"``: a worker sends.
+    delivery: str = "inline"
+    #: Ask at accept whether the inviter may still grant the role.
+    recheck_inviter: bool = True
+    #: How long after closing an invitation keeps its personal data.
+    retention: timedelta = timedelta(days=90)
+    secret_keys: tuple[str | bytes, ...] = field(default=(), repr=False)
+
+    def link(self, token: str) -> str:
+        """The link that the mail carries."""
+        return self.accept_url.replace("{token}", token)
+
+    @property
+    def accept_origin(self) -> str:
+        """Scheme, host and port of the accept link."""
+        parts = urlsplit(self.accept_url)
+        return f"{parts.scheme}://{parts.netloc}"
+
+
+def read(app_config: Mapping[str, Any], app_name: str) -> Config:
+    """Read and check every setting.
+
+    :param app_config: Flask's ``app.config``.
+    :param app_name: the default of ``INVITATIONS_APP_NAME``.
+    :raises ConfigurationError: naming the key and the mend.
+    """
+    given = {key[len(PREFIX) :]: value for key, value in app_config.items() if key.startswith(PREFIX)}
+    for key in sorted(NOT_YET & given.keys()):
+        if given.pop(key) is not None:
+            log.warning("%s%s is set, but this version does not enforce it yet.", PREFIX, key)
+    unknown = sorted(given.keys() - _READERS.keys())
+    if unknown:
+        _fail(unknown[0], "is not a setting of flask-invitations; see docs/settings.md for the names")
+    if "ACCEPT_URL" not in given:
+        _fail("ACCEPT_URL", 'is missing; set it, e.g. "https://app.example.com/invitations/accept#{token}"')
+    values = {key.lower(): _READERS[key](key, value) for key, value in given.items()}
+    values.setdefault("app_name", app_name)
+    config = Config(**values, secret_keys=_secret_keys(app_config))
+    _check_together(config)
+    return config
+
+
+def _fail(key: str, mend: str) -> NoReturn:
+    raise ConfigurationError(f"{PREFIX}{key} {mend}.")
+
+
+def _secret_keys(app_config: Mapping[str, Any]) -> tuple[str | bytes, ...]:
+    secret = app_config.get("SECRET_KEY")
+    if not secret:
+        raise ConfigurationError("SECRET_KEY is missing: set it before init_app, links are derived from it.")
+    return (secret, *(app_config.get("SECRET_KEY_FALLBACKS") or ()))
+
+
+def _check_together(config: Config) -> None:
+    if not set(config.admin_roles) <= set(config.roles):
+        _fail("ADMIN_ROLES", "names a role that is not in INVITATIONS_ROLES; add it there or drop it here")
+    if config.default_role not in config.roles:
+        _fail("DEFAULT_ROLE", "is not in INVITATIONS_ROLES; choose one of them")
+    if config.password_max_length < config.password_min_length:
+        _fail("PASSWORD_MAX_LENGTH", "is below INVITATIONS_PASSWORD_MIN_LENGTH; raise it")
+
+
+def _accept_url(key: str, value: Any) -> str:
+    if not isinstance(value, str) or value.count("{token}") != 1:
+        _fail(key, "must be a link with {token} in it exactly once")
+    try:
+        parts = urlsplit(value)
+        host = parts.hostname
+    except ValueError:
+        _fail(key, "is not a valid link; write it as https://host/path#{token}")
+    if not host or "{token}" in parts.netloc:
+        _fail(key, "must be absolute, with {token} after the host: https://host/path#{token}")
+    if parts.scheme != "https" and not (parts.scheme == "http" and host in LOOPBACK):
+        _fail(key, "must start with https:// (http:// is for localhost only)")
+    return value
+
+
+def _prefix(key: str, value: Any) -> str:
+    if not isinstance(value, str) or not value.startswith("/") or value.endswith("/"):
+        _fail(key, 'must start with "/" and not end with it')
+    return value
+
+
+def _optional_prefix(key: str, value: Any) -> str | None:
+    return None if value is None else _prefix(key, value)
+
+
+def _span(low: timedelta, high: timedelta, bounds: str) -> Callable[[str, Any], timedelta]:
+    def reader(key: str, value: Any) -> timedelta:
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e9:
+            value = timedelta(seconds=value)
+        if not isinstance(value, timedelta) or not low <= value <= high:
+            _fail(key, f"must be a timedelta or seconds, {bounds}")
+        return value
+
+    return reader
+
+
+def _whole(low: int, high: int) -> Callable[[str, Any], int]:
+    def reader(key: str, value: Any) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            _fail(key, f"must be a whole number from {low} to {high}")
+        return value
+
+    return reader
+
+
+def _flag(key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        _fail(key, "must be True or False")
+    return value
+
+
+def _name(key: str, value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        _fail(key, "must be a non-empty string")
+    return value
+
+
+def _names(key: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, (tuple, list)) or not all(isinstance(name, str) and 0 < len(name) <= 64 for name in value):
+        _fail(key, "must be a list of names of 1 to 64 characters")
+    if not value or len(set(value)) != len(value):
+        _fail(key, "must name at least one role, each once")
+    return tuple(value)
+
+
+def _mode(key: str, value: Any) -> str:
+    if value not in ("inline", "queue"):
+        _fail(key, 'must be "inline" or "queue"')
+    return str(value)
+
+
+_READERS: Mapping[str, Callable[[str, Any], Any]] = {
+    "ACCEPT_URL": _accept_url,
+    "API_PREFIX": _prefix,
+    "PAGES_PREFIX": _optional_prefix,
+    "TTL": _span(MIN_TTL, MAX_TTL, "from 1 hour to 30 days"),
+    "ROLES": _names,
+    "ADMIN_ROLES": _names,
+    "DEFAULT_ROLE": _name,
+    "APP_NAME": _name,
+    "PASSWORD_MIN_LENGTH": _whole(8, 1024),
+    "PASSWORD_MAX_LENGTH": _whole(8, 4096),
+    "PASSWORD_REQUIRED": _flag,
+    "RETURN_LINK": _flag,
+    "DELIVERY_ATTEMPTS": _whole(1, 50),
+    "DELIVERY": _mode,
+    "RECHECK_INVITER": _flag,
+    "RETENTION": _span(timedelta(0), timedelta(days=36500), "at least 0"),
+}

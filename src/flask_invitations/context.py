@@ -1,0 +1,55 @@
+"""Everything that one app's invitations need, in one frozen value; handed to every act."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any, TypeVar
+
+from .clock import Clock, as_utc
+from .config import Config
+from .hooks import Hooks
+from .models import Models
+from .store import Store, Unit
+from .tokens import Mint
+
+log = logging.getLogger("flask_invitations")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Context:
+    """:param render: template name and variables to text; :param sender: whom the signals come from (the app)."""
+
+    config: Config
+    hooks: Hooks
+    models: Models
+    store: Store
+    mint: Mint
+    clock: Clock
+    render: Callable[..., str]
+    sender: Any
+
+    @property
+    def unit(self) -> Unit:
+        return self.store.unit
+
+    def now(self) -> datetime:
+        return as_utc(self.clock())
+
+    def observe(self, what: str, invitation_id: object, call: Callable[[], T]) -> T | None:
+        """Call an observer: after the commit nothing that it raises may turn the success into an error."""
+        try:
+            return call()
+        except Exception:
+            log.exception("%s failed after the commit of invitation %s", what, invitation_id)
+            return None
+
+    def announce(self, signal: Any, invitation: Any, **more: Any) -> None:
+        """Send a signal; one failing receiver keeps no other from being called."""
+        for receiver in signal.receivers_for(self.sender):
+            self.observe(signal.name, invitation.id, partial(receiver, self.sender, invitation=invitation, **more))

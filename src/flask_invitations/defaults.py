@@ -1,0 +1,149 @@
+"""What a conventional host need not say: the default of each optional hook."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from typing import Any
+
+import sqlalchemy as sa
+from flask import Flask
+from werkzeug.security import generate_password_hash
+
+from .addresses import key_of
+from .config import Config
+from .errors import ConfigurationError, PasswordRejected
+from .models import InvitationInfo, Models
+from .store import Store
+
+#: zxcvbn looks at no more than so many characters.
+_ZXCVBN_MAX = 72
+
+
+class Defaults:
+    """The default hooks of one host; each method is the hook of its name."""
+
+    def __init__(self, config: Config, models: Models, store: Store) -> None:
+        self._config, self._models, self._store = config, models, store
+
+    def tenant_of(self, user: Any) -> Any:
+        return None if self._models.tenant is None else user.tenant_id
+
+    def find_user(self, email: str) -> Any:
+        """Looked up through the host's index, then compared by *us*: a database that takes é for e must not
+        hand over another person's account (CVE-2019-19844)."""
+        for user in self._store.users_by_email(email):
+            if key_of(user.email) == email:
+                return user
+        return None
+
+    def email_is_verified(self, user: Any) -> bool:
+        return bool(getattr(user, "email_verified", True))
+
+    def create_user(self, invitation: InvitationInfo, profile: Mapping[str, Any], password: str | None) -> Any:
+        columns: dict[str, Any] = {"email": invitation.email_key, "role": invitation.role}
+        if self._models.tenant is not None:
+            columns["tenant_id"] = invitation.tenant_id
+        user = self._models.user(**columns, **profile)
+        if password is not None:
+            _set_password(user, password)
+        if hasattr(self._models.user, "email_verified"):
+            # The link proves the mailbox, unless somebody else was shown it.
+            user.email_verified = not invitation.link_shown
+        return user
+
+    def validate_password(self, password: str, invitation: InvitationInfo) -> None:
+        """Length in characters, before any hashing; then, with zxcvbn installed, whether it is commonly used.
+
+        NIST SP 800-63B-4, section 3.1.1.2: length and a list of common passwords, no rules of composition.
+        """
+        low, high = self._config.password_min_length, self._config.password_max_length
+        if len(password) < low:
+            raise PasswordRejected(f"Use at least {low} characters; a few words make a good password.")
+        if len(password) > high:
+            raise PasswordRejected(f"Use at most {high} characters.")
+        if find_spec("zxcvbn") is not None and _is_common(password, [invitation.email_key, self._config.app_name]):
+            raise PasswordRejected("This password is easy to guess: choose one that is not in common use.")
+
+    def tenant_is_active(self, tenant_id: Any) -> bool:
+        return self._models.tenant is None or self._store.tenant(tenant_id) is not None
+
+    def tenant_name(self, tenant_id: Any) -> str:
+        return str(getattr(self._store.tenant(tenant_id), "name", None) or self._config.app_name)
+
+
+def role_of(tenant_of: Callable[[Any], Any], has_tenants: bool) -> Callable[[Any, Any], str | None]:
+    """The default ``role_of``: the user's own role, in the tenant in which they act."""
+
+    def role_of(user: Any, tenant_id: Any) -> str | None:
+        if has_tenants and (tenant_id is None or tenant_of(user) != tenant_id):
+            return None
+        role: str | None = user.role
+        return role
+
+    return role_of
+
+
+def can_invite(config: Config, role_of: Callable[[Any, Any], str | None]) -> Callable[[Any, Any, str | None], bool]:
+    """The default ``can_invite``: an admin role, and nothing above one's own; an unknown role grants nothing (C4)."""
+    rank = {role: place for place, role in enumerate(config.roles)}
+
+    def can_invite(user: Any, tenant_id: Any, role: str | None) -> bool:
+        own = role_of(user, tenant_id)
+        if own not in config.admin_roles:
+            return False
+        return role is None or (role in rank and rank[role] <= rank[own])
+
+    return can_invite
+
+
+def current_user(app: Flask) -> Callable[[], Any]:
+    """Flask-Login's user, where Flask-Login is set up on ``app``.
+
+    :raises ConfigurationError: it is not.
+    """
+    if not hasattr(app, "login_manager"):
+        raise ConfigurationError(
+            "current_user is missing: pass current_user=() -> user or None, or call LoginManager.init_app(app) first."
+        )
+
+    from flask_login import current_user as user  # the host has it, since it set it up
+
+    return lambda: user if user and user.is_authenticated else None
+
+
+def check_user_model(models: Models, given: Mapping[str, Any]) -> None:
+    """Refuse a user model that the default hooks could not work with.
+
+    :param given: the hooks that the host brings itself.
+    :raises ConfigurationError: naming the hook that would mend it.
+    """
+    user = models.user
+    names = set(sa.inspect(user).all_orm_descriptors.keys()) | set(dir(user))
+
+    def need(attribute: str, *hooks: str) -> None:
+        missing = [hook for hook in hooks if given.get(hook) is None]
+        if attribute not in names and missing:
+            raise ConfigurationError(f"{user.__name__} has no {attribute!r}: add it, or pass {' and '.join(missing)}.")
+
+    need("email", "find_user", "create_user")
+    need("role", "role_of", "create_user")
+    if models.tenant is not None:
+        need("tenant_id", "tenant_of", "role_of", "create_user")
+    if not {"set_password", "password_hash"} & names and given.get("create_user") is None:
+        raise ConfigurationError(f"{user.__name__} has neither set_password nor password_hash: pass create_user.")
+
+
+def _set_password(user: Any, password: str) -> None:
+    setter = getattr(user, "set_password", None)
+    if setter is not None:
+        setter(password)
+    else:
+        user.password_hash = generate_password_hash(password)
+
+
+def _is_common(password: str, known: list[str | None]) -> bool:
+    from zxcvbn import zxcvbn
+
+    inputs = [word for word in known if word]
+    return bool(zxcvbn(password[:_ZXCVBN_MAX], user_inputs=inputs)["score"] < 2)

@@ -1,0 +1,267 @@
+"""Every way in which this package says no.
+
+::
+
+    ConfigurationError              the host's set-up is wrong; raised by ``init_app`` only
+    InvitationError                 a refusal: ``code``, HTTP ``status``, one sentence
+    ├── MalformedRequest            400
+    ├── Unauthenticated             401
+    ├── Forbidden                   403
+    ├── RoleNotAllowed              403
+    ├── WrongAccount                403
+    ├── TenantInactive              403
+    ├── CrossSite                   403
+    ├── InvitationNotFound          404
+    ├── AlreadyInvited              409  (carries ``invitation_id``)
+    ├── AlreadyMember               409
+    ├── AccountExists               409
+    ├── AccountUnverified           409
+    ├── InvitationAccepted          409
+    ├── InvitationGone              410  base of the five below
+    │   ├── InvitationExpired
+    │   ├── InvitationRevoked
+    │   ├── InvitationDeclined
+    │   ├── InvitationReplaced
+    │   └── InvitationWithdrawn
+    ├── BodyTooLarge                413
+    ├── UnsupportedMediaType        415
+    ├── InvalidRequest              422  (carries ``errors``)
+    │   └── PasswordRejected
+    ├── OpenAPIUnavailable          501
+    └── TryAgain                    503  (carries ``retry_after``)
+
+A host's participant hook may raise any ``InvitationError``: the transaction is undone and the
+caller gets exactly that answer. No error ever carries the token or anything else the caller sent.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+
+class ConfigurationError(Exception):
+    """The host's hooks or settings cannot work; the message names the argument or key and the mend."""
+
+
+class InvitationError(Exception):
+    """A refusal. Subclasses fix ``code`` (stable), ``status`` (HTTP) and ``sentence`` (the mend).
+
+    :param detail: replaces the class's sentence where the case at hand allows a better one.
+    """
+
+    code: ClassVar[str] = "invitation-error"
+    status: ClassVar[int] = 400
+    sentence: ClassVar[str] = "The call was refused."
+
+    def __init__(self, detail: str | None = None) -> None:
+        self.detail = detail or self.sentence
+        super().__init__(self.detail)
+
+    @property
+    def evidence(self) -> Mapping[str, Any]:
+        """Members that this refusal adds to the problem object."""
+        return {}
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """HTTP headers that this refusal adds to the answer."""
+        return {}
+
+    def problem(self) -> dict[str, Any]:
+        """The RFC 9457 problem object of this refusal.
+
+        ``type`` is ``about:blank`` (RFC 9457, section 4.2.1), hence ``title`` is the HTTP phrase;
+        machines read ``code``.
+        """
+        return {
+            "type": "about:blank",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+            **self.evidence,
+        }
+
+
+class MalformedRequest(InvitationError):
+    code = "malformed-request"
+    status = 400
+    sentence = (
+        "The body is not well-formed JSON: send one JSON object in UTF-8, without NUL characters or deep nesting."
+    )
+
+
+class Unauthenticated(InvitationError):
+    code = "unauthenticated"
+    status = 401
+    sentence = "Nobody is signed in: sign in and repeat the call."
+
+
+class Forbidden(InvitationError):
+    code = "forbidden"
+    status = 403
+    sentence = "Your account may not manage invitations: ask an administrator."
+
+
+class RoleNotAllowed(InvitationError):
+    code = "role-not-allowed"
+    status = 403
+    sentence = "This role may not be granted by the person who invites: choose a role that is not above theirs."
+
+
+class WrongAccount(InvitationError):
+    code = "wrong-account"
+    status = 403
+    sentence = "You are signed in with another account than the one invited: sign out, then open the link again."
+
+
+class TenantInactive(InvitationError):
+    code = "tenant-inactive"
+    status = 403
+    sentence = "This organisation is not active: reactivate it before inviting anybody."
+
+
+class CrossSite(InvitationError):
+    code = "cross-site"
+    status = 403
+    sentence = "The call came from another site: make it from a page of this one."
+
+
+class InvitationNotFound(InvitationError):
+    code = "invitation-not-found"
+    status = 404
+    sentence = "There is no such invitation: check that the link or id is complete."
+
+
+class AlreadyInvited(InvitationError):
+    """:param invitation_id: the live invitation, in the caller's own tenant."""
+
+    code = "already-invited"
+    status = 409
+    sentence = "This address has a pending invitation already: resend or revoke that one."
+
+    def __init__(self, invitation_id: uuid.UUID) -> None:
+        super().__init__()
+        self.invitation_id = invitation_id
+
+    @property
+    def evidence(self) -> Mapping[str, Any]:
+        return {"invitation_id": str(self.invitation_id)}
+
+
+class AlreadyMember(InvitationError):
+    code = "already-member"
+    status = 409
+    sentence = "This address belongs to a member already: no invitation is needed."
+
+
+class AccountExists(InvitationError):
+    code = "account-exists"
+    status = 409
+    sentence = "This address has an account already: sign in with it, then open the link again."
+
+
+class AccountUnverified(InvitationError):
+    code = "account-unverified"
+    status = 409
+    sentence = "The address of your account is not verified: verify it, then open the link again."
+
+
+class InvitationAccepted(InvitationError):
+    code = "invitation-accepted"
+    status = 409
+    sentence = "This invitation was accepted already: sign in."
+
+
+class InvitationGone(InvitationError):
+    """A real link that no longer opens anything."""
+
+    status = 410
+
+
+class InvitationExpired(InvitationGone):
+    code = "invitation-expired"
+    sentence = "This invitation has expired: ask for a new one."
+
+
+class InvitationRevoked(InvitationGone):
+    code = "invitation-revoked"
+    sentence = "This invitation was revoked: ask the person who invited you."
+
+
+class InvitationDeclined(InvitationGone):
+    code = "invitation-declined"
+    sentence = "This invitation was declined: ask for a new one."
+
+
+class InvitationReplaced(InvitationGone):
+    code = "invitation-replaced"
+    sentence = "A newer mail replaced this link: open the link of the latest mail."
+
+
+class InvitationWithdrawn(InvitationGone):
+    code = "invitation-withdrawn"
+    sentence = "This invitation no longer stands: ask the organisation for a new one."
+
+
+class BodyTooLarge(InvitationError):
+    code = "body-too-large"
+    status = 413
+    sentence = "The body is too large: send at most 16 KiB."
+
+
+class UnsupportedMediaType(InvitationError):
+    code = "unsupported-media-type"
+    status = 415
+    sentence = "The body is not declared as JSON: send it with Content-Type: application/json."
+
+
+class InvalidRequest(InvitationError):
+    """:param errors: field name to the sentences about it."""
+
+    code = "invalid-request"
+    status = 422
+    sentence = "Some fields are missing or wrong: see errors."
+
+    def __init__(self, errors: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.errors = errors
+
+    @property
+    def evidence(self) -> Mapping[str, Any]:
+        return {"errors": self.errors}
+
+
+class PasswordRejected(InvalidRequest):
+    """Raised by ``validate_password``.
+
+    :param message: one sentence that tells the invitee what to change.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__({"password": [message]})
+
+
+class OpenAPIUnavailable(InvitationError):
+    code = "openapi-unavailable"
+    status = 501
+    sentence = "The OpenAPI document needs a library: install flask-invitations[openapi]."
+
+
+class TryAgain(InvitationError):
+    """:param retry_after: seconds to wait before the same call is worth repeating."""
+
+    code = "try-again"
+    status = 503
+    sentence = "The database is busy: repeat the call in a moment, it is safe to do so."
+
+    def __init__(self, retry_after: int = 1) -> None:
+        super().__init__()
+        self.retry_after = retry_after
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"Retry-After": str(self.retry_after)}

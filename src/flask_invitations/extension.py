@@ -1,0 +1,390 @@
+"""``Invitations``: checks what the host says, builds the app's state, registers the three faces."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from flask import Flask
+
+from . import acts, config, defaults, hooks, models, outbox, schemas
+from .acts import Acceptance, Manager, Offer, Swept
+from .api import CALLS, api
+from .cli import cli
+from .clock import utcnow
+from .context import Context
+from .errors import ConfigurationError
+from .hooks import Given, Hooks
+from .models import EventInfo, InvitationInfo, Models
+from .openapi import document
+from .pages import pages
+from .state import State, bind, get_state, origin, refuse_second
+from .store import EVERYWHERE, Store
+from .tokens import Mint
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Invitations:
+    """The extension object: create it once, call :meth:`init_app` for each app.
+
+    It holds nothing but hooks given by decorator; everything else lives with the app. Every hook of
+    :meth:`init_app` is a decorator too, to be used before ``init_app``::
+
+        invitations = Invitations()
+
+        @invitations.on_accepted
+        def sign_in(user, invitation):
+            login_user(user)
+
+    The acts (:meth:`invite`, :meth:`accept`, ...) need an app context. Each is one transaction on the host's
+    session and commits it, like any ``db.session.commit()`` what the host left unsaved there included; inside
+    ``with invitations.unit():`` they join the host's own.
+    """
+
+    def __init__(self, app: Flask | None = None, db: Any = None, **given: Unpack[Given]) -> None:
+        self._decorated: dict[str, Any] = {}
+        self._bound: list[Models] = []
+        if app is not None:
+            self.init_app(app, db, **given)
+        elif db is not None or given:
+            raise ConfigurationError("Invitations(app, db, ...) needs the app too; or pass all of it to init_app.")
+
+    def init_app(self, app: Flask, db: Any = None, **given: Unpack[Given]) -> None:
+        """Set up invitations on ``app``.
+
+        :param db: Flask-SQLAlchemy's object, or anything with a ``session`` on the host's models.
+        :param user_model: the host's mapped class of users; single primary key of type int, UUID or str.
+        :param mailer: ``(Message) -> None``; raising means not sent, to be tried again.
+        :param given: besides, the optional hooks of ``docs/hooks.md``: ``tenant_model``, ``current_user``,
+            ``tenant_of``, ``role_of``, ``can_invite``, ``find_user``, ``email_is_verified``, ``create_user``,
+            ``join``, ``profile_schema``, ``validate_password``, ``tenant_is_active``, ``tenant_name``,
+            ``enqueue``, ``on_accepted``; and ``clock``, ``() -> aware datetime``, for tests.
+        :raises ConfigurationError: a hook or setting is missing or wrong; the message tells which and the mend.
+        """
+        refuse_second(app)
+        said = {**self._decorated, **{name: hook for name, hook in given.items() if hook is not None}}
+        session = _check(db, said)
+        settings = config.read(app.config, app.name)
+        bound = models.bind(said["user_model"], said.get("tenant_model"))
+        store = Store(session, bound)
+        ctx = Context(
+            config=settings,
+            hooks=_hooks(app, settings, store, said),
+            models=bound,
+            store=store,
+            mint=Mint(settings.secret_keys),
+            clock=said.get("clock", utcnow),
+            render=lambda name, **words: app.jinja_env.get_template(name).render(words),
+            sender=app,
+        )
+        shapes = schemas.invite_body(settings), schemas.list_query(settings)
+        bind(app, State(ctx, *shapes, profile_schema=said.get("profile_schema")))
+        self._bound.append(bound)
+        _register(app, settings)
+
+    # Decorators: each records the function and returns it unchanged.
+
+    def _decorate(self, name: str, hook: F) -> F:
+        if self._bound:
+            raise ConfigurationError(f"{name} was given after init_app: decorate before, or pass it to init_app.")
+        hooks.check(name, hook)
+        self._decorated[name] = hook
+        return hook
+
+    def mailer(self, hook: F) -> F:
+        """Decorator: the hook ``mailer``."""
+        return self._decorate("mailer", hook)
+
+    def current_user(self, hook: F) -> F:
+        """Decorator: the hook ``current_user``."""
+        return self._decorate("current_user", hook)
+
+    def tenant_of(self, hook: F) -> F:
+        """Decorator: the hook ``tenant_of``."""
+        return self._decorate("tenant_of", hook)
+
+    def role_of(self, hook: F) -> F:
+        """Decorator: the hook ``role_of``."""
+        return self._decorate("role_of", hook)
+
+    def can_invite(self, hook: F) -> F:
+        """Decorator: the hook ``can_invite``."""
+        return self._decorate("can_invite", hook)
+
+    def find_user(self, hook: F) -> F:
+        """Decorator: the hook ``find_user``."""
+        return self._decorate("find_user", hook)
+
+    def email_is_verified(self, hook: F) -> F:
+        """Decorator: the hook ``email_is_verified``."""
+        return self._decorate("email_is_verified", hook)
+
+    def create_user(self, hook: F) -> F:
+        """Decorator: the hook ``create_user``."""
+        return self._decorate("create_user", hook)
+
+    def join(self, hook: F) -> F:
+        """Decorator: the hook ``join``."""
+        return self._decorate("join", hook)
+
+    def validate_password(self, hook: F) -> F:
+        """Decorator: the hook ``validate_password``."""
+        return self._decorate("validate_password", hook)
+
+    def tenant_is_active(self, hook: F) -> F:
+        """Decorator: the hook ``tenant_is_active``."""
+        return self._decorate("tenant_is_active", hook)
+
+    def tenant_name(self, hook: F) -> F:
+        """Decorator: the hook ``tenant_name``."""
+        return self._decorate("tenant_name", hook)
+
+    def enqueue(self, hook: F) -> F:
+        """Decorator: the hook ``enqueue``."""
+        return self._decorate("enqueue", hook)
+
+    def on_accepted(self, hook: F) -> F:
+        """Decorator: the hook ``on_accepted``."""
+        return self._decorate("on_accepted", hook)
+
+    def user_model(self, model: F) -> F:
+        """Decorator: the host's class of users."""
+        return self._decorate("user_model", model)
+
+    def tenant_model(self, model: F) -> F:
+        """Decorator: the host's class of tenants."""
+        return self._decorate("tenant_model", model)
+
+    def profile_schema(self, schema: F) -> F:
+        """Decorator: the marshmallow schema of the extra accept fields."""
+        return self._decorate("profile_schema", schema)
+
+    # The acts
+
+    @property
+    def models(self) -> Models:
+        """The mapped classes ``Invitation``, ``InvitationEvent`` and ``Delivery`` of the current app (or, outside of
+        an app context, of the only set there is).
+
+        :raises RuntimeError: no app context, and no ``init_app`` yet or several hosts.
+        """
+        distinct = {id(each): each for each in self._bound}
+        if len(distinct) == 1:
+            return next(iter(distinct.values()))
+        return get_state().ctx.models
+
+    def unit(self) -> AbstractContextManager[None]:
+        """``with invitations.unit():`` one transaction for the host's own changes and the acts called inside.
+
+        Committed once, at the end of the block; mails, signals and observers wait for that. Any exception
+        undoes all of it.
+        """
+        return get_state().ctx.unit.joined()
+
+    def invite(
+        self,
+        email: str,
+        *,
+        inviter: Any = None,
+        tenant_id: Any = None,
+        role: str | None = None,
+        message: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        expires_in: timedelta | int | None = None,
+        locale: str | None = None,
+    ) -> InvitationInfo:
+        """Invite ``email``.
+
+        :param inviter: the host's user who invites, whose permission is checked; ``None``: the system, which may.
+        :param tenant_id: into which tenant; default: the one in which ``inviter`` acts.
+        :param role: default: the setting ``DEFAULT_ROLE``.
+        :param message: at most 1,000 characters, shown to the invitee as plain text.
+        :param details: up to 4 KiB of JSON for the host's hooks.
+        :param expires_in: ``timedelta`` or seconds, 1 hour to 30 days; default: the setting ``TTL``.
+        :param locale: BCP 47 tag for mail and pages.
+        :raises InvitationError: ``InvalidRequest``, ``Forbidden``, ``RoleNotAllowed``, ``TenantInactive``,
+            ``AlreadyMember``, ``AlreadyInvited``; nothing was written.
+        """
+        state = get_state()
+        seconds = int(expires_in.total_seconds()) if isinstance(expires_in, timedelta) else expires_in
+        fields = {
+            "email": email,
+            "role": role,
+            "message": message,
+            "details": details,
+            "expires_in": seconds,
+            "locale": locale,
+        }
+        given = schemas.load(state.invite_body, fields)
+        by = self._by(inviter, tenant_id)
+        return acts.invite(state.ctx, by=by, address=given.pop("email"), **given)
+
+    def preview(self, token: str) -> Offer:
+        """What the link with ``token`` offers; see :func:`flask_invitations.acts.preview`."""
+        return acts.preview(get_state().ctx, token=token)
+
+    def accept(
+        self, token: str, *, password: str | None = None, profile: Mapping[str, Any] | None = None, user: Any = None
+    ) -> Acceptance:
+        """Accept for the holder of ``token``.
+
+        :param password: for a new account.
+        :param profile: the fields of the host's ``profile_schema``.
+        :param user: the signed-in user, where an existing account is to join.
+        :raises InvitationError: any row of ``docs/errors.md`` for accept; the invitation stands.
+        """
+        return acts.accept(get_state().ctx, token=token, password=password, profile=profile, user=user, origin=origin())
+
+    def decline(self, token: str, *, reason: str | None = None) -> Offer:
+        """Decline for the holder of ``token``.
+
+        :param reason: at most 500 characters, for the audit trail.
+        :raises InvitationError: unknown or dead link; a reason too long.
+        """
+        given = schemas.load(schemas.DeclineBody(), {"token": token, "reason": reason})
+        return acts.decline(get_state().ctx, origin=origin(), **given)
+
+    def resend(self, invitation_id: uuid.UUID, *, by: Any = None, rotate: bool = True) -> InvitationInfo:
+        """Send the mail once more; time starts anew.
+
+        :param by: the host's user, whose permission is checked; ``None``: the system.
+        :param rotate: with a new link, the old one dead.
+        :raises InvitationError: not found, closed, or not allowed.
+        """
+        return acts.resend(get_state().ctx, by=self._by(by), invitation_id=invitation_id, rotate=rotate)
+
+    def revoke(self, invitation_id: uuid.UUID, *, by: Any = None) -> InvitationInfo:
+        """Make sure that the invitation opens nothing any more.
+
+        :param by: the host's user, whose permission is checked; ``None``: the system.
+        :raises InvitationError: not found, accepted already, or not allowed.
+        """
+        return acts.revoke(get_state().ctx, by=self._by(by), invitation_id=invitation_id)
+
+    def revoke_for(self, user: Any, *, tenant_id: Any = None) -> int:
+        """Call this where a user leaves a tenant: revokes what they invited, and what invites them, there.
+
+        :param tenant_id: ``None``: in every tenant.
+        :returns: how many were revoked.
+        """
+        return acts.revoke_for(get_state().ctx, by=self._by(None, tenant_id), user=user)
+
+    def get(self, invitation_id: uuid.UUID, *, by: Any = None) -> InvitationInfo:
+        """One invitation.
+
+        :raises InvitationNotFound: unknown, or not in the tenant of ``by``.
+        """
+        return acts.get(get_state().ctx, by=self._by(by), invitation_id=invitation_id)
+
+    def events(self, invitation_id: uuid.UUID, *, by: Any = None) -> Sequence[EventInfo]:
+        """The audit trail of an invitation, oldest first.
+
+        :raises InvitationNotFound: unknown, or not in the tenant of ``by``.
+        """
+        return acts.events(get_state().ctx, by=self._by(by), invitation_id=invitation_id)
+
+    def list(
+        self,
+        *,
+        by: Any = None,
+        tenant_id: Any = None,
+        limit: int = 20,
+        after: tuple[datetime, uuid.UUID] | None = None,
+        **filters: Any,
+    ) -> Sequence[InvitationInfo]:
+        """Invitations, newest first.
+
+        :param tenant_id: ``None``: the tenant of ``by``; for the system, every tenant.
+        :param limit: at most so many.
+        :param after: ``(created_at, id)`` of the last one seen.
+        :param filters: ``status``, ``role``, ``email``, ``q``.
+        :raises InvalidRequest: a filter that is none.
+        """
+        state = get_state()
+        given = schemas.load(state.list_query, {**filters, "limit": limit})
+        email = given.pop("email", None)
+        by = self._by(by, tenant_id)
+        return acts.list_page(state.ctx, by=by, after=after, email_key=email and email.key, **given)[0]
+
+    def deliver(self, delivery_id: uuid.UUID | None = None) -> Mapping[str, int]:
+        """Send one mail of the outbox, or all that are due.
+
+        :returns: how many mails ended in which state.
+        """
+        return outbox.deliver(get_state().ctx, delivery_id)
+
+    def sweep(self) -> Swept:
+        """Expire what is overdue; purge what was closed longer ago than the setting ``RETENTION``."""
+        return acts.sweep(get_state().ctx)
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI 3.1 document.
+
+        :raises OpenAPIUnavailable: the extra ``openapi`` is not installed.
+        """
+        return document(get_state(), CALLS)
+
+    def _by(self, user: Any, tenant_id: Any = None) -> Manager:
+        ctx = get_state().ctx
+        if user is not None:
+            return acts.manager(ctx, user, origin(), tenant_id)
+        anywhere = EVERYWHERE if tenant_id is None and ctx.models.tenant is not None else tenant_id
+        return acts.system(anywhere, origin())
+
+
+def _check(db: Any, given: Mapping[str, Any]) -> Callable[[], Any]:
+    """Refuse what cannot work before anything is built; returns how to get at the host's session."""
+    known = {*hooks.ARITY, "user_model", "tenant_model", "profile_schema"}
+    for name in sorted(given.keys() - known):
+        raise ConfigurationError(f"{name} is not a hook: see docs/hooks.md for the names.")
+    if not hasattr(db, "session"):
+        raise ConfigurationError("db is missing: pass your SQLAlchemy() object, init_app(app, db, ...).")
+    for name in ("user_model", "mailer"):
+        if given.get(name) is None:
+            raise ConfigurationError(f"{name} is missing: pass it to init_app.")
+    for name in ("user_model", "tenant_model"):
+        models.check_mapped(name, given.get(name))
+    for name in hooks.ARITY.keys() & given.keys():
+        hooks.check(name, given[name])
+    return lambda: db.session
+
+
+def _hooks(app: Flask, settings: config.Config, store: Store, given: Mapping[str, Any]) -> Hooks:
+    """The host's hooks, each that it did not give filled with its default."""
+    own = defaults.Defaults(settings, store.models, store)
+    defaults.check_user_model(store.models, given)
+    tenant_of = given.get("tenant_of") or own.tenant_of
+    role_of = given.get("role_of") or defaults.role_of(tenant_of, store.models.tenant is not None)
+    load_profile, profile_fields = schemas.profile_loader(given.get("profile_schema"))
+    return Hooks(
+        mailer=given["mailer"],
+        current_user=given.get("current_user") or defaults.current_user(app),
+        tenant_of=tenant_of,
+        role_of=role_of,
+        can_invite=given.get("can_invite") or defaults.can_invite(settings, role_of),
+        find_user=given.get("find_user") or own.find_user,
+        email_is_verified=given.get("email_is_verified") or own.email_is_verified,
+        create_user=given.get("create_user") or own.create_user,
+        join=given.get("join"),
+        load_profile=load_profile,
+        profile_fields=profile_fields,
+        validate_password=given.get("validate_password") or own.validate_password,
+        tenant_is_active=given.get("tenant_is_active") or own.tenant_is_active,
+        tenant_name=given.get("tenant_name") or own.tenant_name,
+        enqueue=given.get("enqueue"),
+        on_accepted=given.get("on_accepted"),
+    )
+
+
+def _register(app: Flask, settings: config.Config) -> None:
+    app.register_blueprint(api, url_prefix=settings.api_prefix)
+    if settings.pages_prefix is not None:
+        app.register_blueprint(pages, url_prefix=settings.pages_prefix)
+    app.cli.add_command(cli)

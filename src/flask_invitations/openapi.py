@@ -1,0 +1,126 @@
+"""The OpenAPI 3.1 document, made from the table of calls; apispec is imported when it is asked for."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from marshmallow import Schema
+
+from .errors import InvitationError, OpenAPIUnavailable
+from .schemas import AcceptBody, Body, HostKey, ProblemOut
+from .state import State
+
+
+@dataclass(frozen=True)
+class Call:
+    """One endpoint of the API.
+
+    :param rule: as Flask writes it, below the API's prefix.
+    :param public: anybody may call it; else a manager.
+    :param refusals: everything it may answer instead.
+    """
+
+    name: str
+    method: str
+    rule: str
+    summary: str
+    public: bool
+    status: int
+    refusals: tuple[type[InvitationError], ...]
+    answer: type[Schema] | None = None
+    body: Callable[[State], Schema] | None = None
+    query: Callable[[State], Schema] | None = None
+    body_is_optional: bool = False
+
+
+def document(state: State, calls: Iterable[Call]) -> dict[str, Any]:
+    """Describe ``calls`` as OpenAPI 3.1.
+
+    :raises OpenAPIUnavailable: apispec is not installed (extra ``openapi``).
+    """
+    try:
+        from apispec import APISpec
+        from apispec.ext.marshmallow import MarshmallowPlugin
+    except ImportError as error:
+        raise OpenAPIUnavailable from error
+    config, plugin = state.ctx.config, MarshmallowPlugin(schema_name_resolver=_name)
+    spec = APISpec(
+        title=f"{config.app_name}: invitations",
+        version="1",
+        openapi_version="3.1.0",
+        plugins=[plugin],
+        servers=[{"url": config.api_prefix}],
+        info={"description": "Invite people by e-mail; they accept through the link in the mail."},
+    )
+    converter: Any = plugin.converter
+    converter.add_attribute_function(_host_key)
+    for call in calls:
+        spec.path(
+            path=re.sub(r"<(\w+)>", r"{\1}", call.rule), operations={call.method.lower(): _operation(state, call)}
+        )
+    described: dict[str, Any] = spec.to_dict()
+    return described
+
+
+def accept_body(state: State) -> Schema:
+    """The accept body with the host's profile fields in it."""
+    profile = state.profile_schema
+    own = {} if profile is None else dict((profile() if isinstance(profile, type) else profile).load_fields)
+    shape: Any = Body.from_dict({**AcceptBody().fields, **own}, name="AcceptBody")
+    instance: Schema = shape()
+    return instance
+
+
+def _operation(state: State, call: Call) -> dict[str, Any]:
+    parameters: list[dict[str, Any]] = [
+        {"in": "path", "name": name, "required": True, "schema": {"type": "string", "format": "uuid"}}
+        for name in re.findall(r"<(\w+)>", call.rule)
+    ]
+    if call.query is not None:
+        parameters.append({"in": "query", "schema": call.query(state)})
+    operation: dict[str, Any] = {
+        "operationId": call.name,
+        "summary": call.summary,
+        "tags": ["invitee" if call.public else "manager"],
+        "parameters": parameters,
+        "responses": {str(call.status): _success(call), **_refusals(call.refusals)},
+    }
+    if call.body is not None:
+        content = {"application/json": {"schema": call.body(state)}}
+        operation["requestBody"] = {"required": not call.body_is_optional, "content": content}
+    return operation
+
+
+def _success(call: Call) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": HTTPStatus(call.status).phrase}
+    if call.status != HTTPStatus.NO_CONTENT:
+        answer["content"] = {"application/json": {"schema": call.answer or {"type": "object"}}}
+    return answer
+
+
+def _refusals(refusals: Iterable[type[InvitationError]]) -> dict[str, Any]:
+    codes: dict[int, set[str]] = defaultdict(set)
+    for refusal in refusals:
+        codes[refusal.status].add(refusal.code)
+    content = {"application/problem+json": {"schema": ProblemOut}}
+    return {
+        str(status): {"description": "code: " + ", ".join(sorted(names)), "content": content}
+        for status, names in sorted(codes.items())
+    }
+
+
+def _name(schema: Any) -> str:
+    """The component's name: that of its class."""
+    return schema.__name__ if isinstance(schema, type) else type(schema).__name__
+
+
+def _host_key(self: Any, field: Any, **kwargs: Any) -> dict[str, Any]:
+    """A key of the host's is a number or text."""
+    if not isinstance(field, HostKey):
+        return {}
+    return {"type": ["integer", "string", "null"] if field.allow_none else ["integer", "string"]}

@@ -1,0 +1,79 @@
+"""Where an app keeps its invitations: the only reader of ``app.extensions``, and the first room that knows Flask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from flask import Flask, current_app, has_request_context, request
+from marshmallow import Schema
+
+from .acts import Origin
+from .context import Context
+from .errors import ConfigurationError
+from .hooks import Hooks
+
+KEY = "invitations"
+
+
+@dataclass(frozen=True)
+class State:
+    """One app's context, and the shapes that depend on its settings."""
+
+    ctx: Context
+    invite_body: Schema
+    list_query: Schema
+    profile_schema: Any
+
+
+def bind(app: Flask, state: State) -> None:
+    """:raises ConfigurationError: the app has its invitations already."""
+    refuse_second(app)
+    app.extensions[KEY] = state
+
+
+def refuse_second(app: Flask) -> None:
+    """:raises ConfigurationError: the app has its invitations already."""
+    if KEY in app.extensions:
+        raise ConfigurationError("init_app was called on this app already: call it once for each app.")
+
+
+def get_state() -> State:
+    """The current app's state.
+
+    :raises RuntimeError: no app context, or no ``init_app`` on this app.
+    """
+    state: State | None = current_app.extensions.get(KEY)
+    if state is None:
+        raise RuntimeError("Invitations.init_app was not called on the current app.")
+    return state
+
+
+@contextmanager
+def override(app: Flask, **changes: Any) -> Iterator[State]:
+    """For tests: other hooks, or another clock, for the length of the ``with`` block."""
+    before: State = app.extensions[KEY]
+    names = {field.name for field in fields(Hooks)}
+    hooks = replace(before.ctx.hooks, **{name: changes.pop(name) for name in list(changes) if name in names})
+    app.extensions[KEY] = replace(before, ctx=replace(before.ctx, hooks=hooks, **changes))
+    try:
+        yield app.extensions[KEY]
+    finally:
+        app.extensions[KEY] = before
+
+
+def actor() -> Any:
+    """Whoever is signed in, by the host's hook; a proxy (Flask-Login's) is seen through."""
+    user = get_state().ctx.hooks.current_user()
+    unwrap = getattr(user, "_get_current_object", None)
+    return user if unwrap is None else unwrap()
+
+
+def origin() -> Origin:
+    """Where the current request comes from. The address is the peer's as Flask reports it: trusting proxies is
+    the host's decision (``ProxyFix``)."""
+    if not has_request_context():
+        return Origin()
+    return Origin.of(request.remote_addr, request.headers.get("User-Agent"))

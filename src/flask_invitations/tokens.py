@@ -1,0 +1,76 @@
+"""The link token: nonce -> token -> hash. The only importer of itsdangerous.
+
+A row keeps a random nonce and the token's hash. The token itself is the HMAC of the nonce under a key
+derived from ``SECRET_KEY``: the database alone opens nothing, the key alone opens nothing, and a mail that is
+tried again carries the same link although no token was ever stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from itsdangerous import Signer
+
+_SALT = b"flask-invitations.link.v1"
+_SHAPE = re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
+
+
+@dataclass(frozen=True)
+class Token:
+    """A bearer secret of 256 bits, 43 URL-safe characters. Printing it shows a mask; :meth:`reveal` does not."""
+
+    _text: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return "***"
+
+    def reveal(self) -> str:
+        """The token in plain text: for the mail, and for the form that its holder opened."""
+        return self._text
+
+    @property
+    def hash(self) -> str:
+        """SHA-256, hexadecimal: what the row keeps. Enough for a random secret (ASVS 6.5.2)."""
+        return hashlib.sha256(self._text.encode()).hexdigest()
+
+
+def parse(text: object) -> Token | None:
+    """The token that ``text`` is, or ``None`` where it cannot be one: no query is made for that (A11)."""
+    return Token(text) if isinstance(text, str) and _SHAPE.fullmatch(text) else None
+
+
+def find(text: str) -> Token | None:
+    """The token at the end of a pasted link, whatever the mail program put around it."""
+    found = _SHAPE.findall(text)
+    return Token(found[-1]) if found else None
+
+
+class Mint:
+    """Makes tokens from nonces.
+
+    :param keys: ``SECRET_KEY`` first, then its fallbacks.
+    """
+
+    def __init__(self, keys: Sequence[str | bytes]) -> None:
+        self._signers = [Signer(key, salt=_SALT, key_derivation="hmac", digest_method=hashlib.sha256) for key in keys]
+
+    def new(self) -> tuple[str, Token]:
+        """A fresh nonce (hexadecimal, 32 random bytes) and its token under the present key."""
+        nonce = secrets.token_bytes(32)
+        return nonce.hex(), self._sign(self._signers[0], nonce)
+
+    def recover(self, nonce: str, token_hash: str) -> Token | None:
+        """The token of a stored nonce, or ``None`` where no key we have gives the stored hash."""
+        for signer in self._signers:
+            token = self._sign(signer, bytes.fromhex(nonce))
+            if secrets.compare_digest(token.hash, token_hash):
+                return token
+        return None
+
+    @staticmethod
+    def _sign(signer: Signer, nonce: bytes) -> Token:
+        return Token(signer.get_signature(nonce).decode())
