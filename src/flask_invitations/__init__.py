@@ -47,6 +47,7 @@ from .hooks import (
 from .mail import to_email
 from .mailers import LogMailer, SMTPMailer
 from .models import DeliveryInfo, DeliveryState, EventInfo, InvitationInfo, Inviter, Status
+from .tokens import RedactFilter, redact
 
 __version__ = version("flask-invitations")
 
@@ -83,6 +84,7 @@ __all__ = [
     "Offer",
     "OpenAPIUnavailable",
     "PasswordRejected",
+    "RedactFilter",
     "RoleNotAllowed",
     "SMTPMailer",
     "Status",
@@ -100,5 +102,6 @@ __all__ = [
     "invitation_resent",
     "invitation_revoked",
     "invitation_sent",
+    "redact",
     "to_email",
 ]

@@ -28,6 +28,8 @@ from .state import actor, get_state, origin
 
 MAX_BODY = 16 * 1024
 MAX_DEPTH = 32
+#: Methods that change nothing.
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 api = Blueprint("invitations_api", __name__, template_folder="templates")
 
@@ -327,17 +329,18 @@ def check_same_site() -> None:
 
     :raises CrossSite: it does.
     """
-    if request.method in ("GET", "HEAD", "OPTIONS") or not request.cookies:
-        return
+    if request.method not in SAFE and request.cookies and is_cross_site():
+        raise CrossSite
+
+
+def is_cross_site() -> bool:
+    """Whether the browser says that another site makes this request."""
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
-        if site == "cross-site":
-            raise CrossSite
-        return
+        return site == "cross-site"
     sender = request.headers.get("Origin")
-    ours = (request.host_url.rstrip("/"), get_state().ctx.config.accept_origin)
-    if sender is not None and urlsplit(sender).netloc not in [urlsplit(url).netloc for url in ours]:
-        raise CrossSite
+    ours = (request.host_url, get_state().ctx.config.accept_origin)
+    return sender is not None and urlsplit(sender).netloc not in [urlsplit(url).netloc for url in ours]
 
 
 def exempt_from_csrf_protect(endpoint: str | None, values: Mapping[str, Any] | None) -> None:

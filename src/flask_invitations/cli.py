@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
@@ -151,16 +152,16 @@ def revoke_command(invitation_id: str) -> None:
 @click.option("--watch", is_flag=True, help="Go on until SIGTERM or SIGINT.")
 def deliver_command(watch: bool) -> None:
     """Send the mails that are due."""
-    stop = threading.Event()
+    stop, total = threading.Event(), Counter[str]()
     if watch:
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, lambda *_: stop.set())
-    while True:
-        ended = outbox.deliver(_ctx(), limit=1 if watch else 1000)
-        if ended or not watch:
-            click.echo(", ".join(f"{count} {state}" for state, count in sorted(ended.items())) or "nothing is due")
-        if not watch or (stop.is_set() if ended else stop.wait(POLL)):
-            return
+    while not stop.is_set():
+        ended = outbox.deliver(_ctx(), limit=1)  # one at a time: a signal waits for the mail in hand only
+        total.update(ended)
+        if not ended and (not watch or stop.wait(POLL)):
+            break
+    click.echo(", ".join(f"{count} {state}" for state, count in sorted(total.items())) or "nothing was due")
 
 
 @command("sweep")

@@ -59,7 +59,7 @@ def compose(ctx: Context, letter: Letter) -> Message:
         "accept_url": accept_url,
         "app_name": one_line(config.app_name),
         "tenant_name": one_line(letter.tenant_name),
-        "inviter_email": _address(info.invited_by),
+        "inviter_email": inviter_email(info.invited_by),
         "message": info.message and plain(info.message),
         "expires_at": info.expires_at,
     }
@@ -86,7 +86,7 @@ def compose(ctx: Context, letter: Letter) -> Message:
     )
 
 
-def _address(inviter: Inviter | None) -> str | None:
+def inviter_email(inviter: Inviter | None) -> str | None:
     """The inviter's e-mail, where it is one: a host's column may hold anything."""
     return inviter.email if inviter is not None and key_of(inviter.email) else None
 

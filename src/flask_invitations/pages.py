@@ -9,12 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, Response, current_app, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from . import acts
-from .api import check_same_site, seal
-from .errors import InvalidRequest, InvitationError, InvitationNotFound
+from .api import MAX_BODY, SAFE, is_cross_site, seal
+from .errors import (
+    BodyTooLarge,
+    CrossSite,
+    InvalidRequest,
+    InvitationError,
+    InvitationNotFound,
+    MalformedRequest,
+)
+from .mail import inviter_email, one_line, plain
 from .openapi import accept_body
 from .schemas import DeclineBody, load
 from .state import actor, get_state, origin
@@ -39,7 +47,14 @@ HEADERS: Mapping[str, str] = {
 @pages.get("/accept/<path:token>")
 def landing(token: str = "") -> Response:
     """Where the mailed link leads. Looks nothing up: a link scanner that comes here sees and changes nothing."""
-    return _page("landing.html", token=find(token))
+    return _page("landing.html", token=find(token) or find(request.query_string.decode("ascii", "replace")))
+
+
+@pages.get("/open")
+@pages.get("/decline")
+def start_over() -> AnyResponse:
+    """A restored tab, or the address bar: the form that led here is gone."""
+    return redirect(url_for("invitations.landing"), 303)
 
 
 @pages.post("/open")
@@ -98,9 +113,19 @@ def _token() -> Token:
 def _offer(
     token: Token, status: int = 200, errors: Mapping[str, Any] | None = None, profile: Mapping[str, str] | None = None
 ) -> Response:
-    offer = acts.preview(get_state().ctx, token=token.reveal(), user=actor())
-    words = {"offer": offer, "errors": errors or {}, "profile": profile or {}, "fields": _fields()}
-    return _page("offer.html", status, token=token, settings=get_state().ctx.config, **words)
+    ctx, user = get_state().ctx, actor()
+    offer = acts.preview(ctx, token=token.reveal(), user=user)
+    words = {
+        "offer": offer,
+        "tenant_name": one_line(offer.tenant.name),
+        "inviter_email": inviter_email(offer.invitation.invited_by),
+        "message": plain(offer.invitation.message or ""),
+        "signed_in": user is not None,
+        "errors": errors or {},
+        "profile": profile or {},
+        "fields": _fields(),
+    }
+    return _page("offer.html", status, token=token, settings=ctx.config, **words)
 
 
 def _fields() -> list[dict[str, Any]]:
@@ -116,7 +141,36 @@ def _page(template: str, status: int = 200, **words: Any) -> Response:
 
 def refused(error: InvitationError) -> Response:
     """A page that says why, with the status that the API would answer, and what to do."""
-    return _page("refused.html", error.status, error=error)
+    answer = _page("refused.html", error.status, error=error)
+    answer.headers.extend(error.headers)
+    return answer
+
+
+def exempt_from_csrf_protect(endpoint: str | None, values: Mapping[str, Any] | None) -> None:
+    """Flask-WTF refuses every form that comes over TLS without a ``Referer``, which our pages never send:
+    :func:`check_form` stands in its place, as for the API."""
+    protect = current_app.extensions.get("csrf")
+    if protect is not None:
+        protect.exempt(pages)
+
+
+def check_form() -> None:
+    """A form must come from a page of ours, whether or not a cookie comes along: nobody is to be made to accept
+    for somebody else, and then be signed in as them.
+
+    Browsers that do not know ``Sec-Fetch-Site`` send our own forms as from "null", since our pages tell no address.
+
+    :raises CrossSite: another site sends it.
+    :raises BodyTooLarge, MalformedRequest: no form of ours would be like that.
+    """
+    if request.method in SAFE:
+        return
+    if is_cross_site() and ("Sec-Fetch-Site" in request.headers or request.headers["Origin"] != "null"):
+        raise CrossSite
+    if (request.content_length or 0) > MAX_BODY:
+        raise BodyTooLarge
+    if any("\0" in value for value in request.form.values()):
+        raise MalformedRequest
 
 
 def protect(answer: Response) -> Response:
@@ -124,6 +178,7 @@ def protect(answer: Response) -> Response:
     return seal(answer)
 
 
-pages.before_request(check_same_site)
+pages.url_value_preprocessor(exempt_from_csrf_protect)
+pages.before_request(check_form)
 pages.after_request(protect)
 pages.register_error_handler(InvitationError, refused)

@@ -8,6 +8,7 @@ tried again carries the same link although no token was ever stored.
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 import secrets
 from collections.abc import Sequence
@@ -47,6 +48,24 @@ def find(text: str) -> Token | None:
     """The token at the end of a pasted link, whatever the mail program put around it."""
     found = _SHAPE.findall(text)
     return Token(found[-1]) if found else None
+
+
+def redact(text: str) -> str:
+    """``text`` with a mask in place of everything that looks like a link token, for logs and error reports (D2)."""
+    return _SHAPE.sub("***", text)
+
+
+class RedactFilter(logging.Filter):
+    """A logging filter that masks link tokens in every record that passes.
+
+    For handlers that see URLs or bodies, e.g. an access log where ``ACCEPT_URL`` has the token in its path::
+
+        handler.addFilter(RedactFilter())
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = redact(record.getMessage()), ()
+        return True
 
 
 class Mint:

@@ -1,0 +1,81 @@
+"""Fixtures for every test: an empty database on each server, and the default host on it.
+
+SQLite is always there. PostgreSQL: ``INVITATIONS_TEST_POSTGRESQL``, else a server on 127.0.0.1:5432 that trusts
+``postgres``, else one that we start. MariaDB: ``INVITATIONS_TEST_MARIADB``, else ``root@127.0.0.1:3306``, else those
+tests are skipped; where ``CI=true`` they fail instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.hosts import Host, build, shape
+from tests.servers import File, Scratch, find_mariadb, find_postgresql, in_ci, scratch
+
+DATABASES = ("sqlite", "postgresql", "mariadb")
+SERVERS = pytest.StashKey[dict[str, str | None]]()
+STOP = pytest.StashKey[Callable[[], None]]()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Find the servers once, in the process that starts the others."""
+    config = session.config
+    if hasattr(config, "workerinput"):
+        config.stash[SERVERS] = config.workerinput["servers"]
+    elif not config.option.collectonly:
+        postgresql, config.stash[STOP] = find_postgresql()
+        config.stash[SERVERS] = {"postgresql": postgresql, "mariadb": find_mariadb()}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: object) -> None:
+    """Tell a worker of pytest-xdist where the servers are."""
+    node.workerinput["servers"] = node.config.stash[SERVERS]  # type: ignore[attr-defined]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the server that we started."""
+    config.stash.get(STOP, lambda: None)()
+
+
+def _server(config: pytest.Config, name: str) -> str:
+    url = config.stash[SERVERS][name]
+    if url is None:
+        reason = f"no {name} server: start one on 127.0.0.1:3306 (root, no password) or set INVITATIONS_TEST_MARIADB"
+        if in_ci():
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return url
+
+
+@pytest.fixture(scope="session")
+def _postgresql(request: pytest.FixtureRequest) -> Iterator[Scratch]:
+    with scratch(_server(request.config, "postgresql")) as database:
+        yield database
+
+
+@pytest.fixture(scope="session")
+def _mariadb(request: pytest.FixtureRequest) -> Iterator[Scratch]:
+    with scratch(_server(request.config, "mariadb")) as database:
+        yield database
+
+
+@pytest.fixture(params=DATABASES)
+def _database(request: pytest.FixtureRequest, tmp_path: Path) -> Scratch | File:
+    return File(tmp_path) if request.param == "sqlite" else request.getfixturevalue(f"_{request.param}")
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest, _database: Scratch | File) -> str:
+    """The SQLAlchemy URL of an empty database, on each server in turn; beside ``host``: of the host's."""
+    return _database.fill(shape().db.metadata) if "host" in request.fixturenames else _database.empty()
+
+
+@pytest.fixture
+def host(database_url: str) -> Iterator[Host]:
+    """The default host: int keys, the tenant on the user."""
+    with build(database_url, create_all=False) as built:
+        yield built

@@ -1,0 +1,153 @@
+"""The pages of the documentation against the code: what a table says is what is there, and every snippet runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import flask_invitations
+from flask_invitations import InvitationError, errors, hooks
+from flask_invitations.config import NOT_YET, Config
+from tests.hosts import build
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CHANGES.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def rows(page: str) -> list[list[str]]:
+    """The cells of every table row of a page, marks of code taken off."""
+    lines = (ROOT / page).read_text("utf-8").splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    return [row for row in cells if not set(row[0]) <= set("-: ")]
+
+
+def all_refusals(base: type[InvitationError] = InvitationError) -> set[type[InvitationError]]:
+    """Every class of refusal, without the bases that are never raised themselves."""
+    below = set(base.__subclasses__())
+    return below | {leaf for each in below for leaf in all_refusals(each)}
+
+
+def test_errors_page_lists_every_refusal_with_its_status_and_code() -> None:
+    """The table of errors and the tree of refusals are the same."""
+    told = {(row[0], row[1].strip("`"), row[2].strip("`")) for row in rows("docs/errors.md")[1:]}
+    raised = all_refusals() - {errors.InvitationGone, errors.PasswordRejected}
+    assert told == {(str(each.status), each.code, each.__name__) for each in raised}
+
+
+def test_settings_page_lists_every_setting_with_its_default() -> None:
+    """The table of settings and the fields of Config are the same, defaults included."""
+    told = {row[0].strip("`"): row[1] for row in rows("docs/settings.md")[1:]}
+    fields = {field.name.upper(): field.default for field in dataclasses.fields(Config) if field.name != "secret_keys"}
+    assert told.keys() == fields.keys()
+    for key, default in fields.items():
+        shown = told[key].strip("`").replace('"', "'")
+        if isinstance(default, (bool, int, str, tuple)) and default != "" or default is None:
+            assert shown == repr(default), key
+
+
+def test_settings_page_names_what_is_not_enforced_yet() -> None:
+    """A setting that this version only takes is said to be so."""
+    text = (ROOT / "docs/settings.md").read_text("utf-8")
+    assert all(("RATELIMIT_*" if key.startswith("RATELIMIT") else key) in text for key in NOT_YET)
+
+
+def test_hooks_page_lists_every_hook() -> None:
+    """The table of hooks, the arguments of init_app and the decorators are the same."""
+    told = {row[0].strip("`") for row in rows("docs/hooks.md")[1:]}
+    assert told == set(hooks.Given.__annotations__) - {"clock"}
+    decorators = vars(flask_invitations.Invitations)
+    assert told <= decorators.keys()
+
+
+def test_hooks_page_calls_each_hook_as_it_is_called() -> None:
+    """The number of arguments in the table is the number that is checked at init_app."""
+    for name, called, *_ in rows("docs/hooks.md")[1:]:
+        found = re.match(r"`\(([^)]*)\)", called)
+        if found:
+            arguments = [each for each in found[1].split(",") if each.strip()]
+            assert len(arguments) == hooks.ARITY[name.strip("`")], name
+
+
+def test_readme_lists_every_endpoint() -> None:
+    """The API at a glance names each call of the API, and no other."""
+    told = {tuple(row[0].split("`")[1].split("?")[0].split(" ")) for row in rows("README.md") if row[0][:2] in ("`P", "`G", "`D")}
+    from flask_invitations.api import CALLS
+
+    assert told == {(call.method, call.rule.replace("<invitation_id>", "{id}")) for call in CALLS}
+
+
+def test_readme_shows_the_smallest_example_as_it_is() -> None:
+    """What the README shows is the file that a test runs, and it is at most 25 lines of code."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    shown = re.search(r"<!-- smallest -->\n```python\n(.*?)```", text, re.S)
+    code = (ROOT / "examples/smallest.py").read_text("utf-8")
+    assert shown is not None
+    assert shown[1] == code
+    lines = [line for line in code.splitlines() if line.strip() and not line.lstrip().startswith(("#", '"""'))]
+    assert len(lines) <= 25
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    """No relative link is dead."""
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
+        assert (page.parent / target).exists(), target
+
+
+def test_public_names_are_documented_and_typed() -> None:
+    """Every public class and function has a docstring, every public method too, and full annotations."""
+    for name in flask_invitations.__all__:
+        thing: Any = getattr(flask_invitations, name)
+        if isinstance(thing, (type, ModuleType)) or callable(thing):
+            assert inspect.getdoc(thing), name
+        if isinstance(thing, type):
+            for method, body in vars(thing).items():
+                if inspect.isfunction(body) and not method.startswith("_"):
+                    assert inspect.getdoc(body) or method in ("filter",), f"{name}.{method}"
+
+
+def test_snippets_of_the_pages_are_python() -> None:
+    """Every Python snippet compiles."""
+    for page in PAGES:
+        for snippet in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.S):
+            compile(snippet, str(page), "exec")
+
+
+def test_sentry_recipe_masks_the_token() -> None:
+    """D2: the documented before_send takes the token out of whatever an error report carries."""
+    text = (ROOT / "docs/security.md").read_text("utf-8")
+    recipe = re.search(r"```python\n(.*?)```", text, re.S)
+    assert recipe is not None
+    space: dict[str, Any] = {}
+    exec(recipe[1], space)
+    token = "Ab3_" * 10 + "xyz"
+    event = {"request": {"url": f"https://x.example/accept/{token}", "data": {"token": token}}}
+    assert token not in json.dumps(space["before_send"](event, None))
+
+
+def test_unit_recipe_commits_once_and_waits_with_the_mail(database_url: str) -> None:
+    """The recipe of docs/transactions.md: no mail inside the block, one after it, nothing after an exception."""
+    with build(database_url) as host, host.app.app_context():
+        acme = host.tenant()
+        with host.invitations.unit():
+            host.invitations.invite("ann@example.com", tenant_id=acme, details={"project": "Apollo"})
+            assert host.outbox.messages == []
+        assert len(host.outbox.messages) == 1
+        with pytest.raises(RuntimeError), host.invitations.unit():
+            host.invitations.invite("bob@example.com", tenant_id=acme)
+            raise RuntimeError
+        assert len(host.outbox.messages) == 1
+        assert [row.email for row in host.rows(host.invitations.models.Invitation)] == ["ann@example.com"]
+
+
+def test_python_is_new_enough() -> None:
+    """The documentation promises Python 3.10 and later."""
+    assert sys.version_info >= (3, 10)

@@ -1,0 +1,143 @@
+"""A host's life with our steps in its tree: real ``flask`` commands, on each database."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from .conftest import OURS, Developer
+
+ADD = "invitations migrations"
+NOTHING_NEW = "No changes in schema detected"
+
+ID, HASH, NOW = uuid.UUID(int=7), "h" * 64, datetime(2026, 1, 2, 3, 4, 5)
+INVITATION: dict[str, Any] = {
+    "id": ID,
+    "tenant_id": 1,
+    "invited_by_id": 1,
+    "accepted_by_id": 1,
+    "email": "new@example.com",
+    "role": "user",
+    "token_hash": HASH,
+    "token_nonce": "n" * 43,
+    "link_shown": False,
+    "status": "accepted",
+    **dict.fromkeys(("expires_at", "accepted_at", "closed_at", "created_at", "updated_at"), NOW),
+}
+EVENT = {"id": ID, "tenant_id": 1, "invitation_id": ID, "type": "accepted", "at": NOW}
+DELIVERY = {"id": ID, "invitation_id": ID, "kind": "invitation", "state": "sent", "attempts": 1, "created_at": NOW}
+
+
+def insert(developer: Developer, **rows: dict[str, Any]) -> None:
+    with developer.database() as connection:
+        for name, row in rows.items():
+            columns = [
+                sa.column(key, sa.Uuid() if isinstance(value, uuid.UUID) else None) for key, value in row.items()
+            ]
+            connection.execute(sa.insert(sa.table(name, *columns)).values(row))
+
+
+def everything(developer: Developer, name: str) -> list[Any]:
+    with developer.database() as connection:
+        return list(connection.execute(sa.text(f"SELECT * FROM {name}")).all())
+
+
+def test_a_host_takes_our_steps_and_gives_them_back(database_url: str, at_work: Callable[..., Developer]) -> None:
+    """R20: the steps join the host's tree, its own commands see nothing left to do, and taking the steps back takes
+    exactly what they brought; no way down and up makes a used token usable or touches a row of the host's."""
+    developer = at_work(database_url, installed=False)
+    developer.flask("db migrate -m users")
+    developer.flask("db upgrade")
+    insert(developer, tenants={"id": 1, "name": "Acme"}, users={"id": 1, "email": "ada@example.com", "tenant_id": 1})
+    hosts_own, hosts_tree = developer.schema(), developer.tree()
+    (hosts_head,) = [name.split("_")[0] for name in (path.split("/")[-1] for path in hosts_tree) if "_users.py" in name]
+
+    developer.host["installed"] = True
+    said = developer.flask(ADD)
+    tree = developer.tree()
+    assert all(name in said for name in tree.keys() - hosts_tree.keys())
+    assert hosts_tree.items() < tree.items()
+    assert len(tree) == len(hosts_tree) + 3
+    assert developer.schema() == hosts_own
+
+    developer.flask("db upgrade")
+    assert hosts_own.items() < developer.schema().items()
+    assert developer.schema().keys() - hosts_own.keys() == set(OURS)
+    developer.flask("db check")
+    assert NOTHING_NEW in developer.flask("db migrate")
+    assert "Nothing is missing." in developer.flask(ADD)
+    assert developer.tree() == tree
+
+    insert(developer, user_invitations=INVITATION, user_invitation_events=EVENT, user_invitation_deliveries=DELIVERY)
+    used, told = everything(developer, "user_invitations"), everything(developer, "user_invitation_events")
+    developer.flask("db downgrade")
+    assert OURS[2] not in developer.schema()
+    developer.flask("db upgrade")
+    assert everything(developer, "user_invitations") == used
+    assert everything(developer, "user_invitation_events") == told
+
+    developer.flask(f"db downgrade {hosts_head}")
+    assert developer.schema() == hosts_own
+    developer.flask("db upgrade")
+    assert [everything(developer, name) for name in OURS] == [[], [], []]
+    assert [len(everything(developer, name)) for name in ("tenants", "users")] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("key", "convention", "batch"),
+    [("uuid", False, True), ("str", True, False), ("own", True, True)],
+)
+def test_the_steps_make_what_create_all_makes(
+    database_url: str, at_work: Callable[..., Developer], key: str, convention: bool, batch: bool
+) -> None:
+    """Whatever the host's keys and naming convention, the steps and ``create_all`` give the same schema, which
+    ``flask db check`` finds complete."""
+    developer = at_work(database_url, key=key, convention=convention, batch=batch)
+    developer.begin()
+    developer.flask(ADD)
+    developer.flask("db upgrade")
+    developer.flask("db check")
+    migrated = developer.schema(*OURS)
+    developer.flask("create-all")
+    assert migrated == developer.schema(*OURS)
+
+
+@pytest.mark.parametrize("bind", [None, "other"], ids=["users on the default bind", "users on another bind"])
+def test_several_databases(
+    database_url: str, at_work: Callable[..., Developer], tmp_path: Path, bind: str | None
+) -> None:
+    """On the multidb template our tables go where the users are, and nowhere else."""
+    beside = f"sqlite:///{tmp_path / 'beside.sqlite3'}"
+    urls = (beside, database_url) if bind else (database_url, beside)
+    developer = at_work(urls[0], init="--multidb", binds={"other": urls[1]}, bind=bind, key="bigint")
+    developer.begin()
+    developer.flask(ADD)
+    developer.flask("db upgrade")
+    assert NOTHING_NEW in developer.flask("db migrate")
+    assert set(OURS) < developer.schema().keys()
+    with sa.create_engine(beside, poolclass=sa.NullPool).connect() as connection:
+        assert set(sa.inspect(connection).get_table_names()) == {"alembic_version", "notes"}
+
+
+def test_a_host_that_autogenerates_our_tables(database_url: str, at_work: Callable[..., Developer]) -> None:
+    """A plain ``flask db migrate`` writes a file that works; our command then says how to record that, and does."""
+    developer = at_work(database_url, key="str")
+    developer.flask("db migrate -m all")
+    mark = "--mark 0001 --mark 0002 --mark 0003"
+    assert f"`flask {ADD} {mark}`" in developer.refused(ADD)
+    developer.flask("db upgrade")
+    developer.flask("db check")
+    migrated, tree = developer.schema(*OURS), developer.tree()
+    developer.flask(f"{ADD} {mark}")
+    assert len(developer.tree()) == len(tree) + 1
+    developer.flask("db upgrade")
+    assert developer.schema(*OURS) == migrated
+    tree = developer.tree()
+    developer.flask(ADD)
+    assert developer.tree() == tree
