@@ -2,8 +2,8 @@
 
     flask --app examples/demo run
 
-Then open http://127.0.0.1:5000. Everything that Flask-Invitations needs to know stands in this file; ``models.py``
-has the app's own tables, ``views.py`` its pages, ``mailbox.py`` the mail server that it sends to.
+Then open http://127.0.0.1:5000. All that Flask-Invitations needs to know stands in this file; ``models.py`` has the
+app's own tables, ``views.py`` its pages, ``mailbox.py`` the mail server that it sends to.
 """
 
 from __future__ import annotations
@@ -13,23 +13,14 @@ from pathlib import Path
 
 import click
 from flask import Flask
-from flask_login import LoginManager
 from marshmallow import Schema, fields, validate
 
-from flask_invitations import Invitations, SMTPMailer
+from flask_invitations import SMTPMailer
 
+from .extensions import db, invitations, login_manager
 from .mailbox import Mailbox
-from .models import Tenant, User, db, seed
+from .models import Tenant, User, seed
 from .views import views
-
-login_manager = LoginManager()
-login_manager.login_view = "views.sign_in"
-invitations = Invitations()
-
-
-@login_manager.user_loader
-def load_user(user_id: str) -> User | None:
-    return db.session.get(User, int(user_id))
 
 
 class Profile(Schema):
@@ -39,7 +30,7 @@ class Profile(Schema):
 
 
 def create_app() -> Flask:
-    app = Flask(__name__, instance_path=str(Path(__file__).parent / "instance"))
+    app = Flask(__name__, instance_path=str(Path(__file__).resolve().parent / "instance"))
     app.config.update(
         SECRET_KEY="a secret that everybody knows",  # in a real app: os.environ["SECRET_KEY"]
         SESSION_COOKIE_SAMESITE="Lax",
@@ -50,9 +41,15 @@ def create_app() -> Flask:
     db.init_app(app)
     login_manager.init_app(app)
     mailbox = app.extensions["mailbox"] = Mailbox()
-    mailer = SMTPMailer("127.0.0.1", mailbox.port, sender="Demo <no-reply@demo.example>", security="none")
 
-    invitations.init_app(app, db, user_model=User, tenant_model=Tenant, mailer=mailer, profile_schema=Profile)
+    invitations.init_app(
+        app,
+        db,
+        user_model=User,
+        tenant_model=Tenant,
+        profile_schema=Profile,
+        mailer=SMTPMailer("127.0.0.1", mailbox.port, sender="Demo <no-reply@demo.example>", security="none"),
+    )
 
     app.register_blueprint(views)
     with app.app_context():
@@ -62,7 +59,12 @@ def create_app() -> Flask:
 
 
 def address() -> str:
-    """Where the mailed links lead: the port that ``flask run`` was given, unless ``DEMO_URL`` says otherwise."""
+    """Where the mailed links lead: to the port that ``flask run`` was given, unless ``DEMO_URL`` says otherwise."""
     command = click.get_current_context(silent=True)
     port = command.params.get("port") if command else None
     return os.environ.get("DEMO_URL", f"http://127.0.0.1:{port or 5000}")
+
+
+@login_manager.user_loader
+def load_user(user_id: str) -> User | None:
+    return db.session.get(User, int(user_id))

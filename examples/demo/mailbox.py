@@ -44,6 +44,6 @@ class Mailbox:
 
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
         mail = message_from_bytes(envelope.content, policy=policy.default)
-        text, html = mail.get_body(("plain",)), mail.get_body(("html",))
-        self.mails.append(Mail(mail["To"], mail["Subject"], text.get_content(), html.get_content()))
+        text, html = (mail.get_body((kind,)).get_content().replace("\r\n", "\n") for kind in ("plain", "html"))
+        self.mails.append(Mail(mail["To"], mail["Subject"], text, html))
         return "250 OK"

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 from flask_login import UserMixin
-from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import ForeignKey, String, select
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy import ForeignKey, String
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 from werkzeug.security import check_password_hash, generate_password_hash
 
+from .extensions import db
 
-class Base(DeclarativeBase):
-    pass
-
-
-db = SQLAlchemy(model_class=Base)
-
-#: Everybody's password. Do not do this at home.
+#: Everybody's password, shown on the sign-in page. This is a demo.
 PASSWORD = "open sesame, open sesame"
 
+#: Address: name, role, company.
+SEEDED = {
+    "olga@acme.example": ("Olga", "owner", "Acme"),
+    "adam@acme.example": ("Adam", "admin", "Acme"),
+    "ute@acme.example": ("Ute", "user", "Acme"),
+    "otto@globex.example": ("Otto", "owner", "Globex"),
+    "anna@globex.example": ("Anna", "admin", "Globex"),
+    "uwe@globex.example": ("Uwe", "user", "Globex"),
+}
 
-class Tenant(db.Model):  # type: ignore[name-defined,misc]
+
+class Tenant(db.Model):
     __tablename__ = "tenants"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(100), unique=True)
 
 
-class User(UserMixin, db.Model):  # type: ignore[name-defined,misc]
+class User(UserMixin, db.Model):
     __tablename__ = "users"
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -37,7 +41,7 @@ class User(UserMixin, db.Model):  # type: ignore[name-defined,misc]
     tenant_id: Mapped[int] = mapped_column(ForeignKey("tenants.id"))
     password_hash: Mapped[str] = mapped_column(String(255))
 
-    tenant: Mapped[Tenant] = relationship(lazy="joined")
+    tenant: Mapped[Tenant] = relationship()
 
     def set_password(self, password: str) -> None:
         self.password_hash = generate_password_hash(password)
@@ -46,21 +50,13 @@ class User(UserMixin, db.Model):  # type: ignore[name-defined,misc]
         return check_password_hash(self.password_hash, password)
 
 
-PEOPLE = {
-    "Acme": {"owner": "Olga", "admin": "Adam", "user": "Ute"},
-    "Globex": {"owner": "Otto", "admin": "Anna", "user": "Uwe"},
-}
-
-
 def seed() -> None:
-    """Make two tenants with an owner, an admin and a plain user each, where there are none yet."""
-    if db.session.scalar(select(Tenant.id).limit(1)) is not None:
+    """Two tenants with an owner, an admin and a plain user each, where there are none yet."""
+    if Tenant.query.first():
         return
-    for company, people in PEOPLE.items():
-        tenant = Tenant(name=company)
-        for role, name in people.items():
-            email = f"{name}@{company}.example".lower()
-            user = User(email=email, email_verified=True, name=name, role=role, tenant=tenant)
-            user.set_password(PASSWORD)
-            db.session.add(user)
+    tenants = {name: Tenant(name=name) for name in ("Acme", "Globex")}
+    for email, (name, role, company) in SEEDED.items():
+        user = User(email=email, email_verified=True, name=name, role=role, tenant=tenants[company])
+        user.set_password(PASSWORD)
+        db.session.add(user)
     db.session.commit()

@@ -1,25 +1,102 @@
-"""The demo's own pages. Those of the invitee come with Flask-Invitations."""
+"""The demo's own pages: who is signed in, whom they invited, and the mails. The invitee's pages come with
+Flask-Invitations."""
 
 from __future__ import annotations
 
-import uuid
+from uuid import UUID
 
 from flask import Blueprint, abort, current_app, flash, redirect, render_template, request, url_for
-from flask.typing import ResponseReturnValue
 from flask_login import current_user, login_required, login_user, logout_user
-from sqlalchemy import select
+from werkzeug.wrappers import Response
 
-from flask_invitations import InvalidRequest, InvitationError, Invitations
+from flask_invitations import Forbidden, InvalidRequest, InvitationError
 
-from .mailbox import Mail
-from .models import PASSWORD, User, db
+from .extensions import invitations, login_manager
+from .mailbox import Mailbox
+from .models import PASSWORD, SEEDED, User
 
 views = Blueprint("views", __name__)
+login_manager.login_view = "views.sign_in"
+login_manager.login_message = None
 
-ROLES = ("viewer", "user", "manager", "admin", "owner")
+
+@views.get("/")
+def home() -> str:
+    if not current_user.is_authenticated:
+        return sign_in_page()
+    try:
+        sent = invitations.list(by=current_user, limit=100)
+    except Forbidden:
+        sent = None
+    return render_template("home.html", invitations=sent, roles=("viewer", "user", "manager", "admin", "owner"))
 
 
-def invitations() -> Invitations:
-    from . import invitations
+@views.post("/invite")
+@login_required
+def invite() -> Response:
+    form = request.form
+    invitation = invitations.invite(
+        form["email"], inviter=current_user, role=form["role"], message=form["message"] or None
+    )
+    flash(f"{invitation.email} is invited as {invitation.role}. The mail: {invitation.delivery.state}.")
+    return redirect(url_for("views.home"))
 
-    return invitations
+
+@views.post("/invitations/<uuid:invitation_id>/<any(resend, revoke):act>")
+@login_required
+def manage(invitation_id: UUID, act: str) -> Response:
+    do = {"resend": invitations.resend, "revoke": invitations.revoke}[act]
+    invitation = do(invitation_id, by=current_user)
+    flash({"resend": "A new link was mailed to {}.", "revoke": "{} is not invited any more."}[act].format(invitation.email))
+    return redirect(url_for("views.home"))
+
+
+@views.app_errorhandler(InvitationError)
+def refused(error: InvitationError) -> Response:
+    """Whatever Flask-Invitations refuses: its own sentence, on the page where the form was."""
+    said = error.detail
+    if isinstance(error, InvalidRequest):
+        said = " ".join(f"{field}: {' '.join(sentences)}" for field, sentences in error.errors.items())
+    flash(said, "error")
+    return redirect(url_for("views.home"))
+
+
+@views.route("/sign-in", methods=["GET", "POST"])
+def sign_in() -> Response | str:
+    if request.method == "GET":
+        return sign_in_page()
+    user = User.query.filter_by(email=request.form["email"].strip().lower()).first()
+    if user is None or not user.check_password(request.form["password"]):
+        flash("There is no account with this address and password.", "error")
+        return redirect(url_for("views.sign_in"))
+    login_user(user)
+    return redirect(url_for("views.home"))
+
+
+def sign_in_page() -> str:
+    users = User.query.order_by(User.tenant_id, User.id).all()
+    return render_template("sign_in.html", users=users, seeded=SEEDED, password=PASSWORD)
+
+
+@views.post("/sign-out")
+def sign_out() -> Response:
+    logout_user()
+    return redirect(url_for("views.mails" if "stay" in request.form else "views.home"))
+
+
+@views.get("/mails")
+def mails() -> str:
+    return render_template("mails.html", mails=list(reversed(mailbox().mails)))
+
+
+@views.get("/mails/latest")
+def latest_mail() -> Response:
+    """The latest mail as plain text, for curl."""
+    if not mailbox().mails:
+        abort(404, "No mail was sent yet.")
+    return Response(mailbox().mails[-1].text, mimetype="text/plain")
+
+
+def mailbox() -> Mailbox:
+    found: Mailbox = current_app.extensions["mailbox"]
+    return found

@@ -11,7 +11,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -87,7 +87,7 @@ class Unit:
         session = self._session()
         frame: _Frame | None = session.info.get(_FRAME)
         if frame is not None:
-            result = self._join(session, frame, work, conflict)
+            result = _attempt(lambda: self._join(session, frame, work), ATTEMPTS, conflict)
             if then is not None:
                 after = then
                 frame.after.append(lambda: after(result))
@@ -116,31 +116,17 @@ class Unit:
         with self.joined():
             return work()
 
-    def _join(
-        self, session: Any, frame: _Frame, work: Callable[[], T], conflict: Callable[[], InvitationError] | None
-    ) -> T:
-        """``work`` inside somebody else's unit: a savepoint, so that a refusal undoes ours and only ours."""
-
-        def once() -> T:
-            waiting = len(frame.after)
-            try:
-                with self._savepoint(session):
-                    return work()
-            except BaseException as error:
-                del frame.after[waiting:]
-                if isinstance(error, DBAPIError) and not isinstance(error, IntegrityError):
-                    frame.broken = True  # the database gave up the whole transaction, not only our part
-                    raise TryAgain from error
-                raise
-
-        return _attempt(once, ATTEMPTS, conflict)
+    def _join(self, session: Any, frame: _Frame, work: Callable[[], T]) -> T:
+        with self._savepoint(session, frame):
+            return work()
 
     @contextmanager
     def joined(self) -> Iterator[None]:
         """A transaction that the acts inside of the ``with`` block join: one commit, at the end of the block."""
         session = self._session()
-        if _FRAME in session.info:
-            with self._savepoint(session):
+        outer: _Frame | None = session.info.get(_FRAME)
+        if outer is not None:
+            with self._savepoint(session, outer):
                 yield
             return
         frame = session.info[_FRAME] = _Frame()
@@ -157,13 +143,26 @@ class Unit:
             del session.info[_FRAME]
         _run_all(frame.after)
 
-    def _savepoint(self, session: Any) -> AbstractContextManager[Any]:
-        """A savepoint. Python's sqlite3 begins no transaction for one, and releasing it would then commit."""
+    @contextmanager
+    def _savepoint(self, session: Any, frame: _Frame) -> Iterator[None]:
+        """A part of somebody else's unit: an exception undoes this part and only this part."""
+        waiting = len(frame.after)
+        self._begin(session)
+        try:
+            with session.begin_nested():
+                yield
+        except BaseException as error:
+            del frame.after[waiting:]
+            if isinstance(error, DBAPIError) and not isinstance(error, IntegrityError):
+                frame.broken = True  # the database gave up the whole transaction, not only our part
+                raise TryAgain from error
+            raise
+
+    def _begin(self, session: Any) -> None:
+        """Python's sqlite3 begins no transaction for a savepoint, and releasing it would then commit."""
         connection = session.connection(bind_arguments={"mapper": sa.inspect(self._models.Invitation)})
         if connection.dialect.name == "sqlite" and not connection.connection.dbapi_connection.in_transaction:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-        nested: AbstractContextManager[Any] = session.begin_nested()
-        return nested
 
 
 def _commit(session: Any) -> None:
@@ -193,8 +192,10 @@ def _attempt(run: Callable[[], T], attempts: int, conflict: Callable[[], Invitat
 
 
 def _final(error: Stale | DBAPIError, conflict: Callable[[], InvitationError] | None) -> Exception:
-    if isinstance(error, IntegrityError):
-        return conflict() if conflict is not None and _is_unique(error) else error
+    if isinstance(error, IntegrityError) and not _is_unique(error):
+        return error  # a foreign key, a NOT NULL of the host's: no race, and no second try would mend it
+    if isinstance(error, IntegrityError) and conflict is not None:
+        return conflict()
     return TryAgain()
 
 

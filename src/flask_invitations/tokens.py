@@ -18,6 +18,7 @@ from itsdangerous import Signer
 
 _SALT = b"flask-invitations.link.v1"
 _SHAPE = re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
+_RUN = re.compile(r"[A-Za-z0-9_-]{43,}")
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,11 @@ def find(text: str) -> Token | None:
 
 
 def redact(text: str) -> str:
-    """``text`` with a mask in place of everything that looks like a link token, for logs and error reports (D2)."""
-    return _SHAPE.sub("***", text)
+    """``text`` with a mask in place of everything that may hold a link token, for logs and error reports.
+
+    Longer runs go too: in a percent-encoded link the token stands right behind ``%2F`` or ``%23``.
+    """
+    return _RUN.sub("***", text)
 
 
 class RedactFilter(logging.Filter):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,7 +26,17 @@ HOST: dict[str, Any] = {
     "batch": True,
     "installed": True,
     "migrate": True,
+    "pragma": False,
 }
+
+HEADER = """
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision, branch_labels, depends_on = "{revision}", "{down}", None, None
+
+
+"""
 
 #: The host's first revision, as it would write it by hand.
 FIRST = """
@@ -100,7 +111,16 @@ class Developer:
 
     def begin(self) -> None:
         """Put the host's first revision into the tree."""
-        (self.folder / "migrations" / "versions" / "0host.py").write_text(FIRST)
+        self.revise("0host", FIRST)
+
+    def revise(self, name: str, text: str) -> None:
+        """Put a revision into the tree."""
+        (self.folder / "migrations" / "versions" / f"{name}.py").write_text(text)
+
+    @property
+    def head(self) -> str:
+        """The revision at the head of the tree."""
+        return self.flask("db heads").split(" (head)")[0].split()[-1]
 
     def tree(self) -> dict[str, str]:
         """Every file of the migration tree."""
@@ -121,6 +141,13 @@ class Developer:
             inspector = sa.inspect(connection)
             names = tables or sorted(set(inspector.get_table_names()) - {"alembic_version"})
             return {name: _describe(inspector, name) for name in names}
+
+
+def snippet(mark: str) -> str:
+    """The piece of Python in docs/migrations.md that stands behind this mark."""
+    found = re.search(rf"<!-- {mark} -->\n```python\n(.*?)```", (ROOT / "docs/migrations.md").read_text(), re.DOTALL)
+    assert found
+    return found[1]
 
 
 def _describe(inspector: sa.Inspector, table: str) -> dict[str, Any]:

@@ -81,12 +81,24 @@ class Note(db.Model):  # type: ignore[name-defined,misc]
     id = orm.mapped_column(sa.Integer, primary_key=True)
 
 
+def create_all() -> None:
+    db.drop_all()
+    db.create_all()
+
+
+def enforce_foreign_keys(connection: Any, _record: Any) -> None:
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
 def create_app() -> Flask:
     app = Flask(__name__)
     app.config.update(SECRET_KEY="the key of a test host", SQLALCHEMY_DATABASE_URI=HOST["url"], SQLALCHEMY_BINDS=BINDS)
     app.config["INVITATIONS_ACCEPT_URL"] = "https://app.example.com/invitations/accept#{token}"
     db.init_app(app)
-    app.cli.command("create-all")(lambda: (db.drop_all(), db.create_all()))
+    if HOST["pragma"]:
+        with app.app_context():
+            sa.event.listen(db.engine, "connect", enforce_foreign_keys)
+    app.cli.command("create-all")(create_all)
     if HOST["migrate"]:
         Migrate(app, db, render_as_batch=HOST["batch"])
     if not HOST["installed"]:

@@ -6,12 +6,13 @@ import uuid
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from .conftest import OURS, Developer
+from .conftest import HEADER, OURS, Developer, snippet
 
 ADD = "invitations migrations"
 NOTHING_NEW = "No changes in schema detected"
@@ -50,7 +51,8 @@ def everything(developer: Developer, name: str) -> list[Any]:
 
 def test_a_host_takes_our_steps_and_gives_them_back(database_url: str, at_work: Callable[..., Developer]) -> None:
     """R20: the steps join the host's tree, its own commands see nothing left to do, and taking the steps back takes
-    exactly what they brought; no way down and up makes a used token usable or touches a row of the host's."""
+    exactly what they brought; no way down and up makes a used token usable or touches a row of the host's. All of it
+    goes on working when the package is gone."""
     developer = at_work(database_url, installed=False)
     developer.flask("db migrate -m users")
     developer.flask("db upgrade")
@@ -87,6 +89,12 @@ def test_a_host_takes_our_steps_and_gives_them_back(database_url: str, at_work: 
     developer.flask("db upgrade")
     assert [everything(developer, name) for name in OURS] == [[], [], []]
     assert [len(everything(developer, name)) for name in ("tenants", "users")] == [1, 1]
+
+    developer.host["installed"] = False
+    developer.revise("9farewell", HEADER.format(revision="9farewell", down=developer.head) + snippet("farewell"))
+    developer.flask("db upgrade")
+    developer.flask("db check")
+    assert developer.schema() == hosts_own
 
 
 @pytest.mark.parametrize(
@@ -141,3 +149,27 @@ def test_a_host_that_autogenerates_our_tables(database_url: str, at_work: Callab
     tree = developer.tree()
     developer.flask(ADD)
     assert developer.tree() == tree
+
+
+def test_a_rebuild_on_sqlite_keeps_our_rows(at_work: Callable[..., Developer], tmp_path: Path) -> None:
+    """A host on SQLite with foreign keys on, whose env.py has the documented line, rebuilds its own tables without
+    losing the invitations that point at them."""
+    developer = at_work(f"sqlite:///{tmp_path / 'test.sqlite3'}", pragma=True)
+    env = developer.folder / "migrations" / "env.py"
+    before = "    with connectable.connect() as connection:\n"
+    assert before in env.read_text()
+    env.write_text(env.read_text().replace(before, before + indent(snippet("env.py"), " " * 8)))
+    developer.begin()
+    developer.flask(ADD)
+    developer.flask("db upgrade")
+    insert(developer, tenants={"id": 1, "name": "Acme"}, users={"id": 1, "email": "ada@example.com", "tenant_id": 1})
+    insert(developer, user_invitations=INVITATION, user_invitation_events=EVENT)
+    rows = [everything(developer, name) for name in OURS]
+
+    rebuild = HEADER.format(revision="9rebuild", down=developer.head) + "def upgrade():\n"
+    for table in ("tenants", "users"):
+        rebuild += f"    with op.batch_alter_table({table!r}, recreate='always') as batch:\n"
+        rebuild += "        batch.add_column(sa.Column('more', sa.Text))\n"
+    developer.revise("9rebuild", rebuild)
+    developer.flask("db upgrade")
+    assert [everything(developer, name) for name in OURS] == rows

@@ -49,7 +49,7 @@ def ddl(models: Models, dialect: str) -> str:
             text.write(f"-- {step.number} {title}\n\n")
             for operation in operations:
                 Operations(context).invoke(operation)
-    lines = [line.strip(" ,").expandtabs(4) for line in text.getvalue().strip().splitlines()]
+    lines = [line.rstrip(" ,") for line in text.getvalue().strip().splitlines()]
     blocks = groupby(lines, lambda line: "CONSTRAINT" in line)  # SQLAlchemy keeps them in a set
     return "\n".join(line for unordered, block in blocks for line in (sorted(block) if unordered else block)) + "\n"
 

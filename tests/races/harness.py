@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
@@ -28,10 +28,10 @@ def rounds(few: int, many: int = 200) -> int:
     return many if SOAK else few
 
 
-def crowded(database_url: str, crowd: int = CROWD, **options: Any) -> Host:
+def crowded(database_url: str, crowd: int = CROWD, *, config: Mapping[str, Any] | None = None, **options: Any) -> Host:
     """A host that has a connection of its own for each of ``crowd`` callers."""
-    engine = {"pool_size": crowd, "max_overflow": 4}
-    return build(database_url, config={"SQLALCHEMY_ENGINE_OPTIONS": engine}, **options)
+    engine = {"SQLALCHEMY_ENGINE_OPTIONS": {"pool_size": crowd, "max_overflow": 4}}
+    return build(database_url, config={**engine, **(config or {})}, **options)
 
 
 class Racers(AbstractContextManager["Racers"]):

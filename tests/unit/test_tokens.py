@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_invitations.testing import token_in
-from flask_invitations.tokens import Mint, Token, find, parse
+from flask_invitations.tokens import Mint, RedactFilter, Token, find, parse, redact
 
 OLD, NEW = "the old key", "the new key"
 URL_SAFE = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", min_size=43, max_size=43)
@@ -128,3 +130,35 @@ def test_find_nothing(text: str) -> None:
     assert find(text) is None
     with pytest.raises(LookupError):
         token_in(text)
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        "{}",
+        "GET /invitations/accept/{} HTTP/1.1",
+        "https://app.example.com/accept?token={}&x=1",
+        "{{'token': '{}'}}",
+        "?next=" + quote("/invitations/accept/{}", safe="{}"),
+        "?url=" + quote("https://app.example.com/accept#{}", safe="{}"),
+        "a-{}-b",
+    ],
+)
+@given(URL_SAFE)
+def test_redact(around: str, text: str) -> None:
+    """D2, D3: no token survives redaction, in a path, a query, or percent-encoded inside another link."""
+    assert text not in redact(around.format(text))
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=42))
+def test_redact_keeps_the_rest(text: str) -> None:
+    """D2: what is too short to hold a token stays as it is."""
+    assert redact(text) == text
+
+
+def test_redact_filter(caplog: pytest.LogCaptureFixture) -> None:
+    """D2: a log record's message and its arguments are both masked."""
+    text = Mint([NEW]).new()[1].reveal()
+    caplog.handler.addFilter(RedactFilter())
+    logging.getLogger("host").warning("GET %s?%s=" + text, f"/accept/{text}", "x")
+    assert caplog.messages == ["GET /accept/***?x=***"]

@@ -1,4 +1,4 @@
-"""The host's migration tree: what it holds of ours, and how a step gets in. All that is known of Alembic but the steps."""
+"""The host's migration tree: what it holds of ours, and how a step gets in."""
 
 from __future__ import annotations
 
@@ -78,8 +78,9 @@ class Tree:
             tables = " and ".join(step.table(self._models).name for step in found)
             marks = " ".join(f"--mark {step.number}" for step in found)
             raise ConfigurationError(
-                f"{tables} exist already, but no revision carries the marker of that step: if a revision of this tree "
-                f"makes them, run `flask invitations migrations {marks}`; if db.create_all() made them, drop them first."
+                f"{tables} exist already, but no revision carries the marker of that step: if a revision of this "
+                f"tree makes them, run `flask invitations migrations {marks}`; "
+                "if db.create_all() made them, drop them first."
             )
 
     def _in_database(self, steps: Sequence[Step]) -> list[Step]:
@@ -87,8 +88,7 @@ class Tree:
 
         def look(_revision: Any, context: MigrationContext) -> list[Any]:
             nonlocal found
-            if self._is_ours(context):
-                assert context.connection is not None
+            if self._is_ours(context) and context.connection is not None:
                 inspector = sa.inspect(context.connection)
                 tables = [(step, step.table(self._models)) for step in steps]
                 found = [step for step, table in tables if inspector.has_table(table.name, schema=table.schema)]

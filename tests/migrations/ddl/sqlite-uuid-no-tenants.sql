@@ -1,35 +1,35 @@
 -- 0001 up
 
 CREATE TABLE user_invitations (
-id CHAR(32) NOT NULL
-tenant_id VARCHAR(64)
-invited_by_id CHAR(32)
-accepted_by_id CHAR(32)
-email VARCHAR(254)
-email_key VARCHAR(254)
-role VARCHAR(64) NOT NULL
-token_hash VARCHAR(64) NOT NULL
-token_nonce VARCHAR(64) NOT NULL
-previous_token_hash VARCHAR(64)
-link_shown BOOLEAN NOT NULL
-status VARCHAR(16) NOT NULL
-pending_key VARCHAR(64)
-inviter_ref VARCHAR(255)
-message TEXT
-details JSON
-locale VARCHAR(35)
-expires_at DATETIME NOT NULL
-accepted_at DATETIME
-closed_at DATETIME
-created_at DATETIME NOT NULL
-updated_at DATETIME NOT NULL
-PRIMARY KEY (id)
-CONSTRAINT ck_user_invitations_pending_key CHECK ((status = 'pending') = (pending_key IS NOT NULL))
-CONSTRAINT ck_user_invitations_status CHECK (status IN ('pending', 'accepted', 'declined', 'revoked', 'expired'))
-CONSTRAINT fk_user_invitations_accepted_by_id FOREIGN KEY(accepted_by_id) REFERENCES users (id) ON DELETE SET NULL
-CONSTRAINT fk_user_invitations_invited_by_id FOREIGN KEY(invited_by_id) REFERENCES users (id) ON DELETE SET NULL
-CONSTRAINT uq_user_invitations_pending_key UNIQUE (pending_key)
-CONSTRAINT uq_user_invitations_token_hash UNIQUE (token_hash)
+    id CHAR(32) NOT NULL
+    tenant_id VARCHAR(64)
+    invited_by_id CHAR(32)
+    accepted_by_id CHAR(32)
+    email VARCHAR(254)
+    email_key VARCHAR(254)
+    role VARCHAR(64) NOT NULL
+    token_hash VARCHAR(64) NOT NULL
+    token_nonce VARCHAR(64) NOT NULL
+    previous_token_hash VARCHAR(64)
+    link_shown BOOLEAN NOT NULL
+    status VARCHAR(16) NOT NULL
+    pending_key VARCHAR(64)
+    inviter_ref VARCHAR(255)
+    message TEXT
+    details JSON
+    locale VARCHAR(35)
+    expires_at DATETIME NOT NULL
+    accepted_at DATETIME
+    closed_at DATETIME
+    created_at DATETIME NOT NULL
+    updated_at DATETIME NOT NULL
+    PRIMARY KEY (id)
+    CONSTRAINT ck_user_invitations_pending_key CHECK ((status = 'pending') = (pending_key IS NOT NULL))
+    CONSTRAINT ck_user_invitations_status CHECK (status IN ('pending', 'accepted', 'declined', 'revoked', 'expired'))
+    CONSTRAINT fk_user_invitations_accepted_by_id FOREIGN KEY(accepted_by_id) REFERENCES users (id) ON DELETE SET NULL
+    CONSTRAINT fk_user_invitations_invited_by_id FOREIGN KEY(invited_by_id) REFERENCES users (id) ON DELETE SET NULL
+    CONSTRAINT uq_user_invitations_pending_key UNIQUE (pending_key)
+    CONSTRAINT uq_user_invitations_token_hash UNIQUE (token_hash)
 );
 
 CREATE INDEX ix_user_invitations_accepted_by_id ON user_invitations (accepted_by_id);
@@ -53,17 +53,17 @@ DROP TABLE user_invitations;
 -- 0002 up
 
 CREATE TABLE user_invitation_events (
-id CHAR(32) NOT NULL
-tenant_id VARCHAR(64)
-actor_id CHAR(32)
-invitation_id CHAR(32) NOT NULL
-type VARCHAR(32) NOT NULL
-at DATETIME NOT NULL
-remote_addr VARCHAR(45)
-user_agent VARCHAR(512)
-details JSON
-PRIMARY KEY (id)
-CONSTRAINT fk_user_invitation_events_invitation_id FOREIGN KEY(invitation_id) REFERENCES user_invitations (id) ON DELETE CASCADE
+    id CHAR(32) NOT NULL
+    tenant_id VARCHAR(64)
+    actor_id CHAR(32)
+    invitation_id CHAR(32) NOT NULL
+    type VARCHAR(32) NOT NULL
+    at DATETIME NOT NULL
+    remote_addr VARCHAR(45)
+    user_agent VARCHAR(512)
+    details JSON
+    PRIMARY KEY (id)
+    CONSTRAINT fk_user_invitation_events_invitation_id FOREIGN KEY(invitation_id) REFERENCES user_invitations (id) ON DELETE CASCADE
 );
 
 CREATE INDEX ix_user_invitation_events_invitation_id_at ON user_invitation_events (invitation_id, at, id);
@@ -75,22 +75,22 @@ DROP TABLE user_invitation_events;
 -- 0003 up
 
 CREATE TABLE user_invitation_deliveries (
-id CHAR(32) NOT NULL
-invitation_id CHAR(32) NOT NULL
-kind VARCHAR(32) NOT NULL
-state VARCHAR(16) NOT NULL
-attempts INTEGER NOT NULL
-next_attempt_at DATETIME
-last_attempt_at DATETIME
-leased_until DATETIME
-last_error VARCHAR(200)
-sent_at DATETIME
-created_at DATETIME NOT NULL
-PRIMARY KEY (id)
-CONSTRAINT ck_user_invitation_deliveries_leased_until CHECK ((state = 'sending') = (leased_until IS NOT NULL))
-CONSTRAINT ck_user_invitation_deliveries_next_attempt_at CHECK ((state = 'queued') = (next_attempt_at IS NOT NULL))
-CONSTRAINT ck_user_invitation_deliveries_state CHECK (state IN ('queued', 'sending', 'sent', 'failed', 'cancelled'))
-CONSTRAINT fk_user_invitation_deliveries_invitation_id FOREIGN KEY(invitation_id) REFERENCES user_invitations (id) ON DELETE CASCADE
+    id CHAR(32) NOT NULL
+    invitation_id CHAR(32) NOT NULL
+    kind VARCHAR(32) NOT NULL
+    state VARCHAR(16) NOT NULL
+    attempts INTEGER NOT NULL
+    next_attempt_at DATETIME
+    last_attempt_at DATETIME
+    leased_until DATETIME
+    last_error VARCHAR(200)
+    sent_at DATETIME
+    created_at DATETIME NOT NULL
+    PRIMARY KEY (id)
+    CONSTRAINT ck_user_invitation_deliveries_leased_until CHECK ((state = 'sending') = (leased_until IS NOT NULL))
+    CONSTRAINT ck_user_invitation_deliveries_next_attempt_at CHECK ((state = 'queued') = (next_attempt_at IS NOT NULL))
+    CONSTRAINT ck_user_invitation_deliveries_state CHECK (state IN ('queued', 'sending', 'sent', 'failed', 'cancelled'))
+    CONSTRAINT fk_user_invitation_deliveries_invitation_id FOREIGN KEY(invitation_id) REFERENCES user_invitations (id) ON DELETE CASCADE
 );
 
 CREATE INDEX ix_user_invitation_deliveries_invitation_id ON user_invitation_deliveries (invitation_id, created_at);

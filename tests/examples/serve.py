@@ -1,0 +1,114 @@
+"""Run a copy of an example as its reader does: ``flask --app ... run``, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.cookiejar import CookieJar
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlencode
+from urllib.request import HTTPCookieProcessor, Request, build_opener
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def copy(name: str, folder: Path) -> Path:
+    """A copy of an example, so that its database is nobody else's."""
+    source, target = EXAMPLES / name, folder / name
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("instance", "__pycache__"))
+    else:
+        shutil.copy(source, target)
+    return target
+
+
+def flask(app: Path, *arguments: str) -> list[str]:
+    """The command line of ``flask --app APP ...``."""
+    return [sys.executable, "-m", "flask", "--app", str(app), *arguments]
+
+
+def environment() -> dict[str, str]:
+    """Ours, without what would speak to Flask."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("FLASK_", "DEMO_"))}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back, redirects followed."""
+
+    status: int
+    text: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+class Browser:
+    """Keeps cookies and follows redirects, like a browser or ``curl -b -c -L``."""
+
+    def __init__(self, base: str) -> None:
+        self.base, self.cookies = base, CookieJar()
+        self._opener = build_opener(HTTPCookieProcessor(self.cookies))
+
+    def get(self, path: str) -> Answer:
+        return self._open(Request(self.base + path))
+
+    def form(self, path: str, **fields: str) -> Answer:
+        return self._open(Request(self.base + path, urlencode(fields).encode()))
+
+    def json(self, path: str, body: Any, **headers: str) -> Answer:
+        headers["Content-Type"] = "application/json"
+        return self._open(Request(self.base + path, json.dumps(body).encode(), headers))
+
+    def _open(self, request: Request) -> Answer:
+        try:
+            with self._opener.open(request, timeout=30) as response:
+                return Answer(response.status, response.read().decode())
+        except HTTPError as error:
+            with error:
+                return Answer(error.code, error.read().decode())
+
+
+@contextmanager
+def running(app: Path, *options: str, env: Mapping[str, str] | None = None) -> Iterator[tuple[str, Path]]:
+    """``flask run`` on a free port: its address, and the file that its output goes to."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = app.parent / "output.txt"
+    with log.open("wb") as output:
+        command = flask(app, *options, "run", "--port", str(port))
+        process = subprocess.Popen(
+            command, cwd=app.parent, env={**environment(), **(env or {})}, stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            _wait(process, f"http://127.0.0.1:{port}", log)
+            yield f"http://127.0.0.1:{port}", log
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def _wait(process: subprocess.Popen[bytes], base: str, log: Path) -> None:
+    """Until it answers anything at all."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            Browser(base).get("/")
+        except (URLError, ConnectionError):
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.1)
+        else:
+            return
+    raise AssertionError(f"no answer from {base}: {log.read_text()}")

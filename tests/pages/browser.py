@@ -1,0 +1,48 @@
+"""A real browser, where there is one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.servers import in_ci
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+#: No sandbox: tests may run as root. The rest keeps it from calling home.
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def find_chromium() -> str | None:
+    """``INVITATIONS_TEST_CHROMIUM``, else the first of the usual names on the path."""
+    found = (shutil.which(name) for name in (os.environ.get("INVITATIONS_TEST_CHROMIUM", ""), *NAMES) if name)
+    return next(filter(None, found), None)
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """A running browser; where there is none the test is skipped, in CI it fails."""
+    path = find_chromium()
+    if path is None:
+        reason = "no browser: install Debian's chromium, or set INVITATIONS_TEST_CHROMIUM to one"
+        pytest.fail(reason) if in_ci() else pytest.skip(reason)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        try:
+            yield browser
+        finally:
+            browser.close()
