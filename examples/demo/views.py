@@ -19,6 +19,9 @@ views = Blueprint("views", __name__)
 login_manager.login_view = "views.sign_in"
 login_manager.login_message = None
 
+#: The default of the setting INVITATIONS_ROLES.
+ROLES = ("viewer", "user", "manager", "admin", "owner")
+
 
 @views.get("/")
 def home() -> str:
@@ -28,7 +31,7 @@ def home() -> str:
         sent = invitations.list(by=current_user, limit=100)
     except Forbidden:
         sent = None
-    return render_template("home.html", invitations=sent, roles=("viewer", "user", "manager", "admin", "owner"))
+    return render_template("home.html", invitations=sent, roles=ROLES, password=PASSWORD)
 
 
 @views.post("/invite")

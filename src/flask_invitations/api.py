@@ -279,10 +279,14 @@ def _body() -> bytes:
     length = request.content_length
     if length is not None and length > MAX_BODY:
         raise BodyTooLarge
-    raw = request.get_data() if length is not None else request.stream.read(MAX_BODY + 1)
+    if length is not None:
+        return request.get_data()
+    raw = bytearray()
+    while chunk := request.stream.read(MAX_BODY + 1 - len(raw)):  # a stream may give less than it was asked for
+        raw += chunk
     if len(raw) > MAX_BODY:
         raise BodyTooLarge
-    return raw
+    return bytes(raw)
 
 
 def parse_json(raw: bytes) -> Any:

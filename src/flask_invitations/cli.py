@@ -65,7 +65,7 @@ def _system(tenant: str | None) -> Manager:
     if tenant is None:
         return acts.system(None if models.tenant is None else EVERYWHERE)
     try:
-        return acts.system(models.tenant_key_type(tenant))
+        return acts.system(models.tenant_key(tenant))
     except ValueError:
         raise click.ClickException(f"--tenant: {tenant!r} is not a tenant's id.") from None
 

@@ -40,7 +40,8 @@ def plain(text: str) -> str:
     """``text`` of somebody's making as one harmless run of words: no control or invisible characters, nothing
     that a mail program turns into a link, no start of an encoded word (E2, E8, K4)."""
     kept = "".join(
-        c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp") else " " for c in text.replace("\r\n", "\n")
+        c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp") else " "
+        for c in text.replace("\r\n", "\n")
     )
     return re.sub(r"(?<=\S)([.:/@])(?=\S)", rf"\1{_WORD_JOINER}", kept).replace("=?", "= ?")
 
@@ -71,7 +72,7 @@ def compose(ctx: Context, letter: Letter) -> Message:
     return Message(
         id=letter.delivery.id,
         kind=letter.kind,
-        to=info.email or "",
+        to=_recipient(info),
         subject=_header(render(".subject.txt")),
         text=render(".txt"),
         html=render(".html"),
@@ -84,6 +85,12 @@ def compose(ctx: Context, letter: Letter) -> Message:
         accept_url=accept_url,
         invitation=info,
     )
+
+
+def _recipient(info: InvitationInfo) -> str:
+    """The local part as it was typed, which some servers tell apart, at the ASCII form of the domain, which every
+    server takes."""
+    return f"{(info.email or '').rpartition('@')[0]}@{(info.email_key or '').rpartition('@')[2]}"
 
 
 def inviter_email(inviter: Inviter | None) -> str | None:

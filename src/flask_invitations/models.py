@@ -324,10 +324,13 @@ class Models:
         """The primary key of one of the host's users."""
         return sa.inspect(self.user).primary_key_from_instance(user)[0]
 
-    @property
-    def tenant_key_type(self) -> type[Any]:
-        """``int``, ``uuid.UUID`` or ``str``: what a tenant's id is in Python."""
-        return str if self.tenant is None else primary_key(self.tenant).type.python_type
+    def tenant_key(self, text: str) -> Any:
+        """A tenant's id from its text.
+
+        :raises ValueError: it cannot be one.
+        """
+        kind = str if self.tenant is None else _key_type(self.tenant)
+        return (kind or _uuid_or_text)(text)
 
 
 def check_mapped(name: str, model: Any) -> None:
@@ -339,8 +342,24 @@ def check_mapped(name: str, model: Any) -> None:
         return
     if not isinstance(model, type) or sa.inspect(model, raiseerr=False) is None:
         raise ConfigurationError(f"{name} must be a mapped class: pass the class itself, e.g. {name}=User.")
-    if primary_key(model).type.python_type not in (int, uuid.UUID, str):
+    if _key_type(model) not in (int, uuid.UUID, str, None):
         raise ConfigurationError(f"{model.__name__} has a primary key that is not int, UUID or str: {name} needs one.")
+
+
+def _key_type(model: type[Any]) -> type[Any] | None:
+    """What a key is in Python; ``None`` where a type of the host's (the well-known GUID recipe) does not say."""
+    try:
+        kind: type[Any] = primary_key(model).type.python_type
+    except NotImplementedError:
+        return None
+    return None if kind is object else kind
+
+
+def _uuid_or_text(text: str) -> uuid.UUID | str:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return text
 
 
 def primary_key(model: type[Any]) -> sa.Column[Any]:

@@ -52,6 +52,15 @@ class Seconds(fields.Integer):
         return timedelta(seconds=seconds)
 
 
+class Flag(fields.Boolean):
+    """``true`` or ``false``: 1 is not taken for one of them."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
 class Cursor(fields.String):
     """An opaque place in a list. It carries no authority: the tenant filter stands beside it (K1)."""
 
@@ -144,7 +153,7 @@ def list_query(config: Config) -> Schema:
 
 
 class ResendBody(Body):
-    rotate = fields.Boolean(load_default=True, truthy={True}, falsy={False})
+    rotate = Flag(load_default=True)
 
 
 class TokenBody(Body):

@@ -48,7 +48,7 @@ def test_with_javascript(demo: tuple[str, Any]) -> None:
         seen: list[str] = []
         said: list[str] = []
         page.on("request", lambda request: seen.append(f"{request.method} {request.url} {request.headers}"))
-        page.on("console", lambda message: said.append(message.text))
+        page.on("console", lambda message: said.append(f"{message.text} {message.location}"))
         page.goto(link)
         page.get_by_role("button", name="Continue").wait_for()
         assert page.url == f"{base}/invitations/accept"
@@ -59,7 +59,7 @@ def test_with_javascript(demo: tuple[str, Any]) -> None:
         assert page.url == f"{base}/invitations/accepted"
         assert token not in " ".join(line for line in seen if link not in line)
         assert [line for line in seen if "'referer': 'http" in line] == []
-        assert said == []
+        assert [line for line in said if "favicon.ico" not in line] == []
         page.goto(link)
         page.get_by_role("button", name="Continue").click()
         page.get_by_role("heading", name="This invitation was accepted already").wait_for()
@@ -105,7 +105,6 @@ def test_by_keyboard(demo: tuple[str, Any]) -> None:
         page.keyboard.press("Tab")
         page.keyboard.press("Space")
         assert field.get_attribute("type") == "text"
-        page.keyboard.press("Enter")
         page.keyboard.press("Tab")
         page.keyboard.press("Enter")
         page.get_by_role("heading", name="Welcome, you are in").wait_for()

@@ -1,4 +1,4 @@
-"""Races run on SQLite in its write-ahead mode too."""
+"""Races run on SQLite in its write-ahead mode too, and in processes of their own."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import make_url
 
 from tests.conftest import DATABASES
 from tests.races.crew import Crew
+from tests.servers import File, Scratch
 
 
 @pytest.fixture(params=(*DATABASES, "sqlite-wal"))
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The SQLAlchemy URL of an empty database, on each server in turn."""
+def _database(request: pytest.FixtureRequest, tmp_path: Path) -> Scratch | File:
     if not request.param.startswith("sqlite"):
-        url: str = request.getfixturevalue(f"_{request.param}").empty()
-        return url
-    file = tmp_path / "race.sqlite3"
+        server: Scratch = request.getfixturevalue(f"_{request.param}")
+        return server
+    file = File(tmp_path)
     if request.param == "sqlite-wal":
-        with closing(sqlite3.connect(file)) as connection:
+        with closing(sqlite3.connect(make_url(file.empty()).database or "")) as connection:
             assert connection.execute("PRAGMA journal_mode = WAL").fetchone() == ("wal",)
-    return f"sqlite:///{file}"
+    return file
 
 
 @pytest.fixture(scope="session")

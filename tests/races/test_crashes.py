@@ -91,7 +91,7 @@ def test_accept_killed_anywhere(database_url: str, crew: Crew) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+@pytest.mark.parametrize("_database", ["sqlite", "postgresql"], indirect=True)
 def test_join_killed_anywhere(database_url: str, crew: Crew) -> None:
     """R5: the same where an existing account joins by a membership of its own table."""
     tenancy: Tenancy = "membership"

@@ -117,7 +117,9 @@ class Tree:
         """Whether ``env.py`` is at the database of our tables: on the multidb template it visits several."""
         target = context.opts["target_metadata"]
         several = target if isinstance(target, (list, tuple)) else [target]
-        return any(self._models.Invitation.__table__.key in metadata.tables for metadata in several if metadata)
+        return any(
+            self._models.Invitation.__table__.key in metadata.tables for metadata in several if metadata is not None
+        )
 
     def _add(self, steps: Sequence[Step], up: list[ops.MigrateOperation], down: list[ops.MigrateOperation]) -> Path:
         numbers = [step.number for step in steps]
