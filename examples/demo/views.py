@@ -48,9 +48,12 @@ def invite() -> Response:
 @views.post("/invitations/<uuid:invitation_id>/<any(resend, revoke):act>")
 @login_required
 def manage(invitation_id: UUID, act: str) -> Response:
-    do = {"resend": invitations.resend, "revoke": invitations.revoke}[act]
-    invitation = do(invitation_id, by=current_user)
-    flash({"resend": "A new link was mailed to {}.", "revoke": "{} is not invited any more."}[act].format(invitation.email))
+    if act == "resend":
+        invitation = invitations.resend(invitation_id, by=current_user)
+        flash(f"A new link was mailed to {invitation.email}.")
+    else:
+        invitation = invitations.revoke(invitation_id, by=current_user)
+        flash(f"{invitation.email} is not invited any more.")
     return redirect(url_for("views.home"))
 
 

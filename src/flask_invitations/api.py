@@ -202,9 +202,10 @@ def preview_invite() -> Response:
 @call(
     "POST",
     "/accept-invite",
-    "Accept an invitation",
+    "Accept an invitation (200: this account had accepted it before)",
     public=True,
     status=201,
+    also=200,
     answer=schemas.AcceptanceWithSessionOut,
     body=accept_body,
     refusals=(

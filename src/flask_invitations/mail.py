@@ -99,8 +99,9 @@ def inviter_email(inviter: Inviter | None) -> str | None:
 
 
 def _header(text: str) -> str:
-    """A rendered subject as a safe header value: its parts were made plain before rendering."""
-    return " ".join(text.split()).replace("=?", "= ?")
+    """A rendered subject as a safe header value, even where a host's template took a part that was not made plain."""
+    kept = "".join(c if c.isprintable() or c == _WORD_JOINER else " " for c in text)
+    return " ".join(kept.split()).replace("=?", "= ?")
 
 
 def to_email(message: Message, sender: str) -> EmailMessage:

@@ -22,6 +22,7 @@ class Call:
 
     :param rule: as Flask writes it, below the API's prefix.
     :param public: anybody may call it; else a manager.
+    :param also: another status of success, with the same answer.
     :param refusals: everything it may answer instead.
     """
 
@@ -36,6 +37,7 @@ class Call:
     body: Callable[[State], Schema] | None = None
     query: Callable[[State], Schema] | None = None
     body_is_optional: bool = False
+    also: int | None = None
 
 
 def document(state: State, calls: Iterable[Call]) -> dict[str, Any]:
@@ -88,7 +90,7 @@ def _operation(state: State, call: Call) -> dict[str, Any]:
         "summary": call.summary,
         "tags": ["invitee" if call.public else "manager"],
         "parameters": parameters,
-        "responses": {str(call.status): _success(call), **_refusals(call.refusals)},
+        "responses": {**_successes(call), **_refusals(call.refusals)},
     }
     if call.body is not None:
         content = {"application/json": {"schema": call.body(state)}}
@@ -96,9 +98,13 @@ def _operation(state: State, call: Call) -> dict[str, Any]:
     return operation
 
 
-def _success(call: Call) -> dict[str, Any]:
-    answer: dict[str, Any] = {"description": HTTPStatus(call.status).phrase}
-    if call.status != HTTPStatus.NO_CONTENT:
+def _successes(call: Call) -> dict[str, Any]:
+    return {str(status): _success(call, status) for status in (call.status, call.also) if status is not None}
+
+
+def _success(call: Call, status: int) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": HTTPStatus(status).phrase}
+    if status != HTTPStatus.NO_CONTENT:
         answer["content"] = {"application/json": {"schema": call.answer or {"type": "object"}}}
     return answer
 

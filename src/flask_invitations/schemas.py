@@ -103,6 +103,12 @@ def _message(value: str) -> None:
         raise ValidationError("Leave it out rather than sending it empty.")
 
 
+def _no_nul(value: str) -> None:
+    """Databases refuse it; in a JSON body it does not get this far."""
+    if "\0" in value:
+        raise ValidationError("Leave out the NUL character.")
+
+
 def _known_role(config: Config) -> validate.OneOf:
     return validate.OneOf(config.roles, error="Must be one of: {choices}.")
 
@@ -112,7 +118,7 @@ _LANGUAGE_TAG = validate.Regexp(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,4}\Z", erro
 
 def invite_body(config: Config) -> Schema:
     """What ``POST /invite`` takes."""
-    message: list[Any] = [validate.Length(max=MAX_MESSAGE), _message]
+    message: list[Any] = [validate.Length(max=MAX_MESSAGE), _no_nul, _message]
     shape: Any = Body.from_dict(
         {
             "email": EmailAddress(required=True),
@@ -142,7 +148,7 @@ def list_query(config: Config) -> Schema:
             "status": fields.String(validate=validate.OneOf(Status.ALL, error="Must be one of: {choices}.")),
             "role": fields.String(validate=_known_role(config)),
             "email": EmailAddress(),
-            "q": fields.String(validate=validate.Length(1, 254)),
+            "q": fields.String(validate=[validate.Length(1, 254), _no_nul]),
             "limit": fields.Integer(load_default=20, validate=validate.Range(1, 100)),
             "cursor": Cursor(),
         },
@@ -161,7 +167,7 @@ class TokenBody(Body):
 
 
 class DeclineBody(TokenBody):
-    reason = fields.String(allow_none=True, load_default=None, validate=validate.Length(max=MAX_REASON))
+    reason = fields.String(allow_none=True, load_default=None, validate=[validate.Length(max=MAX_REASON), _no_nul])
 
 
 class AcceptBody(TokenBody):

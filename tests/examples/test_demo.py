@@ -33,7 +33,8 @@ def signed_in(base: str, email: str, password: str = DEMO_PASSWORD) -> Browser:
 
 def row(page: str, email: str) -> str:
     """The line of the list that is about ``email``."""
-    return next(line for line in re.findall(r"<tr>.*?</tr>", page, re.S) if email in line)
+    lines: list[str] = re.findall(r"<tr>.*?</tr>", page, re.DOTALL)
+    return next(line for line in lines if email in line)
 
 
 def test_the_main_page_answers_and_shows_the_accounts(demo: str) -> None:

@@ -23,7 +23,9 @@ def test_the_whole_flow(tmp_path: Path) -> None:
     """The first owner is invited from the command line, and invites the next one by HTTP."""
     app = copy("smallest.py", tmp_path)
     command = flask(app, "--debug", "invitations", "invite", "owner@example.com", "--role", "owner")
-    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True, timeout=60
+    )
     with running(app, "--debug") as (base, log):
         anybody = Browser(base)
         token = token_in(done.stderr.split("accept#")[1].splitlines()[0])

@@ -20,14 +20,6 @@ def case(local: Host) -> Case:
     return make(local, "pending")
 
 
-@pytest.fixture
-def untouched(case: Case) -> Iterator[Case]:
-    """The same, and at the end nothing in the database has changed and no mail was sent."""
-    with unchanged(case.host):
-        yield case
-    assert len(case.host.outbox.messages) == 1
-
-
 def complaint(case: Case, body: dict[str, Any], field: str, url: str = INVITE) -> Any:
     """What is said about ``field``, and nothing about any other."""
     client = case.host.client(case.admin) if url == INVITE or url.endswith("resend") else case.host.client()

@@ -42,14 +42,14 @@ class Racers(AbstractContextManager["Racers"]):
         self._barrier = threading.Barrier(count, timeout=60)
         self._count = count
 
-    def race(self, act: Callable[[int], T]) -> list[T]:
-        """What ``act(0)``, ``act(1)``, ... returned, all called at the same moment."""
+    def race(self, *acts: Callable[[], T]) -> list[T]:
+        """What the acts returned, all called at the same moment; a single one is what everybody does."""
 
-        def run(number: int) -> T:
+        def run(act: Callable[[], T]) -> T:
             self._barrier.wait()
-            return act(number)
+            return act()
 
-        return list(self._pool.map(run, range(self._count)))
+        return list(self._pool.map(run, acts if len(acts) == self._count else acts * self._count))
 
     def __exit__(self, *_error: object) -> None:
         self._pool.shutdown()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -35,7 +36,7 @@ def test_one_of_many_threads_wins(database_url: str) -> None:
         for number in range(rounds(3)):
             email = f"round{number}@example.com"
             invitation_id, token = invited(host, email)
-            answers = racers.race(lambda _, token=token: accept(host, token))
+            answers = racers.race(partial(accept, host, token))
             check_round(host, email, invitation_id, answers)
 
 

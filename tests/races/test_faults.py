@@ -6,6 +6,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -129,7 +130,7 @@ class Trouble:
             commit(connection)
 
         sa.event.listen(self._engine, "do_execute", self._execute)
-        self._engine.dialect.do_commit = refuse_or_commit  # type: ignore[method-assign]
+        self._engine.dialect.do_commit = refuse_or_commit  # type: ignore[method-assign,assignment]
         try:
             yield self
         finally:
@@ -223,7 +224,7 @@ def test_real_serialization_failures(database_url: str) -> None:
         for number in range(rounds(40)):
             email = f"round{number}@example.com"
             invitation_id, token = invited(host, email)
-            answers = racers.race(lambda _, token=token: accept(host, token))
+            answers = racers.race(partial(accept, host, token))
             assert Counter(answers)[(201, "")] == 1, answers
             assert unexpected(answers, (201, ""), (409, "invitation-accepted"), (409, "account-exists")) == {}
             one_member(host, email, invitation_id)

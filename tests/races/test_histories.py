@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,8 +24,6 @@ CROWD = 6
 CAST = (ACCEPT, ACCEPT, ACCEPT, DECLINE, REVOKE, REVOKE, RESEND, RESEND, "resend the same", SWEEP, "tick")
 SILENT = {"created", "sent", "accept_refused"}
 
-Do = Callable[[], tuple[int, str, str]]
-
 
 class Stage:
     """One host and the things that can be done to one invitation on it."""
@@ -33,7 +31,6 @@ class Stage:
     def __init__(self, host: Host) -> None:
         self.host = host
         self.admin = host.user("admin@example.com", role="admin")
-        self._manage, self._anybody = host.client(self.admin), host.client()
 
     def invite(self, email: str) -> None:
         self.id, self.token = invited(self.host, email)
@@ -88,13 +85,13 @@ def play(stage: Stage, racers: Racers, dice: random.Random, email: str) -> None:
     cast = [dice.choice(CAST) for _ in range(CROWD)]
     while cast.count("tick") > 1:
         cast[cast.index("tick")] = ACCEPT
-    pauses = [dice.choice((0, 0, 0.001, 0.003, 0.006)) for _ in cast]
 
-    def act(number: int) -> Call | None:
-        time.sleep(pauses[number])
-        return stage.call(cast[number], stage.token)
+    def act(what: str, pause: float) -> Call | None:
+        time.sleep(pause)
+        return stage.call(what, stage.token)
 
-    calls = [call for call in racers.race(act) if call is not None]
+    acts = [partial(act, what, dice.choice((0, 0, 0.001, 0.003, 0.006))) for what in cast]
+    calls = [call for call in racers.race(*acts) if call is not None]
     links = {stage.token, *(call.token for call in calls if call.what == RESEND and call.status == 200)}
     for link in sorted(links):
         late = stage.call(ACCEPT, link)

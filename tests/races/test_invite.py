@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -41,7 +42,7 @@ def test_one_of_many_threads_invites(database_url: str) -> None:
 
         for number in range(rounds(3)):
             email = f"round{number}@example.com"
-            answers = racers.race(lambda _, email=email: invite(email))
+            answers = racers.race(partial(invite, email))
             check_round(host, email, [(status, body.get("code", "")) for status, body in answers])
             named = {body.get("invitation_id", body.get("id")) for _, body in answers}
             assert named == {str(host.rows(host.invitations.models.Invitation, email_key=email)[0].id)}

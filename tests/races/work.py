@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def accept_all(database_url: str, tokens: list[str], threads: int, ready: Callab
         answers = []
         for token in tokens:
             ready()
-            answers.append(racers.race(lambda _, token=token: accept(host, token)))
+            answers.append(racers.race(partial(accept, host, token)))
         return answers
 
 
@@ -53,7 +54,7 @@ def invite_all(database_url: str, emails: list[str], threads: int, ready: Callab
         answers = []
         for email in emails:
             ready()
-            answers.append(racers.race(lambda _, email=email: invite(email)))
+            answers.append(racers.race(partial(invite, email)))
         return answers
 
 
@@ -80,7 +81,7 @@ class Deadline:
             commit(connection)
             self.moment(f"after {COMMIT}")
 
-        engine.dialect.do_commit = watched  # type: ignore[method-assign]
+        engine.dialect.do_commit = watched  # type: ignore[method-assign,assignment]
 
 
 def _doomed(stack: ExitStack, database_url: str, deadline: Deadline, **options: Any) -> Host:
