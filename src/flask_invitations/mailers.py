@@ -59,8 +59,10 @@ class SMTPMailer:
             raise ConfigurationError('SMTPMailer: security must be "starttls", "tls" or "none".')
         if security == "none" and host not in LOOPBACK:
             raise ConfigurationError('SMTPMailer: security="none" is for a loopback host only; use "starttls".')
-        if "@" not in parseaddr(sender)[1]:
-            raise ConfigurationError("SMTPMailer: sender must be an e-mail address.")
+        if "@" not in parseaddr(sender)[1] or not sender.isprintable():
+            raise ConfigurationError("SMTPMailer: sender must be an e-mail address, on one line.")
+        if not host or not isinstance(port, int) or not 0 < port < 65536 or not timeout > 0:
+            raise ConfigurationError("SMTPMailer: host must be a name, port from 1 to 65535, timeout above 0 seconds.")
         self._address = (host, port)
         self._sender, self._security, self._timeout = sender, security, timeout
         self._credentials = None if username is None else (username, password or "")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from marshmallow import Schema, fields
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from schemathesis.checks import not_a_server_error
@@ -93,8 +93,7 @@ def test_every_answer_is_documented(document: dict[str, Any]) -> None:
     missing = {
         (view, status, code)
         for view, status, code in facts
-        if code.encode() not in str(answers[view].get(str(status), {}).get("description")).encode()
-        or str(status) not in answers[view]
+        if str(status) not in answers[view] or code not in answers[view][str(status)]["description"]
     }
     assert missing == set()
 
@@ -138,7 +137,7 @@ CHECKS = [
     checks.response_schema_conformance,
 ]
 NAMES = ("invite", "list_invitations", "get_invitation", "list_events", "resend_invitation", "revoke_invitation")
-NAMES += ("preview_invite", "accept_invite", "decline_invite", "openapi")
+NAMES += ("preview_invite", "accept_invite", "decline_invite")
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +174,4 @@ def test_anything(fuzzed: tuple[Case, Any], name: str) -> None:
                 phases=[Phase.explicit, Phase.generate],
                 suppress_health_check=list(HealthCheck),
             )
-            from hypothesis import given
-
             run(given(test)(send))()

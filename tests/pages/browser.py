@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -35,8 +36,8 @@ def find_chromium() -> str | None:
 def chromium() -> Iterator[Any]:
     """A running browser; where there is none the test is skipped, in CI it fails."""
     path = find_chromium()
-    if path is None:
-        reason = "no browser: install Debian's chromium, or set INVITATIONS_TEST_CHROMIUM to one"
+    if path is None or find_spec("playwright") is None:
+        reason = "no browser: install playwright and Debian's chromium, or set INVITATIONS_TEST_CHROMIUM to a browser"
         pytest.fail(reason) if in_ci() else pytest.skip(reason)
     from playwright.sync_api import sync_playwright
 

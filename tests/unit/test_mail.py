@@ -52,8 +52,8 @@ def mailed(
 ) -> Message:
     """The mail of one invitation, made in a host of its own."""
     name = how.pop("name", "Acme")
-    message, hooks = how.pop("message", None), {"tenant_name": lambda tenant_id: name}
-    with build(f"sqlite:///{folder / f'{uuid.uuid4().hex}.sqlite3'}", config=config, **hooks) as host:
+    message, url = how.pop("message", None), f"sqlite:///{folder / uuid.uuid4().hex}.sqlite3"
+    with build(url, config=config, tenant_name=lambda tenant_id: name) as host:
         host.clock.set(datetime(2026, 3, 1, 9, 5, 30, tzinfo=timezone.utc))
         _invite(host, inviter, message=message, **how)
         (made,) = host.outbox.messages

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -150,8 +150,8 @@ class _Attempt:
 
     ctx: Context
     link: Token
-    password: str | None
-    profile: Mapping[str, Any]
+    password: str | None = field(repr=False)
+    profile: Mapping[str, Any] = field(repr=False)
     user: Any
     actor_id: Any
     origin: Origin
