@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NoReturn
-from urllib.parse import urlsplit
+from typing import Any
 
-from flask import Blueprint, Response, current_app, jsonify, request, url_for
+from flask import Blueprint, Response, jsonify, request, url_for
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from . import acts, errors, schemas
@@ -21,20 +19,14 @@ from .errors import (
     InvitationError,
     InvitationNotFound,
     MalformedRequest,
-    UnsupportedMediaType,
 )
 from .openapi import Call, accept_body, document
 from .state import actor, get_state, origin
-
-MAX_BODY = 16 * 1024
-MAX_DEPTH = 32
-#: Methods that change nothing.
-SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+from .wire import SAFE, exempt_from_csrf_protect, is_cross_site, read_json, seal
 
 api = Blueprint("invitations_api", __name__, template_folder="templates")
 
 View = Callable[..., Response]
-
 
 CALLS: list[Call] = []
 
@@ -47,7 +39,7 @@ _DEAD = (
     errors.InvitationReplaced,
     errors.InvitationWithdrawn,
 )
-_BODY = (MalformedRequest, BodyTooLarge, UnsupportedMediaType, errors.InvalidRequest)
+_BODY = (MalformedRequest, BodyTooLarge, errors.UnsupportedMediaType, errors.InvalidRequest)
 _MANAGER = (errors.Unauthenticated, errors.Forbidden)
 _ONE = (*_MANAGER, InvitationNotFound)
 _WRITE = (CrossSite, errors.TryAgain)
@@ -84,7 +76,7 @@ def call(method: str, rule: str, summary: str, **what: Any) -> Callable[[View], 
 )
 def invite() -> Response:
     by, state = _manager(), get_state()
-    given = schemas.load(state.invite_body, _json())
+    given = schemas.load(state.invite_body, read_json())
     invitation = acts.invite(state.ctx, by=by, address=given.pop("email"), **given)
     answer = _answer(schemas.dump_invitation(invitation), 201)
     answer.headers["Location"] = url_for("invitations_api.get_invitation", invitation_id=invitation.id)
@@ -166,7 +158,7 @@ def list_events(invitation_id: str) -> Response:
 )
 def resend_invitation(invitation_id: str) -> Response:
     by = _manager()
-    given = schemas.load(schemas.ResendBody(), _json(optional=True))
+    given = schemas.load(schemas.ResendBody(), read_json(optional=True))
     invitation = acts.resend(get_state().ctx, by=by, invitation_id=_id(invitation_id), **given)
     return _answer(schemas.dump_invitation(invitation))
 
@@ -195,7 +187,7 @@ def revoke_invitation(invitation_id: str) -> Response:
     refusals=(*_BODY, CrossSite, *_DEAD),
 )
 def preview_invite() -> Response:
-    given = schemas.load(schemas.TokenBody(), _json())
+    given = schemas.load(schemas.TokenBody(), read_json())
     return _answer(schemas.OfferOut().dump(acts.preview(get_state().ctx, **given)))
 
 
@@ -221,7 +213,7 @@ def preview_invite() -> Response:
 )
 def accept_invite() -> Response:
     ctx = get_state().ctx
-    given = schemas.load_accept(_json(), ctx.hooks.profile_fields)
+    given = schemas.load_accept(read_json(), ctx.hooks.profile_fields)
     acceptance = acts.accept(ctx, user=actor(), origin=origin(), **given)
     return _answer(schemas.dump_acceptance(acceptance), 200 if acceptance.again else 201)
 
@@ -237,7 +229,7 @@ def accept_invite() -> Response:
     refusals=(*_BODY, *_WRITE, *_DEAD),
 )
 def decline_invite() -> Response:
-    given = schemas.load(schemas.DeclineBody(), _json())
+    given = schemas.load(schemas.DeclineBody(), read_json())
     offer = acts.decline(get_state().ctx, user=actor(), origin=origin(), **given)
     return _answer(schemas.OfferOut().dump(offer))
 
@@ -263,69 +255,6 @@ def _id(text: str) -> uuid.UUID:
         raise InvitationNotFound from None
 
 
-def _json(*, optional: bool = False) -> Any:
-    """The JSON body of the request.
-
-    :raises BodyTooLarge, UnsupportedMediaType, MalformedRequest: it cannot be read as one.
-    """
-    raw = _body()
-    if optional and not raw:
-        return {}
-    if request.mimetype != "application/json":
-        raise UnsupportedMediaType
-    return parse_json(raw)
-
-
-def _body() -> bytes:
-    length = request.content_length
-    if length is not None and length > MAX_BODY:
-        raise BodyTooLarge
-    if length is not None:
-        return request.get_data()
-    raw = bytearray()
-    while chunk := request.stream.read(MAX_BODY + 1 - len(raw)):  # a stream may give less than it was asked for
-        raw += chunk
-    if len(raw) > MAX_BODY:
-        raise BodyTooLarge
-    return bytes(raw)
-
-
-def parse_json(raw: bytes) -> Any:
-    """JSON as RFC 8259 has it: no NaN, no NUL (databases refuse it), no half surrogate, no bottomless nesting.
-
-    :raises MalformedRequest: anything else.
-    """
-    try:
-        value = json.loads(raw.decode("utf-8"), parse_constant=_refuse, parse_float=_finite)
-        _check_text(value, MAX_DEPTH)
-    except (ValueError, RecursionError) as error:
-        raise MalformedRequest from error
-    return value
-
-
-def _refuse(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        _refuse("a number beyond range")
-    return number
-
-
-def _check_text(value: Any, depth: int) -> None:
-    if isinstance(value, str):
-        if "\0" in value:
-            _refuse("NUL")
-        value.encode("utf-8")  # a lone surrogate raises UnicodeEncodeError, a ValueError
-    elif isinstance(value, (dict, list)):
-        if depth == 0:
-            _refuse("such nesting")
-        for each in (*value, *value.values()) if isinstance(value, dict) else value:
-            _check_text(each, depth - 1)
-
-
 def check_same_site() -> None:
     """Refuse a call that rides on a cookie and comes from another site.
 
@@ -336,31 +265,6 @@ def check_same_site() -> None:
     """
     if request.method not in SAFE and request.cookies and is_cross_site():
         raise CrossSite
-
-
-def is_cross_site() -> bool:
-    """Whether the browser says that another site makes this request."""
-    site = request.headers.get("Sec-Fetch-Site")
-    if site is not None:
-        return site == "cross-site"
-    sender = request.headers.get("Origin")
-    ours = (request.host_url, get_state().ctx.config.accept_origin)
-    return sender is not None and urlsplit(sender).netloc not in [urlsplit(url).netloc for url in ours]
-
-
-def exempt_from_csrf_protect(endpoint: str | None, values: Mapping[str, Any] | None) -> None:
-    """Flask-WTF's form token is not for a JSON API: :func:`check_same_site` stands in its place. Done here, at the
-    first moment of a request of ours, since the host may set Flask-WTF up after us."""
-    protect = current_app.extensions.get("csrf")
-    if protect is not None:
-        protect.exempt(api)
-
-
-def seal(answer: Response) -> Response:
-    """Nothing of ours is ever cached (D1, D8)."""
-    answer.headers["Cache-Control"] = "no-store"
-    answer.vary.add("Cookie")
-    return answer
 
 
 def problem(error: InvitationError) -> Response:

@@ -104,20 +104,13 @@ def _header(text: str) -> str:
     return " ".join(kept.split()).replace("=?", "= ?")
 
 
-def _reachable(address: str) -> str:
-    """``address`` with its domain in ASCII: few mail servers take an international one."""
-    local, _, domain = address.rpartition("@")
-    key = key_of(address)
-    return f"{local}@{key.rpartition('@')[2] if key else domain}"
-
-
 def to_email(message: Message, sender: str) -> EmailMessage:
     """``message`` as a standard e-mail, for mailers of any kind.
 
     :param sender: the From address, e.g. ``"Acme <no-reply@acme.example>"``.
     """
     email = EmailMessage(policy=_POLICY)
-    email["From"], email["To"], email["Subject"] = sender, _reachable(message.to), message.subject
+    email["From"], email["To"], email["Subject"] = sender, message.to, message.subject
     email["Date"] = format_datetime(utcnow())
     for name, value in message.headers.items():
         email[name] = value

@@ -82,19 +82,20 @@ class InvitationInfo:
 
     ``status`` is effective at the moment of reading: past ``expires_at`` a pending one reads ``expired``.
     Times are aware UTC. ``email`` is what was typed, ``email_key`` its canonical form; both are ``None``
-    once the retention time has passed. ``accept_url`` is set only where somebody asked to see the link.
+    once the retention time has passed. ``accept_url`` is set only where somebody asked to see the link. Its ``repr``
+    holds nothing personal: it ends up in logs.
     """
 
     id: uuid.UUID
     tenant_id: Any
-    email: str | None
-    email_key: str | None
+    email: str | None = field(repr=False)
+    email_key: str | None = field(repr=False)
     role: str
     status: str
-    message: str | None
-    details: Mapping[str, Any] | None
+    message: str | None = field(repr=False)
+    details: Mapping[str, Any] | None = field(repr=False)
     locale: str | None
-    invited_by: Inviter | None
+    invited_by: Inviter | None = field(repr=False)
     link_shown: bool
     expires_at: datetime
     created_at: datetime

@@ -59,13 +59,28 @@ def post(ctx: Context, row: Invitation, token: Token, now: datetime, info: Invit
 
 def dispatch(ctx: Context, posted: Posted) -> Posted:
     """After the commit: send the mail, or wake a worker."""
-    delivery = posted.info.delivery
-    if posted.letter is not None:
-        return Posted(replace(posted.info, delivery=send(ctx, posted.letter)))
+    delivery, letter = posted.info.delivery, posted.letter
+    if letter is not None:
+        live = ctx.observe("looking before a mail", posted.info.id, lambda: ctx.unit.run(partial(_live, ctx, letter)))
+        if live is None:
+            return posted  # left to the worker
+        after = send(ctx, letter) if live else replace(letter.delivery, state=DeliveryState.CANCELLED)
+        return Posted(replace(posted.info, delivery=after))
     enqueue = ctx.hooks.enqueue
     if enqueue is not None and delivery is not None:
         ctx.observe("enqueue", posted.info.id, lambda: enqueue(delivery.id))
     return posted
+
+
+def _live(ctx: Context, letter: Letter) -> bool:
+    """Whether the link of ``letter`` still opens something; if not, its mail is cancelled. A host's own transaction
+    may have gone on after the mail was posted, and have revoked or resent (B11, R13)."""
+    found = ctx.store.delivery(letter.delivery.id)
+    if found is not None and found[1].status_at(ctx.now()) == Status.PENDING:
+        if found[1].token_hash == letter.token.hash:
+            return True
+    ctx.store.settle_delivery(letter.delivery.id, letter.delivery.attempts, DeliveryState.CANCELLED)
+    return False
 
 
 def deliver(ctx: Context, delivery_id: uuid.UUID | None = None, *, limit: int = 1000) -> Counter[str]:

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flask import Blueprint, Response, current_app, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from . import acts
-from .api import MAX_BODY, SAFE, is_cross_site, seal
 from .errors import (
     BodyTooLarge,
     CrossSite,
@@ -27,6 +26,7 @@ from .openapi import accept_body
 from .schemas import DeclineBody, load
 from .state import actor, get_state, origin
 from .tokens import Token, find
+from .wire import MAX_BODY, SAFE, exempt_from_csrf_protect, is_cross_site, seal
 
 pages = Blueprint(
     "invitations", __name__, template_folder="templates", static_folder="static", static_url_path="/static"
@@ -146,14 +146,6 @@ def refused(error: InvitationError) -> Response:
     return answer
 
 
-def exempt_from_csrf_protect(endpoint: str | None, values: Mapping[str, Any] | None) -> None:
-    """Flask-WTF refuses every form that comes over TLS without a ``Referer``, which our pages never send:
-    :func:`check_form` stands in its place, as for the API."""
-    protect = current_app.extensions.get("csrf")
-    if protect is not None:
-        protect.exempt(pages)
-
-
 def check_form() -> None:
     """A form must come from a page of ours, whether or not a cookie comes along: nobody is to be made to accept
     for somebody else, and then be signed in as them.
@@ -174,8 +166,9 @@ def check_form() -> None:
 
 
 def protect(answer: Response) -> Response:
-    answer.headers.extend(HEADERS)
-    return seal(answer)
+    """On every answer, whatever the host would have sent. Stylesheet and script are the same for everybody."""
+    answer.headers.update(HEADERS)
+    return answer if request.endpoint == "invitations.static" else seal(answer)
 
 
 pages.url_value_preprocessor(exempt_from_csrf_protect)

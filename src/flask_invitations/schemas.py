@@ -213,7 +213,7 @@ def profile_loader(
     :raises ConfigurationError: no marshmallow schema, or one with a field that the invitation itself decides.
     """
     if schema is None:
-        return dict, ()
+        schema = Schema  # of no fields: whatever is given is refused (A3)
     instance = schema() if isinstance(schema, type) and issubclass(schema, Schema) else schema
     if not isinstance(instance, Schema):
         raise ConfigurationError("profile_schema must be a marshmallow Schema class or instance.")

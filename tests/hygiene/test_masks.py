@@ -15,8 +15,6 @@ from flask_invitations.tokens import Token
 from tests.hosts import PASSWORD, Host, build
 from tests.hygiene.traces import Traces
 
-pytestmark = pytest.mark.parametrize("_database", ["sqlite"], indirect=True)
-
 
 class Collector:
     """A mailer that keeps the objects of ours in the calls that led to it."""
@@ -35,8 +33,8 @@ class Collector:
 
 
 def printed(thing: Any) -> str:
-    """Everything that print, format and logging make of it."""
-    return f"{thing!r} {thing!s} {thing!a} {thing} {[thing]} {(thing,)} {{'it': {thing}}} {'%s %r' % (thing, thing)}"
+    """Everything that print and format make of it."""
+    return f"{thing!r} {thing!s} {thing!a} {thing} {[thing]} {(thing,)} {{'it': {thing}}}"
 
 
 def looks(host: Host, token: str, old: str) -> list[Callable[[], Any]]:
@@ -46,14 +44,13 @@ def looks(host: Host, token: str, old: str) -> list[Callable[[], Any]]:
         lambda: ours.preview(token),
         lambda: ours.preview(old),
         lambda: ours.decline(token[:-1]),
-        lambda: ours.accept(token, password=token),
         lambda: ours.accept(token, password="short"),
-        lambda: ours.accept(token, password=PASSWORD, profile={"name": token}),
         lambda: ours.accept(token, password=PASSWORD),
         lambda: ours.accept(token, password=PASSWORD),
     ]
 
 
+@pytest.mark.parametrize("_database", ["sqlite"], indirect=True)
 def test_nothing_of_ours_prints_the_link(database_url: str) -> None:
     """D2: ``repr`` and ``str`` of messages, letters, tokens, invitations (even where they carry the link on request),
     acceptances and refusals, tracebacks and causes included, are masked."""
@@ -83,7 +80,7 @@ def test_nothing_of_ours_prints_the_link(database_url: str) -> None:
         assert traces.of(secret) == []
 
 
-def test_a_token_shows_itself_on_request_only(_database: Any) -> None:
+def test_a_token_shows_itself_on_request_only() -> None:
     """D2: a token is a mask however it is printed, compared or hashed; ``reveal`` is the one way to see it."""
     token = Token("A" * 43)
     assert token.reveal() == "A" * 43

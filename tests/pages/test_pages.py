@@ -179,8 +179,9 @@ def test_headers(site: Host) -> None:
         assert "frame-ancestors 'none'" in policy
         assert "unsafe" not in policy
         assert answer.headers["Referrer-Policy"] == "no-referrer"
-        assert answer.headers["Cache-Control"] == "no-store"
-        assert "Cookie" in answer.headers["Vary"]
+        is_asset = answer.mimetype == "text/css"  # the same for everybody
+        assert is_asset or answer.headers["Cache-Control"] == "no-store"
+        assert is_asset or "Cookie" in answer.headers["Vary"]
         assert "Set-Cookie" not in answer.headers
 
 

@@ -1,0 +1,236 @@
+"""``with invitations.unit():`` one transaction for the host's rows and ours; and plain acts in a session in use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from flask_invitations import AlreadyInvited, InvitationNotFound, invitation_created
+from tests.hosts import PASSWORD, Host
+from tests.http.tools import GUEST, NO_TOKEN, Case, accept, make, snapshot, unchanged
+
+
+@contextmanager
+def commits(host: Host) -> Iterator[list[str]]:
+    """Collects what the app's engine commits and rolls back."""
+    seen: list[str] = []
+
+    def commit(_connection: Any) -> None:
+        seen.append("commit")
+
+    def rollback(_connection: Any) -> None:
+        seen.append("rollback")
+
+    engine = host.engine
+    sa.event.listen(engine, "commit", commit)
+    sa.event.listen(engine, "rollback", rollback)
+    try:
+        yield seen
+    finally:
+        sa.event.remove(engine, "commit", commit)
+        sa.event.remove(engine, "rollback", rollback)
+
+
+@pytest.fixture
+def case(host: Host) -> Case:
+    """A pending invitation."""
+    return make(host, "pending")
+
+
+def new_user(host: Host, email: str) -> Any:
+    user = host.User(email=email, role="user")
+    host.db.session.add(user)
+    return user
+
+
+def emails(host: Host) -> set[str]:
+    return {user.email for user in host.rows(host.User)} | {
+        row.email for row in host.rows(host.invitations.models.Invitation)
+    }
+
+
+def test_one_commit(case: Case) -> None:
+    """The host's row and the invitation are committed together, once; mail and signal wait for it."""
+    host, order = case.host, list[str]()
+
+    def created(*_: Any, **__: Any) -> None:
+        order.append("signal" if "new@example.com" in emails(host) else "too early")
+
+    with host.app.app_context(), invitation_created.connected_to(created, sender=host.app), commits(host) as seen:
+        with host.invitations.unit():
+            new_user(host, "host@example.com")
+            made = host.invitations.invite("new@example.com", tenant_id=case.tenant)
+            assert made.delivery is not None
+            assert made.delivery.state == "sending"
+            assert len(host.outbox.messages) == 1
+            assert seen == order == []
+        assert seen[:1] == ["commit"]
+        assert order == ["signal"]
+        assert host.outbox.messages[-1].to == "new@example.com"
+    assert {"host@example.com", "new@example.com"} <= emails(host)
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_exception_undoes_both(case: Case, error: type[BaseException]) -> None:
+    """Whatever leaves the block undoes the host's rows and ours; no mail, no signal; the session works afterwards."""
+    host, heard = case.host, list[Any]()
+    with host.app.app_context(), unchanged(host):
+        with invitation_created.connected_to(lambda *_, **__: heard.append(1), sender=host.app):
+            with pytest.raises(error), host.invitations.unit():
+                new_user(host, "host@example.com")
+                host.invitations.invite("new@example.com", tenant_id=case.tenant)
+                host.invitations.revoke(_id(case))
+                raise error
+        assert host.invitations.get(_id(case)).status == "pending"
+    assert (heard, len(host.outbox.messages)) == ([], 1)
+
+
+def _id(case: Case) -> Any:
+    import uuid
+
+    return uuid.UUID(case.id)
+
+
+def test_a_refusal_can_be_caught(case: Case) -> None:
+    """A refusal inside of the block undoes that act alone: the host's rows before and after it, and other acts, stay."""
+    host = case.host
+    with host.app.app_context():
+        with host.invitations.unit():
+            new_user(host, "before@example.com")
+            for again in (case.email, case.email.upper()):
+                with pytest.raises(AlreadyInvited):
+                    host.invitations.invite(again, tenant_id=case.tenant)
+            with pytest.raises(InvitationNotFound):
+                host.invitations.accept(NO_TOKEN, password=PASSWORD)
+            host.invitations.invite("new@example.com", tenant_id=case.tenant)
+            new_user(host, "after@example.com")
+        assert {"before@example.com", "after@example.com", "new@example.com"} <= emails(host)
+    assert [message.to for message in host.outbox.messages] == [case.email, "new@example.com"]
+
+
+def test_a_refusal_that_leaves_undoes_all(case: Case) -> None:
+    """A refusal that is not caught inside of the block undoes the host's rows too."""
+    host = case.host
+    with host.app.app_context(), unchanged(host), pytest.raises(AlreadyInvited), host.invitations.unit():
+        new_user(host, "before@example.com")
+        host.invitations.invite("new@example.com", tenant_id=case.tenant)
+        host.invitations.invite(case.email, tenant_id=case.tenant)
+
+
+def test_nested(case: Case) -> None:
+    """Inside of another block, a block commits nothing; left by an exception that the outer one catches, it undoes its
+    own part alone."""
+    host = case.host
+    with host.app.app_context(), commits(host) as seen:
+        with host.invitations.unit():
+            new_user(host, "outer@example.com")
+            with host.invitations.unit():
+                host.invitations.invite("inner@example.com", tenant_id=case.tenant)
+            with pytest.raises(ValueError, match="undo"), host.invitations.unit():
+                new_user(host, "undone@example.com")
+                host.invitations.invite("undone@example.com", tenant_id=case.tenant)
+                raise ValueError("undo")
+            assert "commit" not in seen
+            assert len(host.outbox.messages) == 1
+        assert seen[:1] == ["commit"]
+    assert {"outer@example.com", "inner@example.com"} <= emails(host)
+    assert "undone@example.com" not in emails(host)
+    assert [message.to for message in host.outbox.messages] == [case.email, "inner@example.com"]
+
+
+def test_accept_inside(case: Case) -> None:
+    """An accept joins the host's transaction: its user is there with the host's row, or neither is."""
+    host = case.host
+    with host.app.app_context():
+        with unchanged(host), pytest.raises(ValueError, match="no"), host.invitations.unit():
+            host.invitations.accept(case.token, password=PASSWORD)
+            raise ValueError("no")
+        with host.invitations.unit():
+            done = host.invitations.accept(case.token, password=PASSWORD)
+            host.db.session.get(host.User, done.user.id).name = "Guest"
+    (user,) = host.rows(host.User, email=case.email)
+    assert user.name == "Guest"
+
+
+def test_unit_after_a_read(case: Case) -> None:
+    """A query before the block, as a user loader makes, does not get in its way."""
+    host = case.host
+    with host.app.app_context():
+        assert host.db.session.get(host.User, case.admin).email == "admin@acme.example"
+        with host.invitations.unit():
+            host.invitations.invite(GUEST, tenant_id=case.tenant)
+    assert GUEST in emails(host)
+
+
+def test_outbox_inside(case: Case) -> None:
+    """Resend, revoke and decline inside of one block: one commit, and only the mail that is still wanted."""
+    host = case.host
+    with host.app.app_context(), host.invitations.unit():
+        host.invitations.resend(_id(case))
+        made = host.invitations.invite("new@example.com", tenant_id=case.tenant)
+        host.invitations.revoke(made.id)
+    assert host.outbox.token_to(case.email) != case.token
+    statuses = {row.email: row.status for row in host.rows(host.invitations.models.Invitation)}
+    assert statuses == {case.email: "pending", "new@example.com": "revoked"}
+
+
+def test_mail_of_a_revoked_one_is_not_sent(case: Case) -> None:
+    """B11: an invitation that was revoked in the same block as it was made is mailed to nobody."""
+    host = case.host
+    with host.app.app_context(), host.invitations.unit():
+        made = host.invitations.invite("new@example.com", tenant_id=case.tenant)
+        host.invitations.revoke(made.id)
+    assert [message.to for message in host.outbox.messages] == [case.email]
+
+
+def test_plain_act_commits_the_session(case: Case) -> None:
+    """A plain act is a commit of the host's session: what the host left unsaved there is saved with it."""
+    host = case.host
+    with host.app.app_context():
+        new_user(host, "unsaved@example.com")
+        host.db.session.get(host.User, case.plain).name = "Renamed"
+        host.invitations.invite("new@example.com", tenant_id=case.tenant)
+        host.db.session.rollback()
+    assert {"unsaved@example.com", "new@example.com"} <= emails(host)
+    assert host.rows(host.User, id=case.plain)[0].name == "Renamed"
+
+
+def test_session_is_usable_after_every_act(case: Case) -> None:
+    """After a success and after a refusal the host's session begins anew: nothing is left open in it."""
+    host = case.host
+    with host.app.app_context():
+        host.invitations.get(_id(case))
+        with pytest.raises(AlreadyInvited):
+            host.invitations.invite(case.email, tenant_id=case.tenant)
+        new_user(host, "later@example.com")
+        host.db.session.commit()
+        host.invitations.revoke(_id(case))
+        new_user(host, "last@example.com")
+        host.db.session.commit()
+    assert {"later@example.com", "last@example.com"} <= emails(host)
+
+
+def test_broken_host_row_undoes_ours(case: Case) -> None:
+    """Where the host's own row breaks a rule of the database at the end of the block, ours is undone with it."""
+    host = case.host
+    with host.app.app_context(), unchanged(host), pytest.raises(sa.exc.IntegrityError), host.invitations.unit():
+        host.invitations.invite("new@example.com", tenant_id=case.tenant)
+        new_user(host, "plain@acme.example")
+    assert len(host.outbox.messages) == 1
+
+
+def test_snapshot_sees_everything(case: Case) -> None:
+    """The helper that the tests trust notices a change in any table."""
+    host = case.host
+    before = snapshot(host)
+    assert accept(host.client(), case.token).status_code == 201
+    after = snapshot(host)
+    assert {name for name in before if before[name] != after[name]} == {
+        "users",
+        "user_invitations",
+        "user_invitation_events",
+    }
