@@ -83,7 +83,8 @@ def pages() -> None:
         assert page.status_code == 200, page.status
         assert "<form" in page.text
         for asset in re.findall(r'(?:href|src)="(/[^"]+\.(?:css|js))"', page.text):
-            assert client.get(asset).status_code == 200, asset
+            with client.get(asset) as answer:
+                assert answer.status_code == 200, asset
     body = {"token": token, "password": "correct horse battery staple"}
     assert client.post("/api/v1/users/accept-invite", json=body).status_code == 201
     db.session.remove()

@@ -37,7 +37,7 @@ def parse(text: str) -> Address:
         raise InvalidAddress(f"The address is longer than {MAX_ADDRESS} octets.")
     try:
         # test_environment admits the reserved .test domain, which hosts use in their own tests.
-        parts = validate_email(typed, check_deliverability=False, test_environment=True, strict=True)
+        parts = validate_email(typed, check_deliverability=False, test_environment=True)
     except (EmailNotValidError, UnicodeError) as error:
         raise InvalidAddress("This is not a valid e-mail address.") from error
     local = unicodedata.normalize("NFC", parts.local_part.lower())

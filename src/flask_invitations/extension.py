@@ -94,7 +94,8 @@ class Invitations:
     def _decorate(self, name: str, hook: F) -> F:
         if self._bound:
             raise ConfigurationError(f"{name} was given after init_app: decorate before, or pass it to init_app.")
-        hooks.check(name, hook)
+        if name in hooks.ARITY:  # the classes are looked at by init_app, complete by then
+            hooks.check(name, hook)
         self._decorated[name] = hook
         return hook
 
@@ -344,7 +345,7 @@ def _check(db: Any, given: Mapping[str, Any]) -> Callable[[], Any]:
     known = {*hooks.ARITY, "user_model", "tenant_model", "profile_schema"}
     for name in sorted(given.keys() - known):
         raise ConfigurationError(f"{name} is not a hook: see docs/hooks.md for the names.")
-    if not hasattr(db, "session"):
+    if not hasattr(type(db), "session") and not hasattr(db, "session"):  # Lite's property needs an app context
         raise ConfigurationError("db is missing: pass your SQLAlchemy() object, init_app(app, db, ...).")
     for name in ("user_model", "mailer"):
         if given.get(name) is None:

@@ -34,7 +34,7 @@ class Message:
 
     :param id: the delivery's; the same on every try: an idempotency key for providers.
     :param kind: ``"invitation"``.
-    :param to: the address to send to: the local part as it was typed, the domain in ASCII.
+    :param to: the address to send to: as it was typed, an international domain in its ASCII form.
     :param headers: further headers, ``Message-ID`` among them.
     :param locale: a BCP 47 tag or ``None``.
     """

@@ -88,9 +88,12 @@ def compose(ctx: Context, letter: Letter) -> Message:
 
 
 def _recipient(info: InvitationInfo) -> str:
-    """The local part as it was typed, which some servers tell apart, at the ASCII form of the domain, which every
-    server takes."""
-    return f"{(info.email or '').rpartition('@')[0]}@{(info.email_key or '').rpartition('@')[2]}"
+    """The address as it was typed; an international domain in its ASCII form, which every server takes."""
+    (local, _, domain), (_, _, ascii_domain) = (
+        (info.email or "").rpartition("@"),
+        (info.email_key or "").rpartition("@"),
+    )
+    return f"{local}@{domain if domain.isascii() else ascii_domain}"
 
 
 def inviter_email(inviter: Inviter | None) -> str | None:

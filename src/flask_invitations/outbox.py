@@ -76,9 +76,9 @@ def _live(ctx: Context, letter: Letter) -> bool:
     """Whether the link of ``letter`` still opens something; if not, its mail is cancelled. A host's own transaction
     may have gone on after the mail was posted, and have revoked or resent (B11, R13)."""
     found = ctx.store.delivery(letter.delivery.id)
-    if found is not None and found[1].status_at(ctx.now()) == Status.PENDING:
-        if found[1].token_hash == letter.token.hash:
-            return True
+    row = None if found is None else found[1]
+    if row is not None and row.status_at(ctx.now()) == Status.PENDING and row.token_hash == letter.token.hash:
+        return True
     ctx.store.settle_delivery(letter.delivery.id, letter.delivery.attempts, DeliveryState.CANCELLED)
     return False
 

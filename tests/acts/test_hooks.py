@@ -64,8 +64,15 @@ PARTICIPANTS = {
     "list": ("current_user", "tenant_of", "can_invite"),
     "preview": ("tenant_is_active", "role_of", "find_user", "tenant_name"),
     "decline": ("tenant_is_active", "role_of", "tenant_name"),
-    "accept": ("current_user", "tenant_is_active", "role_of", "can_invite", "find_user", "validate_password")
-    + ("create_user",),
+    "accept": (
+        "current_user",
+        "tenant_is_active",
+        "role_of",
+        "can_invite",
+        "find_user",
+        "validate_password",
+        "create_user",
+    ),
     "join": ("current_user", "find_user", "email_is_verified", "role_of", "join"),
 }
 PAIRS = [(act, hook) for act, hooks in PARTICIPANTS.items() for hook in hooks]
@@ -139,7 +146,7 @@ def test_what_a_participant_wrote_is_undone(host: Host, error: BaseException) ->
     before = snapshot(host)
 
     def create_user(invitation: Any, _profile: Any, _password: Any) -> Any:
-        session = host.db.session
+        session: Any = host.db.session
         session.add(host.User(email=invitation.email_key, role="owner", tenant_id=case.tenant))
         session.get(host.User, case.plain).role = "owner"
         session.flush()
@@ -179,9 +186,8 @@ def test_commit_breaks(host: Host) -> None:
 
 
 def sent_signals() -> dict[str, Any]:
-    signals = (invitation_created, invitation_sent, invitation_resent, invitation_revoked)
-    signals += (invitation_declined, invitation_accepted, invitation_expired)
-    return {signal.name: signal for signal in signals}
+    first: list[Any] = [invitation_created, invitation_sent, invitation_resent, invitation_revoked]
+    return {signal.name: signal for signal in (*first, invitation_declined, invitation_accepted, invitation_expired)}
 
 
 @contextmanager

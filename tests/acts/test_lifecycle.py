@@ -57,7 +57,7 @@ def test_expiry_while_accepting(host: Host) -> None:
 def test_revoked_while_accepting(host: Host) -> None:
     """B1, R3: a revocation that commits while the password is hashed wins: no user, and the answer says so."""
     case = make(host, "pending")
-    done = []
+    done: list[int] = []
 
     def meanwhile(*_: Any) -> None:
         if not done:
@@ -165,7 +165,11 @@ def test_resend_keeps_the_link_where_asked(host: Host) -> None:
     assert host.client(case.admin).post(f"{case.url}/resend", json={"rotate": False}).status_code == 200
     after = row_of(case)
     assert host.outbox.token_to(case.email) == case.token
-    assert (after.token_hash, after.token_nonce, after.previous_token_hash) == (before.token_hash, before.token_nonce, None)
+    assert (after.token_hash, after.token_nonce, after.previous_token_hash) == (
+        before.token_hash,
+        before.token_nonce,
+        None,
+    )
     assert after.expires_at - before.expires_at == timedelta(hours=1)
 
 
@@ -209,9 +213,9 @@ def test_two_live_ones_cannot_be(host: Host) -> None:
     case = make(host, "pending")
     table = host.invitations.models.Invitation.__table__
     other = invite(host.client(case.admin), "other@example.com")
+    twice = sa.update(table).where(table.c.id == uuid.UUID(other["id"])).values(pending_key=row_of(case).pending_key)
     with pytest.raises(IntegrityError), host.engine.begin() as connection:
-        values = {"pending_key": row_of(case).pending_key}
-        connection.execute(sa.update(table).where(table.c.id == uuid.UUID(other["id"])).values(values))
+        connection.execute(twice)
     assert invite(host.client(case.stranger), case.email)["id"] != case.id
 
 
@@ -231,7 +235,11 @@ def test_refused_accept_names_who_and_why(local: Host) -> None:
     accept(local.client(case.plain), case.token)
     shown: Any = local.client(case.admin).get(f"{case.url}/events").json
     last = shown["items"][-1]
-    assert (last["type"], last["details"], last["actor_id"]) == ("accept_refused", {"code": "wrong-account"}, case.plain)
+    assert (last["type"], last["details"], last["actor_id"]) == (
+        "accept_refused",
+        {"code": "wrong-account"},
+        case.plain,
+    )
     assert last["remote_addr"] == "127.0.0.1"
     assert PASSWORD not in str(snapshot(local))
 
@@ -258,9 +266,9 @@ def test_python_api(host: Host) -> None:
         second = host.outbox.token_to("guest@example.com")
         done = api.accept(second, password=PASSWORD)
         assert (done.user.role, done.user.tenant_id, done.again, done.session) == ("owner", tenant, False, None)
+        api.invite("third@example.com", tenant_id=tenant)
+        host_account(host, "third@example.com")
         with pytest.raises(AccountExists):
-            api.invite("third@example.com", tenant_id=tenant)
-            host_account(host, "third@example.com")
             api.accept(host.outbox.token_to("third@example.com"), password=PASSWORD)
         other = api.invite("other@example.com", tenant_id=tenant, expires_in=timedelta(hours=1))
         assert api.revoke(other.id).status == "revoked"
@@ -287,8 +295,11 @@ def test_python_api_as_a_user(local: Host) -> None:
     from flask_invitations import Forbidden, InvitationNotFound, RoleNotAllowed
 
     case = make(local, "pending")
-    api, get = local.invitations, lambda key: local.db.session.get(local.User, key)
-    wanted = uuid.UUID(case.id)
+    api, wanted = local.invitations, uuid.UUID(case.id)
+
+    def get(key: Any) -> Any:
+        return local.db.session.get(local.User, key)
+
     with local.app.app_context():
         with pytest.raises(Forbidden):
             api.invite("x@example.com", inviter=get(case.plain))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -79,24 +80,29 @@ def test_an_exception_undoes_both(case: Case, error: type[BaseException]) -> Non
     """Whatever leaves the block undoes the host's rows and ours; no mail, no signal; the session works afterwards."""
     host, heard = case.host, list[Any]()
     with host.app.app_context(), unchanged(host):
-        with invitation_created.connected_to(lambda *_, **__: heard.append(1), sender=host.app):
-            with pytest.raises(error), host.invitations.unit():
-                new_user(host, "host@example.com")
-                host.invitations.invite("new@example.com", tenant_id=case.tenant)
-                host.invitations.revoke(_id(case))
-                raise error
+        with invitation_created.connected_to(lambda *_, **__: heard.append(1), sender=host.app), pytest.raises(error):
+            undone(case, error())
         assert host.invitations.get(_id(case)).status == "pending"
     assert (heard, len(host.outbox.messages)) == ([], 1)
 
 
-def _id(case: Case) -> Any:
-    import uuid
+def undone(case: Case, error: BaseException) -> None:
+    """A block that does much, and then is left by an exception."""
+    host = case.host
+    with host.invitations.unit():
+        new_user(host, "undone@example.com")
+        host.invitations.invite("undone@example.com", tenant_id=case.tenant)
+        if not host.invitations.get(_id(case)).accepted_at:
+            host.invitations.revoke(_id(case))
+        raise error
 
+
+def _id(case: Case) -> uuid.UUID:
     return uuid.UUID(case.id)
 
 
 def test_a_refusal_can_be_caught(case: Case) -> None:
-    """A refusal inside of the block undoes that act alone: the host's rows before and after it, and other acts, stay."""
+    """A refusal inside of the block undoes that act alone: the host's rows around it, and the other acts, stay."""
     host = case.host
     with host.app.app_context():
         with host.invitations.unit():
@@ -115,10 +121,15 @@ def test_a_refusal_can_be_caught(case: Case) -> None:
 def test_a_refusal_that_leaves_undoes_all(case: Case) -> None:
     """A refusal that is not caught inside of the block undoes the host's rows too."""
     host = case.host
-    with host.app.app_context(), unchanged(host), pytest.raises(AlreadyInvited), host.invitations.unit():
-        new_user(host, "before@example.com")
-        host.invitations.invite("new@example.com", tenant_id=case.tenant)
-        host.invitations.invite(case.email, tenant_id=case.tenant)
+
+    def work() -> None:
+        with host.invitations.unit():
+            new_user(host, "before@example.com")
+            host.invitations.invite("new@example.com", tenant_id=case.tenant)
+            host.invitations.invite(case.email, tenant_id=case.tenant)
+
+    with host.app.app_context(), unchanged(host), pytest.raises(AlreadyInvited):
+        work()
 
 
 def test_nested(case: Case) -> None:
@@ -130,10 +141,8 @@ def test_nested(case: Case) -> None:
             new_user(host, "outer@example.com")
             with host.invitations.unit():
                 host.invitations.invite("inner@example.com", tenant_id=case.tenant)
-            with pytest.raises(ValueError, match="undo"), host.invitations.unit():
-                new_user(host, "undone@example.com")
-                host.invitations.invite("undone@example.com", tenant_id=case.tenant)
-                raise ValueError("undo")
+            with pytest.raises(ValueError, match="undo"):
+                undone(case, ValueError("undo"))
             assert "commit" not in seen
             assert len(host.outbox.messages) == 1
         assert seen[:1] == ["commit"]
@@ -146,21 +155,30 @@ def test_accept_inside(case: Case) -> None:
     """An accept joins the host's transaction: its user is there with the host's row, or neither is."""
     host = case.host
     with host.app.app_context():
-        with unchanged(host), pytest.raises(ValueError, match="no"), host.invitations.unit():
-            host.invitations.accept(case.token, password=PASSWORD)
-            raise ValueError("no")
-        with host.invitations.unit():
-            done = host.invitations.accept(case.token, password=PASSWORD)
-            host.db.session.get(host.User, done.user.id).name = "Guest"
+        with unchanged(host), pytest.raises(ValueError, match="no"):
+            accepted(case, ValueError("no"))
+        accepted(case)
     (user,) = host.rows(host.User, email=case.email)
     assert user.name == "Guest"
+
+
+def accepted(case: Case, error: Exception | None = None) -> None:
+    """A block that accepts and changes the new account."""
+    host = case.host
+    with host.invitations.unit():
+        done = host.invitations.accept(case.token, password=PASSWORD)
+        user: Any = host.db.session.get(host.User, done.user.id)
+        user.name = "Guest"
+        if error is not None:
+            raise error
 
 
 def test_unit_after_a_read(case: Case) -> None:
     """A query before the block, as a user loader makes, does not get in its way."""
     host = case.host
     with host.app.app_context():
-        assert host.db.session.get(host.User, case.admin).email == "admin@acme.example"
+        user: Any = host.db.session.get(host.User, case.admin)
+        assert user.email == "admin@acme.example"
         with host.invitations.unit():
             host.invitations.invite(GUEST, tenant_id=case.tenant)
     assert GUEST in emails(host)
@@ -192,7 +210,8 @@ def test_plain_act_commits_the_session(case: Case) -> None:
     host = case.host
     with host.app.app_context():
         new_user(host, "unsaved@example.com")
-        host.db.session.get(host.User, case.plain).name = "Renamed"
+        user: Any = host.db.session.get(host.User, case.plain)
+        user.name = "Renamed"
         host.invitations.invite("new@example.com", tenant_id=case.tenant)
         host.db.session.rollback()
     assert {"unsaved@example.com", "new@example.com"} <= emails(host)
@@ -217,9 +236,14 @@ def test_session_is_usable_after_every_act(case: Case) -> None:
 def test_broken_host_row_undoes_ours(case: Case) -> None:
     """Where the host's own row breaks a rule of the database at the end of the block, ours is undone with it."""
     host = case.host
-    with host.app.app_context(), unchanged(host), pytest.raises(sa.exc.IntegrityError), host.invitations.unit():
-        host.invitations.invite("new@example.com", tenant_id=case.tenant)
-        new_user(host, "plain@acme.example")
+
+    def work() -> None:
+        with host.invitations.unit():
+            host.invitations.invite("new@example.com", tenant_id=case.tenant)
+            new_user(host, "plain@acme.example")
+
+    with host.app.app_context(), unchanged(host), pytest.raises(sa.exc.IntegrityError):
+        work()
     assert len(host.outbox.messages) == 1
 
 

@@ -47,7 +47,10 @@ def test_invited_and_accepted(any_host: Host) -> None:
     assert answer.headers["Location"] == f"{LIST}/{made['id']}"
     assert (made["email"], made["role"], made["status"]) == ("New.Person@Example.com", "manager", "pending")
     assert (made["message"], made["details"], made["locale"]) == ("Come in!", {"desk": 7}, "de-CH")
-    assert (made["tenant_id"], made["invited_by"]) == (plain(tenant), {"id": plain(admin), "email": "admin@example.com"})
+    assert (made["tenant_id"], made["invited_by"]) == (
+        plain(tenant),
+        {"id": plain(admin), "email": "admin@example.com"},
+    )
     assert (made["delivery"]["state"], made["delivery"]["attempts"], made["delivery"]["error"]) == ("sent", 1, None)
     assert (made["accepted_at"], made["accepted_by_id"]) == (None, None)
 

@@ -240,11 +240,25 @@ def test_leaving_user_takes_no_namesake_along(host: Host) -> None:
     assert [item["email"] for item in page["items"]] == ["rené@example.com"]
 
 
-BAD_ADDRESSES = ["a@b@example.com", "a＠example.com", "a@exam℀ple.com", "Ann <ann@example.com>", "ann@example.com, b@example.com"]
-BAD_ADDRESSES += ["ann(comment)@example.com", "ann@example.com\nBcc: x@example.com", "ann@example.com\r\nb", '"a b"@example.com']
+BAD_ADDRESSES = [
+    "a@b@example.com",
+    "a＠example.com",
+    "a@exam℀ple.com",
+    "Ann <ann@example.com>",
+    "ann@example.com, b@example.com",
+]
+BAD_ADDRESSES += [
+    "ann(comment)@example.com",
+    "ann@example.com\nBcc: x@example.com",
+    "ann@example.com\r\nb",
+    '"a b"@example.com',
+]
 BAD_ADDRESSES += ["ann@[127.0.0.1]", "ann@localhost", "ann@example", "@example.com", "ann@", "ann", "an n@example.com"]
 BAD_ADDRESSES += ["ann@exam_ple.com", "ann@-example.com", "ann@example..com", ".ann@example.com", "ann.@example.com"]
-BAD_ADDRESSES += ["a" * 65 + "@example.com", "a@" + "b" * 63 + "." + "c" * 63 + "." + "d" * 63 + "." + "e" * 60 + ".com"]
+BAD_ADDRESSES += [
+    "a" * 65 + "@example.com",
+    "a@" + "b" * 63 + "." + "c" * 63 + "." + "d" * 63 + "." + "e" * 60 + ".com",
+]
 BAD_ADDRESSES += ["mailto:ann@example.com", "ann@example.com;", "ann\u202e@example.com", "ann\u200b@example.com", " "]
 BAD_ADDRESSES += ["!#" * 8000, "a@" + "a." * 4000, "@" * 16000, "a" * 16000 + "@example.com", "é" * 2000]
 

@@ -105,37 +105,25 @@ def add_routes(app: Flask) -> None:
         return "own"
 
 
+class Guarded(Flask):
+    """An app that has its CSRFProtect from the start."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.secret_key = "early"
+        CSRFProtect(self)
+
+
 @pytest.fixture(params=["before", "after"])
-def protected(request: pytest.FixtureRequest, local_url: str) -> Iterator[Host]:
+def protected(request: pytest.FixtureRequest, local_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     """A host with CSRFProtect, set up before us or after us."""
-    protect = CSRFProtect()
     if request.param == "before":
-        with build_protected(local_url, protect) as host:
-            yield host
-    else:
-        with build(local_url) as host:
-            add_routes(host.app)
-            protect.init_app(host.app)
-            yield host
-
-
-def build_protected(url: str, protect: CSRFProtect) -> Host:
-    """``build`` makes the app itself; the first hook that init_app asks for is where we can get at it early."""
-    from tests import hosts
-
-    class Early(Flask):
-        def __init__(self, name: str) -> None:
-            super().__init__(name)
-            self.secret_key = "early"
-            protect.init_app(self)
-            add_routes(self)
-
-    before = hosts.Flask
-    hosts.Flask = Early  # type: ignore[misc]
-    try:
-        return build(url)
-    finally:
-        hosts.Flask = before  # type: ignore[misc]
+        monkeypatch.setattr("tests.hosts.Flask", Guarded)
+    with build(local_url) as host:
+        add_routes(host.app)
+        if request.param == "after":
+            CSRFProtect(host.app)
+        yield host
 
 
 def test_csrf_protect(protected: Host) -> None:

@@ -29,7 +29,18 @@ def complaint(case: Case, body: dict[str, Any], field: str, url: str = INVITE) -
     return problem["errors"][field]
 
 
-NOT_TEXT: list[Any] = [1, 0, 1.5, True, False, [], ["a@example.com"], {}, {"a": "b"}, ["a@example.com", "b@example.com"]]
+NOT_TEXT: list[Any] = [
+    1,
+    0,
+    1.5,
+    True,
+    False,
+    [],
+    ["a@example.com"],
+    {},
+    {"a": "b"},
+    ["a@example.com", "b@example.com"],
+]
 
 
 @pytest.mark.parametrize("value", NOT_TEXT)
@@ -65,7 +76,9 @@ def test_unknown_role(untouched: Case, value: str) -> None:
     complaint(untouched, {"email": "new@example.com", "role": value}, "role")
 
 
-@pytest.mark.parametrize("value", ["", "e", "english language", "en_US", "en-", "-en", "de-CH\n", "en" + "-abcdefgh" * 4, "é"])
+@pytest.mark.parametrize(
+    "value", ["", "e", "english language", "en_US", "en-", "-en", "de-CH\n", "en" + "-abcdefgh" * 4, "é"]
+)
 def test_bad_locale(untouched: Case, value: str) -> None:
     """``locale`` is a BCP 47 tag."""
     complaint(untouched, {"email": "new@example.com", "locale": value}, "locale")
@@ -190,7 +203,8 @@ def test_password_must_be_text(case: Case, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "password", [None, "", "x" * 14, "password", "passwordpassword", "aaaaaaaaaaaaaaaaaaaa", "x" * 129, "correct\u0020h"]
+    "password",
+    [None, "", "x" * 14, "password", "passwordpassword", "aaaaaaaaaaaaaaaaaaaa", "x" * 129, "correct\u0020h"],
 )
 def test_weak_password(case: Case, password: str | None) -> None:
     """B12, I3: a weak, short, long or missing password is refused, and the invitation stands."""
@@ -199,7 +213,9 @@ def test_weak_password(case: Case, password: str | None) -> None:
     assert case.host.client().post(ACCEPT, json={"token": case.token, "password": PASSWORD}).status_code == 201
 
 
-@pytest.mark.parametrize("password", ["vyxq kwzj hbpf m", "ß" * 3 + "örßüäq wnzkhf vpl", "😀 kqz vbn wpo rtj mlk", " kqz vbn wpo rtj mlk "])
+@pytest.mark.parametrize(
+    "password", ["vyxq kwzj hbpf m", "ß" * 3 + "örßüäq wnzkhf vpl", "😀 kqz vbn wpo rtj mlk", " kqz vbn wpo rtj mlk "]
+)
 def test_strong_password(case: Case, password: str) -> None:
     """A password is taken as it is: spaces and every script count."""
     assert case.host.client().post(ACCEPT, json={"token": case.token, "password": password}).status_code == 201
@@ -264,8 +280,24 @@ def test_all_complaints_at_once(profiled: Case) -> None:
 
 @pytest.mark.parametrize(
     "field",
-    ["email", "role", "tenant_id", "id", "invited_by_id", "is_admin", "password_hash", "accepted_by_id", "status"]
-    + ["email_key", "user_id", "__class__", "profile", "user", "origin", "ctx"],
+    [
+        "email",
+        "role",
+        "tenant_id",
+        "id",
+        "invited_by_id",
+        "is_admin",
+        "password_hash",
+        "accepted_by_id",
+        "status",
+        "email_key",
+        "user_id",
+        "__class__",
+        "profile",
+        "user",
+        "origin",
+        "ctx",
+    ],
 )
 def test_mass_assignment(untouched: Case, field: str) -> None:
     """A3, C13: the invitee chooses neither address, nor role, nor tenant, nor any other column."""

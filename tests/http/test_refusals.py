@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,26 +34,20 @@ EVENTS, INVITATIONS = "user_invitation_events", "user_invitations"
 
 
 def do(case: Case, call: str, who: str) -> TestResponse:
-    client, body = case.client(who), {"token": case.token}
-    match call:
-        case "get":
-            return client.get(case.url)
-        case "events":
-            return client.get(f"{case.url}/events")
-        case "resend":
-            return client.post(f"{case.url}/resend")
-        case "revoke":
-            return client.delete(case.url)
-        case "list":
-            return client.get(LIST)
-        case "invite":
-            return client.post(INVITE, json={"email": case.email.upper()})
-        case "preview":
-            return client.post(PREVIEW, json=body)
-        case "decline":
-            return client.post(DECLINE, json=body)
-        case _:
-            return client.post(ACCEPT, json={**body, "password": PASSWORD})
+    token = {"token": case.token}
+    requests: dict[str, tuple[str, str, Any]] = {
+        "get": ("GET", case.url, None),
+        "events": ("GET", f"{case.url}/events", None),
+        "resend": ("POST", f"{case.url}/resend", None),
+        "revoke": ("DELETE", case.url, None),
+        "list": ("GET", LIST, None),
+        "invite": ("POST", INVITE, {"email": case.email.upper()}),
+        "preview": ("POST", PREVIEW, token),
+        "decline": ("POST", DECLINE, token),
+        "accept": ("POST", ACCEPT, {**token, "password": PASSWORD}),
+    }
+    method, url, body = requests[call]
+    return case.client(who).open(url, method=method, json=body)
 
 
 def refuse(case: Case, call: str, who: str, status: int, code: str) -> None:
@@ -121,8 +114,13 @@ def two(host: Host) -> tuple[Host, Case]:
 
 @pytest.mark.parametrize(
     ("method", "tail", "body"),
-    [("GET", "", None), ("GET", "/events", None), ("POST", "/resend", None), ("POST", "/resend", {"rotate": False})]
-    + [("DELETE", "", None)],
+    [
+        ("GET", "", None),
+        ("GET", "/events", None),
+        ("POST", "/resend", None),
+        ("POST", "/resend", {"rotate": False}),
+        ("DELETE", "", None),
+    ],
 )
 def test_ids_tell_nothing(two: tuple[Host, Case], method: str, tail: str, body: Any) -> None:
     """C7: an id of another tenant, an unknown one and one that is no id get the very same answer, byte for byte."""
@@ -168,7 +166,6 @@ def test_already_invited_is_told_of_the_own_tenant_only(two: tuple[Host, Case]) 
 def test_expired_one_gives_way_once(two: tuple[Host, Case]) -> None:
     """B9: an expired invitation that a newer one followed cannot be brought back beside it."""
     host, case = two
-    host.clock.tick(case.host.clock.now - case.host.clock.now)
     STATES["overdue"](case)
     newer = invite(host.client(case.admin), case.email)
     with unchanged(host):
@@ -180,12 +177,12 @@ def test_expired_one_gives_way_once(two: tuple[Host, Case]) -> None:
 
 
 @pytest.fixture
-def crowded(local: Host) -> Iterator[Case]:
+def crowded(local: Host) -> Case:
     """An invitation about which nearly everything is wrong; each step of the test puts one thing right."""
     case = make(local, "pending")
     local.user(case.email, "user", case.tenant, verified=False)
     set_columns(local, local.Tenant, case.tenant, active=False)
-    yield case
+    return case
 
 
 def test_order_of_checks(crowded: Case) -> None:
@@ -220,15 +217,14 @@ def test_order_of_checks(crowded: Case) -> None:
 # Roles
 
 
-@pytest.mark.parametrize("role", ["owner"])
-def test_role_ceiling(host: Host, role: str) -> None:
+def test_role_ceiling(host: Host) -> None:
     """C1, C2: a role above one's own is granted on no path: neither invited, nor resent."""
     case = make(host, "pending")
     owner = host.user("owner@acme.example", "owner", case.tenant)
-    above = invite(host.client(owner), "boss@example.com", role=role)
+    above = invite(host.client(owner), "boss@example.com", role="owner")
     admin = host.client(case.admin)
     with unchanged(host):
-        refused(admin.post(INVITE, json={"email": "more@example.com", "role": role}), 403, "role-not-allowed")
+        refused(admin.post(INVITE, json={"email": "more@example.com", "role": "owner"}), 403, "role-not-allowed")
         refused(admin.post(f"{LIST}/{above['id']}/resend"), 403, "role-not-allowed")
     assert admin.delete(f"{LIST}/{above['id']}").status_code == 204
 

@@ -94,7 +94,11 @@ def test_details_grant_nothing(local: Host) -> None:
     """C6: whatever an inviter writes into ``details`` reaches the host's hooks as it is, and has no effect of ours."""
     case = make(local, "pending", details={"role": "owner", "tenant_id": 999, "email": "x@example.com"})
     taken: Any = accept(local.client(), case.token).json
-    assert (taken["user"]["role"], taken["user"]["tenant_id"], taken["user"]["email"]) == ("user", case.tenant, case.email)
+    assert (taken["user"]["role"], taken["user"]["tenant_id"], taken["user"]["email"]) == (
+        "user",
+        case.tenant,
+        case.email,
+    )
 
 
 def test_foreign_calls_change_nothing(host: Host) -> None:

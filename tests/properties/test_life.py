@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.hosts import build
@@ -33,7 +33,7 @@ def test_life_of_invitations(database_url: str) -> None:
                 derandomize=not SOAK,
                 database=None,
                 deadline=None,
-                print_blob=True,
+                phases=(Phase.generate, Phase.shrink),
                 suppress_health_check=list(HealthCheck),
             ),
         )

@@ -1,0 +1,144 @@
+"""R23: how many statements each act may run, the host's own hooks aside, on each database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from flask_invitations.state import override
+from tests.hosts import PASSWORD, TENANCIES, Host, Tenancy, build
+from tests.http.tools import ACCEPT, DECLINE, INVITE, LIST, NO_TOKEN, PREVIEW, accept, invite
+
+#: The host's hooks that query, by what tests.hosts gives; the defaults of the package count as ours.
+HOSTS_OWN = ("current_user", "tenant_is_active", "tenant_of", "role_of", "join", "create_user")
+
+
+@dataclass
+class Meter:
+    """Statements by transaction: a new list begins with each commit."""
+
+    spent: list[list[str]] = field(default_factory=lambda: [[]])
+    aside: int = 0
+
+    def statement(self, _connection: Any, _cursor: Any, text: str, *_rest: Any) -> None:
+        if not self.aside:
+            self.spent[-1].append(text)
+
+    def commit(self, _connection: Any) -> None:
+        self.spent.append([])
+
+    def exempt(self, hook: Callable[..., Any]) -> Callable[..., Any]:
+        """``hook``, its statements not counted."""
+
+        @wraps(hook)
+        def free(*arguments: Any) -> Any:
+            self.aside += 1
+            try:
+                return hook(*arguments)
+            finally:
+                self.aside -= 1
+
+        return free
+
+    @property
+    def total(self) -> int:
+        return sum(map(len, self.spent))
+
+
+@contextmanager
+def metered(host: Host, *hooks: str) -> Iterator[Meter]:
+    """Counts what the block runs, but for what these hooks run."""
+    from flask_invitations.state import get_state
+
+    meter, engine = Meter(), host.engine
+    with host.app.app_context():
+        given = {name: getattr(get_state().ctx.hooks, name) for name in hooks}
+    with override(host.app, **{name: meter.exempt(hook) for name, hook in given.items() if hook is not None}):
+        sa.event.listen(engine, "before_cursor_execute", meter.statement)
+        sa.event.listen(engine, "commit", meter.commit)
+        try:
+            yield meter
+        finally:
+            sa.event.remove(engine, "before_cursor_execute", meter.statement)
+            sa.event.remove(engine, "commit", meter.commit)
+
+
+@pytest.fixture(params=["default", *TENANCIES])
+def thrifty(request: pytest.FixtureRequest, database_url: str) -> Iterator[tuple[Host, tuple[str, ...]]]:
+    """A host, and which of its hooks are its own; ``default``: all but ``current_user`` are the package's."""
+    default = request.param == "default"
+    tenancy: Tenancy = "tenant" if default else request.param
+    overrides: dict[str, Any] = {"tenant_is_active": None} if default else {}
+    with build(database_url, tenancy=tenancy, **overrides) as host:
+        host.client(host.user("warm@example.com", "admin")).get(LIST)
+        # the default can_invite runs nothing but role_of, which is the host's own where there are memberships
+        own = (*HOSTS_OWN, "can_invite") if tenancy == "membership" else HOSTS_OWN
+        yield host, ("current_user",) if default else own
+
+
+Thrifty = tuple[Host, tuple[str, ...]]
+
+
+def test_invite(thrifty: Thrifty) -> None:
+    """R23: inviting takes at most 6 statements in its transaction, and 3 more for sending the mail right away."""
+    host, hooks = thrifty
+    client = host.client(host.user("admin@example.com", "admin"))
+    with metered(host, *hooks) as meter:
+        invite(client, "guest@example.com", message="Hello", details={"a": 1})
+    assert len(meter.spent[0]) <= 6, meter.spent
+    assert sum(map(len, meter.spent[1:])) <= 3, meter.spent
+
+
+@pytest.mark.parametrize("joining", [False, True])
+def test_accept(thrifty: Thrifty, joining: bool) -> None:
+    """R23: accepting takes at most 8 statements, for a new account and for one that joins."""
+    host, hooks = thrifty
+    if joining and host.tenancy != "membership":
+        return
+    invite(host.client(host.user("admin@example.com", "admin")), "guest@example.com")
+    guest = host.user("guest@example.com", tenant=host.tenant("Elsewhere")) if joining else None
+    with metered(host, *hooks) as meter:
+        assert accept(host.client(guest), host.outbox.token_to("guest@example.com")).status_code == 201
+    assert meter.total <= 8, meter.spent
+
+
+def test_list(thrifty: Thrifty) -> None:
+    """R23: a page takes at most 3 statements, whether it shows one invitation or a hundred."""
+    host, hooks = thrifty
+    client = host.client(host.user("admin@example.com", "admin"))
+    counts = []
+    for wanted in (1, 100):
+        for number in range(wanted):
+            invite(client, f"p{wanted}-{number}@example.com")
+        with metered(host, *hooks) as meter:
+            page: Any = client.get(LIST, query_string={"limit": wanted}).json
+        assert len(page["items"]) == wanted
+        counts.append(meter.total)
+    assert max(counts) <= 3
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("url", [PREVIEW, ACCEPT, DECLINE])
+def test_malformed_token(thrifty: Thrifty, url: str) -> None:
+    """A11, R23: what cannot be a token costs no statement at all; an unknown one costs one."""
+    host, hooks = thrifty
+    for token, cost in (("", 0), ("short", 0), ("A" * 44, 0), ("é" * 43, 0), (NO_TOKEN, 1)):
+        with metered(host, *hooks) as meter:
+            answer = host.client().post(url, json={"token": token, **({"password": PASSWORD} if url == ACCEPT else {})})
+        assert answer.status_code == 404
+        # an accept that is refused looks once more, for its line in the audit trail
+        assert meter.total <= cost * 2, meter.spent
+
+
+def test_unauthenticated(thrifty: Thrifty) -> None:
+    """A call without a user costs nothing."""
+    host, hooks = thrifty
+    with metered(host, *hooks) as meter:
+        assert host.client().post(INVITE, json={"email": "a@example.com"}).status_code == 401
+    assert meter.total == 0
