@@ -62,17 +62,11 @@ def fill(host: Host, tenant_id: Any) -> None:
 
 def floor(host: Host, call: Call, size: int, hashes: bool) -> tuple[int, Call]:
     """How many statements ``call`` runs, and a call of a bare view that does as many plain things."""
-    commits = 0
-
-    def count(_connection: Any) -> None:
-        nonlocal commits
-        commits += 1
-
-    sa.event.listen(host.engine, "commit", count)
+    commits: list[Any] = []
+    sa.event.listen(host.engine, "commit", commits.append)
     with host.statements() as statements:
         call()
-    sa.event.remove(host.engine, "commit", count)
-    kinds, times = [statement.split(None, 1)[0].upper() for statement in statements], range(commits)
+    kinds, times = [statement.split(None, 1)[0].upper() for statement in statements], range(len(commits))
     app, session = Flask("floor"), host.db.session
     app.config["SQLALCHEMY_DATABASE_URI"] = host.app.config["SQLALCHEMY_DATABASE_URI"]
     host.db.init_app(app)

@@ -6,11 +6,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from flask_invitations.acts.sweep import CHUNK
 from tests.hosts import Host, build
-from tests.http.tools import STATES, Case, accept, invite, make, people, refused, snapshot, unchanged
+from tests.http.tools import STATES, Case, accept, copy, invite, make, people, refused, snapshot, unchanged
 
 DAYS_90 = timedelta(days=90)
 
@@ -24,21 +23,7 @@ def sweep(host: Host) -> tuple[int, int]:
 def many(host: Host, count: int) -> Case:
     """As many pending invitations, all but one written straight into the table."""
     case = make(host, "pending")
-    models = host.invitations.models
-    (row,) = host.rows(models.Invitation)
-    columns = {column.key: getattr(row, column.key) for column in models.Invitation.__table__.columns}
-    from flask_invitations.models import new_id
-
-    copies = []
-    for number in range(count - 1):
-        unique = {
-            "token_hash": f"{number:064x}",
-            "pending_key": f"{number:064x}",
-            "email_key": f"p{number}@example.com",
-        }
-        copies.append({**columns, "id": new_id(host.clock()), **unique})
-    with host.engine.begin() as connection:
-        connection.execute(sa.insert(models.Invitation.__table__), copies)
+    copy(host, case.id, count - 1)
     return case
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import dataclass
+from importlib.metadata import requires
 from typing import Any
 
 import pytest
@@ -139,8 +140,15 @@ def test_empty_body(bench: Bench, call: str) -> None:
 @every_call
 @pytest.mark.parametrize("raw", [b"[]", b'"text"', b"null", b"1", b"true", b'[{"email": "a@example.com"}]'])
 def test_no_object(bench: Bench, call: str, raw: bytes) -> None:
-    """JSON that is no object is 422."""
+    """I1: JSON that is no object, a list of bodies above all, is 422: no call loads many at once."""
     refused(bench.send(call, raw), 422, "invalid-request")
+
+
+def test_marshmallow_is_mended() -> None:
+    """I1: the versions of marshmallow with CVE-2025-68480 are excluded."""
+    (wanted,) = [text for text in requires("flask-invitations") or () if text.startswith("marshmallow")]
+    for bound in (">=3.26.2", "!=4.0.*", "!=4.1.0", "!=4.1.1"):
+        assert bound in wanted
 
 
 @every_call

@@ -147,6 +147,26 @@ def check_complaints(errors: Any) -> None:
             assert messages
 
 
+def copy(host: Host, made: str, count: int) -> None:
+    """Write so many more pending invitations straight into the tables, like the one with this id; a moment apart."""
+    models = host.invitations.models
+    for model, column in ((models.Invitation, "id"), (models.Delivery, "invitation_id")):
+        (row,) = host.rows(model, **{column: uuid.UUID(made)})
+        like = {name.key: getattr(row, name.key) for name in model.__table__.columns}
+        copies = []
+        for number in range(1, count + 1):
+            key, moment = f"{number:064x}", like["created_at"] + timedelta(microseconds=number)
+            fresh: dict[str, Any] = {"id": uuid.UUID(int=row.id.int + number), "created_at": moment}
+            if model is models.Invitation:
+                unique = {"token_hash": key, "pending_key": key, "previous_token_hash": None}
+                fresh |= {**unique, "email": f"p{number}@example.com", "email_key": f"p{number}@example.com"}
+            else:
+                fresh["invitation_id"] = uuid.UUID(int=uuid.UUID(made).int + number)
+            copies.append({**like, **fresh})
+        with host.engine.begin() as connection:
+            connection.execute(sa.insert(model.__table__), copies)
+
+
 Rows = dict[str, list[tuple[Any, ...]]]
 
 

@@ -162,3 +162,9 @@ def test_redact_filter(caplog: pytest.LogCaptureFixture) -> None:
     caplog.handler.addFilter(RedactFilter())
     logging.getLogger("host").warning("GET %s?%s=" + text, f"/accept/{text}", "x")
     assert caplog.messages == ["GET /accept/***?x=***"]
+    try:
+        raise RuntimeError(f"could not open /accept/{text}")
+    except RuntimeError:
+        logging.getLogger("host").exception("failed")
+    assert text not in caplog.text
+    assert "could not open /accept/***" in caplog.text
