@@ -140,6 +140,29 @@ def test_delivery_attempts(database_url: str, attempts: int) -> None:
         assert states(host) == ["failed"]
 
 
+def test_the_last_attempt_counts(database_url: str) -> None:
+    """The last try that DELIVERY_ATTEMPTS allows is made, and may succeed; a sender that dies in it is not followed by
+    another, and the mail has failed."""
+    with build(database_url, config={"INVITATIONS_DELIVERY_ATTEMPTS": 2}) as host:
+        case = failed_once(host)
+        host.clock.tick(MINUTE)
+        assert deliver(host) == {"sent": 1}
+
+        def die(_message: Any) -> None:
+            raise SystemExit
+
+        with override(host.app, mailer=die):
+            with pytest.raises(SystemExit):
+                invite(host.client(case.admin), "other@example.com")
+            host.clock.tick(2 * MINUTE)
+            with pytest.raises(SystemExit):
+                deliver(host)
+            host.clock.tick(2 * MINUTE)
+        assert deliver(host) == {"failed": 1}
+        assert states(host) == ["sent", "failed"]
+        assert len(host.outbox.messages) == 1
+
+
 # A worker
 
 

@@ -19,6 +19,7 @@ from tests.http.tools import (
     PREVIEW,
     Case,
     accept,
+    delete_row,
     invite,
     make,
     people,
@@ -205,6 +206,14 @@ def test_again_is_for_the_account_that_accepted(local: Host) -> None:
     for who in ("nobody", "admin", "stranger"):
         refused(accept(case.client(who), case.token), 409, "invitation-accepted")
     assert len(local.rows(local.User, email=case.email)) == 1
+
+
+def test_nobody_is_not_a_deleted_account(host: Host) -> None:
+    """B4: once the account that accepted is deleted, its link opens nothing for nobody signed in, nor for others."""
+    case = make(host, "accepted")
+    delete_row(host, host.User, case.invitee)
+    for who in ("nobody", "admin", "stranger"):
+        refused(accept(case.client(who), case.token), 409, "invitation-accepted")
 
 
 # Addresses as identities
