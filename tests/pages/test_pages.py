@@ -525,3 +525,14 @@ def test_under_a_prefix(tmp_path: Path) -> None:
         assert re.findall(r'action="(\S+?)"', page.text) == ["/app/join/accept", "/app/join/decline"]
         done = client.get("/join/accepted", base_url="http://localhost/app")
         assert 'href="/app/"' in done.text
+
+
+def test_no_page_leads_where_a_link_says(site: Host) -> None:
+    """E6: there is no ``next``: whatever a link or form adds, one leaves for our own pages only."""
+    evil = "https://evil.example/"
+    token, client = invite(site), site.client()
+    assert evil not in client.get(f"{PAGES}/accept?next={evil}").text
+    answer = post(client, "open", token, next=evil)
+    assert "evil.example" not in answer.text
+    answer = post(client, "accept", token, password=PASSWORD, next=evil, redirect=evil)
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"{PAGES}/accepted")
