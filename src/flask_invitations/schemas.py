@@ -94,7 +94,11 @@ class HostKey(fields.Field):  # type: ignore[type-arg,unused-ignore]  # generic 
 
 
 def _small_object(value: Any) -> None:
-    if len(json.dumps(value, ensure_ascii=False).encode()) > MAX_DETAILS:
+    try:
+        size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
+    except (TypeError, ValueError, RecursionError) as error:  # only from Python: over HTTP it was JSON
+        raise ValidationError("Must be an object of plain JSON values.") from error
+    if size > MAX_DETAILS:
         raise ValidationError("Must be at most 4 KiB of JSON.")
 
 

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from flask_invitations import AccountExists, InvitationExpired, InvitationReplaced, InvitationRevoked
+from flask_invitations import AccountExists, InvalidRequest, InvitationExpired, InvitationReplaced, InvitationRevoked
 from flask_invitations.state import override
 from tests.hosts import PASSWORD, Host, build
 from tests.http.tools import DECLINE, LIST, PREVIEW, Case, accept, invite, make, people, refused, snapshot, unchanged
@@ -335,3 +335,13 @@ def test_no_tenants(database_url: str) -> None:
         admin = host.user("admin@example.com", "admin")
         page: Any = host.client(admin).get(LIST).json
         assert len(page["items"]) == 1
+
+
+@pytest.mark.parametrize("value", [object(), float("nan"), "\ud800", b"x"], ids=["object", "nan", "surrogate", "bytes"])
+def test_details_from_python_are_json(host: Host, value: object) -> None:
+    """What is no JSON is refused with the field's name, from Python as over HTTP, and nothing is written."""
+    acme = host.tenant()
+    with host.app.app_context(), pytest.raises(InvalidRequest) as said:
+        host.invitations.invite("ann@example.com", tenant_id=acme, details={"value": value})
+    assert set(said.value.errors) == {"details"}
+    assert host.rows(host.invitations.models.Invitation) == []

@@ -96,7 +96,7 @@ def test_pages(host: Host) -> None:
     for limit in (1, 2, 3, 7, 8):
         found: list[str] = []
         cursor: dict[str, Any] = {}
-        while True:
+        for _ in range(9):
             page: Any = client.get(LIST, query_string={"limit": limit, **cursor}).json
             found += [item["email"].partition("@")[0] for item in page["items"]]
             if page["next_cursor"] is None:
