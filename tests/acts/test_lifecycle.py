@@ -345,3 +345,15 @@ def test_details_from_python_are_json(host: Host, value: object) -> None:
         host.invitations.invite("ann@example.com", tenant_id=acme, details={"value": value})
     assert set(said.value.errors) == {"details"}
     assert host.rows(host.invitations.models.Invitation) == []
+
+
+def test_profile_without_a_schema_is_refused(host: Host) -> None:
+    """A3, C13: from Python too, a host without ``profile_schema`` takes no further fields: none reaches the account."""
+    acme = host.tenant()
+    with host.app.app_context():
+        host.invitations.invite("ann@example.com", tenant_id=acme)
+        token = host.outbox.token_to("ann@example.com")
+        with pytest.raises(InvalidRequest) as said:
+            host.invitations.accept(token, password=PASSWORD, profile={"role": "owner"})
+    assert set(said.value.errors) == {"role"}
+    assert host.rows(host.User) == []

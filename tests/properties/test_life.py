@@ -28,7 +28,7 @@ def test_life_of_invitations(database_url: str) -> None:
         run_state_machine_as_test(
             Game,
             settings=settings(
-                max_examples=games * 20 if SOAK else games,
+                max_examples=games * 8 if SOAK else games,
                 stateful_step_count=steps,
                 derandomize=not SOAK,
                 database=None,
