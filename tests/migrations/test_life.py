@@ -17,6 +17,8 @@ from .conftest import HEADER, OURS, Developer, snippet
 ADD = "invitations migrations"
 NOTHING_NEW = "No changes in schema detected"
 
+#: What a bare column cannot tell from the value: Python 3.12 and later want SQLAlchemy to write times.
+TYPES: dict[type[Any], Any] = {uuid.UUID: sa.Uuid(), datetime: sa.DateTime()}
 ID, HASH, NOW = uuid.UUID(int=7), "h" * 64, datetime(2026, 1, 2, 3, 4, 5)
 INVITATION: dict[str, Any] = {
     "id": ID,
@@ -38,9 +40,7 @@ DELIVERY = {"id": ID, "invitation_id": ID, "kind": "invitation", "state": "sent"
 def insert(developer: Developer, **rows: dict[str, Any]) -> None:
     with developer.database() as connection:
         for name, row in rows.items():
-            columns = [
-                sa.column(key, sa.Uuid() if isinstance(value, uuid.UUID) else None) for key, value in row.items()
-            ]
+            columns = [sa.column(key, TYPES.get(type(value))) for key, value in row.items()]
             connection.execute(sa.insert(sa.table(name, *columns)).values(row))
 
 
