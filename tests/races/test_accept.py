@@ -43,7 +43,7 @@ def test_one_of_many_threads_wins(database_url: str) -> None:
 def test_one_of_many_processes_wins(database_url: str, crew: Crew) -> None:
     """R1, B7, R17: the same with 4 processes of 8 threads each: nothing that holds it together is inside of one."""
     with crowded(database_url) as host:
-        emails = [f"round{number}@example.com" for number in range(rounds(2, 50))]
+        emails = [f"round{number}@example.com" for number in range(rounds(2))]
         made = [invited(host, email) for email in emails]
         share = {"database_url": database_url, "tokens": [token for _, token in made], "threads": CROWD // PROCESSES}
         ended = crew.run("tests.races.work:accept_all", [share] * PROCESSES)

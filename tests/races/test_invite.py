@@ -53,7 +53,7 @@ def test_one_of_many_processes_invites(database_url: str, crew: Crew) -> None:
     """R2, R17: the same with 4 processes of 8 threads each."""
     with crowded(database_url) as host:
         host.user("admin@example.com", role="admin")
-        emails = [f"round{number}@example.com" for number in range(rounds(2, 50))]
+        emails = [f"round{number}@example.com" for number in range(rounds(2))]
         share = {"database_url": database_url, "emails": emails, "threads": CROWD // PROCESSES}
         ended = crew.run("tests.races.work:invite_all", [share] * PROCESSES)
         for number, email in enumerate(emails):
