@@ -7,15 +7,22 @@ tests are skipped; where ``CI=true`` they fail instead.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.hosts import Host, build, shape
+from tests.hosts import KEYS, TENANCIES, Host, build
 from tests.servers import File, Scratch, find_mariadb, find_postgresql, in_ci, scratch
 
 DATABASES = ("sqlite", "postgresql", "mariadb")
+#: Every kind of host once, each key and each tenancy on each database: for tests of what another one proves on all.
+PAIRS = [
+    (DATABASES[(row + column) % len(DATABASES)], key, tenancy)
+    for row, key in enumerate(KEYS)
+    for column, tenancy in enumerate(TENANCIES)
+]
 SERVERS = pytest.StashKey[dict[str, str | None]]()
 STOP = pytest.StashKey[Callable[[], None]]()
 
@@ -28,6 +35,13 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     elif not config.option.collectonly:
         postgresql, config.stash[STOP] = find_postgresql()
         config.stash[SERVERS] = {"postgresql": postgresql, "mariadb": find_mariadb()}
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: looking through it for garbage again and again takes a tenth of the run."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -69,9 +83,18 @@ def _database(request: pytest.FixtureRequest, tmp_path: Path) -> Scratch | File:
 
 
 @pytest.fixture
-def database_url(request: pytest.FixtureRequest, _database: Scratch | File) -> str:
-    """The SQLAlchemy URL of an empty database, on each server in turn; beside ``host``: of the host's."""
-    return _database.fill(shape().db.metadata) if "host" in request.fixturenames else _database.empty()
+def database_url(_database: Scratch | File) -> str:
+    """The SQLAlchemy URL of a database to build a host on, on each server in turn: there is not a row in it.
+
+    It may have the tables of an earlier host; ``build`` sees to that.
+    """
+    return _database.clear()
+
+
+@pytest.fixture
+def empty_url(_database: Scratch | File) -> str:
+    """The same of a database without tables."""
+    return _database.empty()
 
 
 @pytest.fixture

@@ -21,12 +21,16 @@ import sqlalchemy as sa
 from flask import Flask, has_request_context, request
 from flask.testing import FlaskClient
 from flask_sqlalchemy import SQLAlchemy
+from jinja2 import BytecodeCache, Environment
+from jinja2.bccache import Bucket
 from sqlalchemy import orm
+from werkzeug.routing import Rule
 from werkzeug.security import check_password_hash, generate_password_hash
 
 from flask_invitations import Invitations
 from flask_invitations.models import bind
 from flask_invitations.testing import RecordingMailer, SettableClock
+from tests.servers import furnish
 
 Key = Literal["int", "uuid", "str"]
 Tenancy = Literal["none", "tenant", "membership"]
@@ -256,6 +260,8 @@ def build(
     """
     kind = shape(key, tenancy)
     app = Flask("tests.hosts")
+    app.url_rule_class = _Rule
+    app.jinja_options = {**app.jinja_options, "bytecode_cache": _TEMPLATES}
     app.config.update(TESTING=True, SECRET_KEY="the key of a test host", SQLALCHEMY_DATABASE_URI=database_url)
     app.config.update(INVITATIONS_ACCEPT_URL=ACCEPT_URL, INVITATIONS_APP_NAME="Test Host")
     app.config.update(config or {})
@@ -273,9 +279,9 @@ def build(
     host = Host(app, kind.db, invitations, kind.User, kind.Tenant, kind.Membership, outbox, clock, key, tenancy)
     try:
         if database_url.startswith("sqlite"):
-            sa.event.listen(host.engine, "connect", _enforce_foreign_keys)
+            sa.event.listen(host.engine, "connect", _on_sqlite)
         invitations.init_app(app, kind.db, **arguments)
-        if create_all:
+        if create_all and not furnish(database_url, kind.db.metadata):
             with app.app_context():
                 kind.db.create_all()
     except BaseException:
@@ -284,10 +290,49 @@ def build(
     return host
 
 
-def _enforce_foreign_keys(connection: Any, _record: Any) -> None:
+def _on_sqlite(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute("PRAGMA synchronous = OFF")  # no test cuts the power
     cursor.close()
+
+
+class _Templates(BytecodeCache):
+    """What templates compiled to in an earlier app; for another set of Jinja's extensions it would be another thing."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, bytes] = {}
+
+    def get_cache_key(self, name: str, filename: str | None = None) -> str:
+        return f"{name} {filename}"
+
+    def get_bucket(self, environment: Environment, name: str, filename: str | None, source: str) -> Bucket:
+        return super().get_bucket(environment, f"{sorted(environment.extensions)} {name}", filename, source)
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if bucket.key in self._kept:
+            bucket.bytecode_from_string(self._kept[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._kept[bucket.key] = bucket.bytecode_to_string()
+
+
+_TEMPLATES = _Templates()
+
+
+class _Rule(Rule):
+    """Compiles what builds its URLs when one is built: few tests build any, and that is most of the cost of an app."""
+
+    def _compile_builder(self, append_unknown: bool = True) -> Any:
+        compiled: list[Any] = []
+        compile_builder = super()._compile_builder
+
+        def build(rule: Any, **values: Any) -> Any:
+            if not compiled:
+                compiled.append(compile_builder(append_unknown))
+            return compiled[0](rule, **values)
+
+        return build
 
 
 def _current_user(kind: Shape, key: Key) -> Any:

@@ -9,7 +9,9 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+from typing import ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
@@ -17,7 +19,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 POSTGRESQL = "postgresql+psycopg://postgres@127.0.0.1:5432/postgres"
 MARIADB = "mysql+pymysql://root@127.0.0.1:3306/?charset=utf8mb4"
+#: Said to a driver that would try to encrypt, even on the way to its own machine: for that PyMySQL reads the system's
+#: certificates at each connection, which takes longer than most tests.
+UNENCRYPTED = {
+    "psycopg": {"sslmode": "disable", "gssencmode": "disable"},
+    "pymysql": {"ssl_disabled": "true"},
+}
 DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql"}
+
+Tables = tuple[sa.Table, ...]
 
 
 def in_ci() -> bool:
@@ -47,6 +57,12 @@ def _with_driver(url: str) -> str:
     parsed = make_url(url)
     driver = DRIVERS.get(parsed.drivername, parsed.drivername)
     return parsed.set(drivername=driver).render_as_string(hide_password=False)
+
+
+def _unencrypted(url: URL) -> URL:
+    if url.host not in {"127.0.0.1", "::1", "localhost"} or any(key.startswith("ssl") for key in url.query):
+        return url
+    return url.update_query_dict(UNENCRYPTED.get(url.get_driver_name(), {}))
 
 
 def _answers(url: str) -> bool:
@@ -89,92 +105,91 @@ class Scratch:
     It touches nothing else there. Its name is new each time, so that test runs do not meet.
     """
 
+    #: The ones of this process, by name.
+    known: ClassVar[dict[str, Scratch]] = {}
+
     def __init__(self, server: str) -> None:
-        self._server = make_url(server)
+        self._server = _unencrypted(make_url(server))
         self._name = f"invitations_test_{uuid.uuid4().hex[:12]}"
-        # NullPool: a connection kept open would be one more thing that a test could leave behind.
-        self._admin = sa.create_engine(self._server, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-        self._used = False
-        self._kept: sa.MetaData | None = None
-        self._run(self._create)
+        self._kept: Tables = ()
+        self._on_server(f"CREATE DATABASE {self._name}{'' if self._is_postgresql else ' CHARACTER SET utf8mb4'}")
+        if self._is_postgresql:  # no test cuts the power
+            self._on_server(f"ALTER DATABASE {self._name} SET synchronous_commit = off")
+        # One connection for what is done between tests; the ping: a test may have hung up on everybody.
+        self._own = sa.create_engine(self.url, pool_size=1, max_overflow=0, pool_pre_ping=True)
+        self.known[self._name] = self
 
     @property
     def url(self) -> URL:
         return self._server.set(database=self._name)
 
     @property
-    def _create(self) -> str:
-        tail = "" if self._is_postgresql else " CHARACTER SET utf8mb4"
-        return f"CREATE DATABASE {self._name}{tail}"
-
-    @property
     def _is_postgresql(self) -> bool:
         return self._server.get_backend_name() == "postgresql"
 
-    def _run(self, *statements: str) -> None:
-        with self._admin.connect() as connection:
-            for statement in statements:
-                connection.execute(sa.text(statement))
+    def _on_server(self, statement: str) -> None:
+        engine = sa.create_engine(self._server, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+        with engine.connect() as connection:
+            connection.exec_driver_sql(statement)
+
+    def clear(self) -> str:
+        """Delete the rows that an earlier test left, and give the URL.
+
+        The tables of its host stay: to make tables is slow, and the next test's host may be of the same kind.
+        """
+        if self._kept:
+            with suppress(SQLAlchemyError), self._own.begin() as connection:  # the test changed them after all
+                self._hang_up(connection)
+                for table in reversed(self._kept):
+                    connection.exec_driver_sql(f"DELETE FROM {table.name}")
+                return self._url
+        return self.empty()
 
     def empty(self) -> str:
         """Drop whatever an earlier test left, and give the URL."""
-        if self._used:
-            self.hang_up()
-            if self._is_postgresql:
-                self._empty_postgresql()
-            else:
-                self._run(f"DROP DATABASE {self._name}", self._create)
-        self._used, self._kept = True, None
+        schema = "SCHEMA public" if self._is_postgresql else f"DATABASE {self._name}"
+        with self._own.begin() as connection:
+            self._hang_up(connection)
+            connection.exec_driver_sql(f"DROP {schema}{' CASCADE' if self._is_postgresql else ''}")
+            connection.exec_driver_sql(f"CREATE {schema}{'' if self._is_postgresql else ' CHARACTER SET utf8mb4'}")
+            if not self._is_postgresql:
+                connection.exec_driver_sql(f"USE {self._name}")
+        self._kept = ()
+        return self._url
+
+    def furnish(self, tables: sa.MetaData) -> None:
+        """Make these tables, unless they are there already."""
+        wanted = tuple(tables.sorted_tables)
+        if self._kept == wanted:
+            return
+        if self._kept:
+            self.empty()
+        tables.create_all(self._own)
+        self._kept = wanted
+
+    @property
+    def _url(self) -> str:
         return self.url.render_as_string(hide_password=False)
 
-    def fill(self, tables: sa.MetaData) -> str:
-        """Make these tables, without rows, and give the URL.
-
-        Where the last test asked for the same ones only their rows go: to make tables is slow.
-        """
-        if self._kept is tables:
-            self.hang_up()
-            with suppress(SQLAlchemyError):  # the last test changed them after all
-                self._on_own(lambda connection: self._delete(connection, tables))
-                return self.url.render_as_string(hide_password=False)
-        url = self.empty()
-        self._on_own(tables.create_all)
-        self._kept = tables
-        return url
-
-    @staticmethod
-    def _delete(connection: sa.Connection, tables: sa.MetaData) -> None:
-        for table in reversed(tables.sorted_tables):
-            connection.execute(table.delete())
-
-    def _on_own(self, act: Callable[[sa.Connection], None]) -> None:
-        engine = sa.create_engine(self.url, poolclass=sa.NullPool)
-        with engine.begin() as connection:
-            act(connection)
-
-    def _empty_postgresql(self) -> None:
-        def anew(connection: sa.Connection) -> None:
-            connection.execute(sa.text("DROP SCHEMA public CASCADE"))
-            connection.execute(sa.text("CREATE SCHEMA public"))
-
-        self._on_own(anew)
-
-    def hang_up(self) -> None:
+    def _hang_up(self, connection: sa.Connection) -> None:
         """End what a killed or careless test left connected: its locks would block the next one."""
-        with self._admin.connect() as connection:
-            if self._is_postgresql:
-                ask = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
-                connection.execute(sa.text(ask), {"name": self._name})
-                return
-            ask = "SELECT id FROM information_schema.processlist WHERE db = :name"
-            for (thread,) in connection.execute(sa.text(ask), {"name": self._name}).all():
-                with suppress(SQLAlchemyError):  # it may be gone by itself
-                    connection.execute(sa.text(f"KILL {thread:d}"))
+        if self._is_postgresql:
+            connection.exec_driver_sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            return
+        ask = "SELECT id FROM information_schema.processlist WHERE db = database() AND id <> connection_id()"
+        for (thread,) in connection.exec_driver_sql(ask).all():
+            with suppress(SQLAlchemyError):  # it may be gone by itself
+                connection.exec_driver_sql(f"KILL {thread:d}")
 
     def drop(self) -> None:
-        self.hang_up()
-        self._run(f"DROP DATABASE IF EXISTS {self._name}")
-        self._admin.dispose()
+        del self.known[self._name]
+        with self._own.connect() as connection:
+            self._hang_up(connection)
+        self._own.dispose()
+        self._on_server(f"DROP DATABASE IF EXISTS {self._name}")
 
 
 class File:
@@ -186,12 +201,31 @@ class File:
     def empty(self) -> str:
         return self._url
 
-    def fill(self, tables: sa.MetaData) -> str:
-        engine = sa.create_engine(self._url, poolclass=sa.NullPool)
+    clear = empty
+
+
+def furnish(url: str, tables: sa.MetaData) -> bool:
+    """Make these tables in the quickest way there is for a database of ours; whether there was one."""
+    parsed = make_url(url)
+    name = parsed.database or ""
+    if name in Scratch.known:
+        Scratch.known[name].furnish(tables)
+        return True
+    file = Path(name)
+    if parsed.get_backend_name() == "sqlite" and file.is_absolute() and not file.exists():
+        file.write_bytes(_sqlite_file(tuple(tables.sorted_tables)))
+        return True
+    return False
+
+
+@cache
+def _sqlite_file(tables: Tables) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "tables.sqlite3"
+        engine = sa.create_engine(f"sqlite:///{file}", poolclass=sa.NullPool)
         with engine.begin() as connection:
-            connection.exec_driver_sql("BEGIN")  # all tables at once: Python's sqlite3 would commit each
-            tables.create_all(connection)
-        return self._url
+            tables[0].metadata.create_all(connection)
+        return file.read_bytes()
 
 
 @contextmanager

@@ -216,11 +216,11 @@ def test_deliver(local: Host) -> None:
 
 def test_sweep(case: Case) -> None:
     """``sweep`` expires and purges, and says how many."""
-    assert fine(case.host, "sweep") == "0 expired, 0 purged\n"
+    assert fine(case.host, "sweep") == "0 expired, 0 purged, 0 reminded\n"
     case.host.clock.tick(WEEK)
-    assert fine(case.host, "sweep") == "1 expired, 0 purged\n"
+    assert fine(case.host, "sweep") == "1 expired, 0 purged, 0 reminded\n"
     case.host.clock.tick(timedelta(days=90))
-    assert fine(case.host, "sweep") == "0 expired, 1 purged\n"
+    assert fine(case.host, "sweep") == "0 expired, 1 purged, 0 reminded\n"
     assert "expired" in fine(case.host, "list")
     assert "purged" in fine(case.host, "show", case.id)
 

@@ -356,12 +356,12 @@ class Account(Base):
     password_hash: orm.Mapped[str | None] = orm.mapped_column(sa.String(255))
 
 
-def test_flask_sqlalchemy_lite(database_url: str) -> None:
+def test_flask_sqlalchemy_lite(empty_url: str) -> None:
     """The whole way with Flask-SQLAlchemy-Lite as ``db``, on each database."""
     db, outbox, invitations = LiteSQLAlchemy(), RecordingMailer(), Invitations()
     app = Flask("lite")
     app.config.update(SECRET_KEY="k", INVITATIONS_ACCEPT_URL=ACCEPT_URL, INVITATIONS_APP_NAME="Lite")
-    app.config["SQLALCHEMY_ENGINES"] = {"default": database_url}
+    app.config["SQLALCHEMY_ENGINES"] = {"default": empty_url}
     db.init_app(app)
 
     def current_user() -> Any:

@@ -23,6 +23,8 @@ from .errors import (
     InvitationReplaced,
     InvitationRevoked,
     InvitationWithdrawn,
+    MailBounced,
+    MailRefused,
     MalformedRequest,
     OpenAPIUnavailable,
     PasswordRejected,
@@ -45,8 +47,9 @@ from .hooks import (
     invitation_sent,
 )
 from .mail import to_email
-from .mailers import LogMailer, SMTPMailer
+from .mailers import LogMailer
 from .models import DeliveryInfo, DeliveryState, EventInfo, InvitationInfo, Inviter, Status
+from .smtp import SMTPMailer
 from .tokens import RedactFilter, redact
 
 __version__ = version("flask-invitations")
@@ -79,6 +82,8 @@ __all__ = [
     "Invitations",
     "Inviter",
     "LogMailer",
+    "MailBounced",
+    "MailRefused",
     "MalformedRequest",
     "Message",
     "Offer",

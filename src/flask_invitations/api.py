@@ -151,6 +151,7 @@ def list_events(invitation_id: str) -> Response:
         errors.RoleNotAllowed,
         errors.TenantInactive,
         errors.AlreadyInvited,
+        errors.MailBounced,
         errors.InvitationAccepted,
         errors.InvitationRevoked,
         errors.InvitationDeclined,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial, wraps
 from typing import Any, TypeVar
 
 import click
@@ -15,10 +17,10 @@ from flask.cli import AppGroup
 
 from . import acts, outbox
 from .acts import Manager
-from .context import Context
-from .errors import ConfigurationError, InvalidRequest, InvitationError
+from .context import Context, log
+from .errors import ConfigurationError, InvalidRequest, InvitationError, TryAgain
 from .migrations import write
-from .models import InvitationInfo
+from .models import DeliveryState, InvitationInfo
 from .schemas import load
 from .state import get_state
 from .store import EVERYWHERE
@@ -78,7 +80,9 @@ def _uuid(text: str) -> uuid.UUID:
 
 
 def _line(one: InvitationInfo) -> str:
-    mail = one.delivery.state if one.delivery else "no mail"
+    mail = "no mail" if one.delivery is None else one.delivery.state
+    if one.delivery is not None and one.delivery.error is not None:
+        mail += f" ({one.delivery.error})"
     return "\t".join(
         map(
             str,
@@ -136,9 +140,10 @@ def show_command(invitation_id: str) -> None:
 
 @command("resend")
 @click.argument("invitation_id", metavar="ID")
-def resend_command(invitation_id: str) -> None:
+@click.option("--confirm", is_flag=True, help="The address is right, although a mail to it came back.")
+def resend_command(invitation_id: str, confirm: bool) -> None:
     """Send the mail of ID once more, with a new link."""
-    click.echo(_line(acts.resend(_ctx(), by=acts.system(), invitation_id=_uuid(invitation_id))))
+    click.echo(_line(acts.resend(_ctx(), by=acts.system(), invitation_id=_uuid(invitation_id), confirm=confirm)))
 
 
 @command("revoke")
@@ -150,25 +155,60 @@ def revoke_command(invitation_id: str) -> None:
 
 @command("deliver")
 @click.option("--watch", is_flag=True, help="Go on until SIGTERM or SIGINT.")
-def deliver_command(watch: bool) -> None:
-    """Send the mails that are due."""
-    stop, total = threading.Event(), Counter[str]()
-    if watch:
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, lambda *_: stop.set())
+@click.option("--batch", type=click.IntRange(1, 1000), default=1, show_default=True, help="Mails leased at a time.")
+@click.option("--retry-failed", is_flag=True, help="First queue again the mails that were given up.")
+def deliver_command(watch: bool, batch: int, retry_failed: bool) -> None:
+    """Send the mails that are due. Exit status 1 where one was given up."""
+    if retry_failed:
+        click.echo(f"{outbox.retry_failed(_ctx())} queued again")
+    with _until_signalled() as stop:
+        ended = _watch(stop, batch) if watch else _deliver_once(stop, batch)
+    click.echo(_summary(ended))
+    if ended[DeliveryState.FAILED] and not watch:
+        raise click.ClickException("Mails were given up: `flask invitations list` shows them as failed.")
+
+
+@contextmanager
+def _until_signalled() -> Iterator[threading.Event]:
+    """SIGTERM and SIGINT are heard between two mails: the one in hand is finished."""
+    stop = threading.Event()
+    before = {each: signal.signal(each, lambda *_: stop.set()) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _deliver_once(stop: threading.Event, batch: int) -> Counter[str]:
+    """With a progress bar on a terminal."""
+    deliver = partial(outbox.deliver, _ctx(), batch=batch, stop=stop.is_set)
+    if not sys.stderr.isatty():
+        return deliver()
+    with click.progressbar(length=outbox.count_due(_ctx()), label="Sending", file=sys.stderr) as bar:
+        return deliver(progress=bar.update)
+
+
+def _watch(stop: threading.Event, batch: int) -> Counter[str]:
+    total = Counter[str]()
     while not stop.is_set():
-        ended = outbox.deliver(_ctx(), limit=1)  # one at a time: a signal waits for the mail in hand only
-        total.update(ended)
-        if not ended and (not watch or stop.wait(POLL)):
-            break
-    click.echo(", ".join(f"{count} {state}" for state, count in sorted(total.items())) or "nothing was due")
+        try:
+            total.update(outbox.deliver(_ctx(), batch=batch, stop=stop.is_set))
+        except TryAgain:
+            log.warning("the database does not answer: looking again in %s s", POLL)
+        stop.wait(POLL)
+    return total
+
+
+def _summary(ended: Counter[str]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in sorted(ended.items())) or "nothing was due"
 
 
 @command("sweep")
 def sweep_command() -> None:
-    """Expire what is overdue; purge what was closed long ago."""
+    """Expire what is overdue; purge what was closed long ago; remind of what expires soon."""
     swept = acts.sweep(_ctx())
-    click.echo(f"{swept.expired} expired, {swept.purged} purged")
+    click.echo(f"{swept.expired} expired, {swept.purged} purged, {swept.reminded} reminded")
 
 
 @command("migrations")

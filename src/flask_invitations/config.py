@@ -66,8 +66,19 @@ class Config:
     return_link: bool = False
     #: Tries before a mail is given up.
     delivery_attempts: int = 8
+    #: How long one worker has a mail for itself; must be longer than it takes to send one. 1 second to 1 hour.
+    delivery_lease: timedelta = timedelta(minutes=2)
     #: ``"inline"``: sent right after the commit; ``"queue"``: a worker sends.
     delivery: str = "inline"
+    #: How long before it expires an invitation is reminded of, once; ``None``: never. 1 minute to 29 days.
+    remind_before: timedelta | None = None
+    #: Tell the inviter by mail when an invitation is accepted or declined.
+    notify_inviter: bool = False
+    #: Tell the invitee by mail when an invitation that they were sent is revoked.
+    notify_revoked: bool = False
+    #: What the holder of an expired link may do: ``None``: nothing; ``"send"``: have a fresh one mailed to the invited
+    #: address; ``"ask"``: have the inviter asked for one, by mail.
+    fresh_link: str | None = None
     #: Ask at accept whether the inviter may still grant the role.
     recheck_inviter: bool = True
     #: How long after closing an invitation keeps its personal data.
@@ -149,10 +160,6 @@ def _prefix(key: str, value: Any) -> str:
     return value
 
 
-def _optional_prefix(key: str, value: Any) -> str | None:
-    return None if value is None else _prefix(key, value)
-
-
 def _span(low: timedelta, high: timedelta, bounds: str) -> Callable[[str, Any], timedelta]:
     def reader(key: str, value: Any) -> timedelta:
         if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e9:
@@ -193,16 +200,25 @@ def _names(key: str, value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _mode(key: str, value: Any) -> str:
-    if value not in ("inline", "queue"):
-        _fail(key, 'must be "inline" or "queue"')
-    return str(value)
+def _one_of(*allowed: str | None) -> Callable[[str, Any], Any]:
+    listed = " or ".join(f'"{each}"' if each else "None" for each in allowed)
+
+    def reader(key: str, value: Any) -> Any:
+        if value not in allowed:
+            _fail(key, f"must be {listed}")
+        return value
+
+    return reader
+
+
+def _optional(reader: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    return lambda key, value: None if value is None else reader(key, value)
 
 
 _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "ACCEPT_URL": _accept_url,
     "API_PREFIX": _prefix,
-    "PAGES_PREFIX": _optional_prefix,
+    "PAGES_PREFIX": _optional(_prefix),
     "TTL": _span(MIN_TTL, MAX_TTL, "from 1 hour to 30 days"),
     "ROLES": _names,
     "ADMIN_ROLES": _names,
@@ -213,7 +229,12 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "PASSWORD_REQUIRED": _flag,
     "RETURN_LINK": _flag,
     "DELIVERY_ATTEMPTS": _whole(1, 50),
-    "DELIVERY": _mode,
+    "DELIVERY": _one_of("inline", "queue"),
+    "DELIVERY_LEASE": _span(timedelta(seconds=1), timedelta(hours=1), "from 1 second to 1 hour"),
+    "REMIND_BEFORE": _optional(_span(timedelta(minutes=1), timedelta(days=29), "from 1 minute to 29 days")),
+    "NOTIFY_INVITER": _flag,
+    "NOTIFY_REVOKED": _flag,
+    "FRESH_LINK": _one_of(None, "send", "ask"),
     "RECHECK_INVITER": _flag,
     "RETENTION": _span(timedelta(0), timedelta(days=36500), "at least 0"),
 }

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from .clock import Clock, as_utc
 from .config import Config
 from .hooks import Hooks
+from .languages import Language
 from .models import Models
 from .store import Store, Unit
 from .tokens import Mint
@@ -23,7 +24,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Context:
-    """:param render: template name and variables to text; :param sender: whom the signals come from (the app)."""
+    """:param language: a BCP 47 tag, or ``None`` for the app's own language, to the nearest language that there is;
+    :param render: template name, language and variables to text; :param sender: whom the signals come from (the app).
+    """
 
     config: Config
     hooks: Hooks
@@ -31,6 +34,7 @@ class Context:
     store: Store
     mint: Mint
     clock: Clock
+    language: Callable[[str | None], Language]
     render: Callable[..., str]
     sender: Any
 

@@ -12,7 +12,7 @@ from werkzeug.security import generate_password_hash
 
 from .addresses import key_of
 from .config import Config
-from .errors import ConfigurationError, PasswordRejected
+from .errors import ConfigurationError, PasswordRejected, Sentence
 from .models import InvitationInfo, Models
 from .store import Store
 
@@ -59,17 +59,22 @@ class Defaults:
         """
         low, high = self._config.password_min_length, self._config.password_max_length
         if len(password) < low:
-            raise PasswordRejected(f"Use at least {low} characters; a few words make a good password.")
+            sentence = "Use at least %(minimum)s characters; a few words make a good password."
+            raise PasswordRejected(Sentence(sentence, minimum=low))
         if len(password) > high:
-            raise PasswordRejected(f"Use at most {high} characters.")
+            raise PasswordRejected(Sentence("Use at most %(maximum)s characters.", maximum=high))
         if find_spec("zxcvbn") is not None and _is_common(password, [invitation.email_key, self._config.app_name]):
-            raise PasswordRejected("This password is easy to guess: choose one that is not in common use.")
+            raise PasswordRejected(Sentence("This password is easy to guess: choose one that is not in common use."))
 
     def tenant_is_active(self, tenant_id: Any) -> bool:
         return self._models.tenant is None or self._store.tenant(tenant_id) is not None
 
     def tenant_name(self, tenant_id: Any) -> str:
         return str(getattr(self._store.tenant(tenant_id), "name", None) or self._config.app_name)
+
+    def display_name(self, user: Any) -> str | None:
+        name = getattr(user, "name", None)
+        return name if isinstance(name, str) else None
 
 
 def role_of(tenant_of: Callable[[Any], Any], has_tenants: bool) -> Callable[[Any, Any], str | None]:

@@ -3,6 +3,7 @@
 ::
 
     ConfigurationError              the host's set-up is wrong; raised by ``init_app`` only
+    MailRefused                     a mailer's word that trying again cannot help; never an HTTP answer
     InvitationError                 a refusal: ``code``, HTTP ``status``, one sentence
     ├── MalformedRequest            400
     ├── Unauthenticated             401
@@ -17,6 +18,7 @@
     ├── AccountExists               409
     ├── AccountUnverified           409
     ├── InvitationAccepted          409
+    ├── MailBounced                 409
     ├── InvitationGone              410  base of the five below
     │   ├── InvitationExpired
     │   ├── InvitationRevoked
@@ -37,13 +39,37 @@ caller gets exactly that answer. No error ever carries the token or anything els
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, ClassVar
 
 
+class Sentence(str):
+    """A sentence of ours in English that can still be translated where a person reads it.
+
+    :param msgid: the sentence, with a named placeholder for each of ``values``.
+    """
+
+    __slots__ = ("_msgid", "_values")
+
+    def __new__(cls, msgid: str, /, **values: Any) -> Sentence:
+        self = super().__new__(cls, msgid % values if values else msgid)
+        self._msgid, self._values = msgid, values
+        return self
+
+    def translated(self, gettext: Callable[[str], str]) -> str:
+        """The same, in the language of ``gettext``."""
+        found = gettext(self._msgid)
+        return found % self._values if self._values else found
+
+
 class ConfigurationError(Exception):
     """The host's hooks or settings cannot work; the message names the argument or key and the mend."""
+
+
+class MailRefused(Exception):
+    """Raise it from a mailer where trying again cannot help (the address does not exist, the provider blocks it):
+    the mail fails at once. Raise it ``from`` the library's error: the outbox records the class of that."""
 
 
 class InvitationError(Exception):
@@ -171,9 +197,15 @@ class AccountUnverified(InvitationError):
 
 
 class InvitationAccepted(InvitationError):
+    """:param mine: whoever is signed in accepted it."""
+
     code = "invitation-accepted"
     status = 409
     sentence = "This invitation was accepted already: sign in."
+
+    def __init__(self, detail: str | None = None, *, mine: bool = False) -> None:
+        super().__init__(detail)
+        self.mine = mine
 
 
 class InvitationGone(InvitationError):
@@ -195,6 +227,15 @@ class InvitationRevoked(InvitationGone):
 class InvitationDeclined(InvitationGone):
     code = "invitation-declined"
     sentence = "This invitation was declined: ask for a new one."
+
+
+class MailBounced(InvitationError):
+    code = "mail-bounced"
+    status = 409
+    sentence = (
+        "The last mail to this address came back, or was reported as spam: "
+        'check the address, then resend with "confirm": true.'
+    )
 
 
 class InvitationReplaced(InvitationGone):

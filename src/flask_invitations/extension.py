@@ -13,9 +13,11 @@ from flask import Flask
 from . import acts, config, defaults, hooks, models, outbox, schemas
 from .acts import Acceptance, Manager, Offer, Swept
 from .api import CALLS, api
+from .babel import languages
 from .cli import cli
 from .clock import utcnow
 from .context import Context
+from .desk import desk
 from .errors import ConfigurationError
 from .hooks import Given, Hooks
 from .models import EventInfo, InvitationInfo, Models
@@ -65,7 +67,7 @@ class Invitations:
         :param given: besides, the optional hooks of ``docs/hooks.md``: ``tenant_model``, ``current_user``,
             ``tenant_of``, ``role_of``, ``can_invite``, ``find_user``, ``email_is_verified``, ``create_user``,
             ``join``, ``profile_schema``, ``validate_password``, ``tenant_is_active``, ``tenant_name``,
-            ``enqueue``, ``on_accepted``; and ``clock``, ``() -> aware datetime``, for tests.
+            ``display_name``, ``login_url``, ``logout_url``, ``enqueue``, ``on_accepted``; and ``clock``, ``() -> aware datetime``, for tests.
         :raises ConfigurationError: a hook or setting is missing or wrong; the message tells which and the mend.
         """
         refuse_second(app)
@@ -81,7 +83,8 @@ class Invitations:
             store=store,
             mint=Mint(settings.secret_keys),
             clock=said.get("clock", utcnow),
-            render=lambda name, **words: app.jinja_env.get_template(name).render(words),
+            language=languages(app),
+            render=lambda name, language, **words: app.jinja_env.get_template(name).render(**language.words(), **words),
             sender=app,
         )
         shapes = schemas.invite_body(settings), schemas.list_query(settings)
@@ -146,6 +149,18 @@ class Invitations:
     def tenant_name(self, hook: F) -> F:
         """Decorator: the hook ``tenant_name``."""
         return self._decorate("tenant_name", hook)
+
+    def display_name(self, hook: F) -> F:
+        """Decorator: the hook ``display_name``."""
+        return self._decorate("display_name", hook)
+
+    def login_url(self, hook: F) -> F:
+        """Decorator: the hook ``login_url``."""
+        return self._decorate("login_url", hook)
+
+    def logout_url(self, hook: F) -> F:
+        """Decorator: the hook ``logout_url``."""
+        return self._decorate("logout_url", hook)
 
     def enqueue(self, hook: F) -> F:
         """Decorator: the hook ``enqueue``."""
@@ -252,14 +267,25 @@ class Invitations:
         given = schemas.load(schemas.DeclineBody(), {"token": token, "reason": reason})
         return acts.decline(get_state().ctx, origin=origin(), **given)
 
-    def resend(self, invitation_id: uuid.UUID, *, by: Any = None, rotate: bool = True) -> InvitationInfo:
+    def request_link(self, token: str) -> None:
+        """Ask for a fresh link in place of the expired one with ``token``, as the setting ``FRESH_LINK`` allows.
+
+        Returns whatever became of it: nothing is told about the token.
+        """
+        acts.request_link(get_state().ctx, token=token, origin=origin())
+
+    def resend(
+        self, invitation_id: uuid.UUID, *, by: Any = None, rotate: bool = True, confirm: bool = False
+    ) -> InvitationInfo:
         """Send the mail once more; time starts anew.
 
         :param by: the host's user, whose permission is checked; ``None``: the system.
         :param rotate: with a new link, the old one dead.
-        :raises InvitationError: not found, closed, or not allowed.
+        :param confirm: somebody has checked the address, although the last mail to it bounced or was complained of.
+        :raises InvitationError: not found, closed, not allowed, or ``MailBounced``.
         """
-        return acts.resend(get_state().ctx, by=self._by(by), invitation_id=invitation_id, rotate=rotate)
+        by = self._by(by)
+        return acts.resend(get_state().ctx, by=by, invitation_id=invitation_id, rotate=rotate, confirm=confirm)
 
     def revoke(self, invitation_id: uuid.UUID, *, by: Any = None) -> InvitationInfo:
         """Make sure that the invitation opens nothing any more.
@@ -315,14 +341,31 @@ class Invitations:
         return acts.list_page(state.ctx, by=by, after=after, email_key=email and email.key, **given)[0]
 
     def deliver(self, delivery_id: uuid.UUID | None = None) -> Mapping[str, int]:
-        """Send one mail of the outbox, or all that are due.
+        """Send one mail of the outbox if it is due, or all that are.
 
         :returns: how many mails ended in which state.
+        :raises TryAgain: the database does not answer.
         """
         return outbox.deliver(get_state().ctx, delivery_id)
 
+    def record_delivery(self, message_id: uuid.UUID | str, event: str, detail: str | None = None) -> bool:
+        """Call this from your mail provider's webhook: what became of a mail that we sent.
+
+        Reports may come twice and in any order. A hard bounce or a complaint stops reminders, and resending until
+        somebody confirms the address.
+
+        :param message_id: ``Message.id``, as it is or as text, or the whole ``Message-ID`` header.
+        :param event: ``"delivered"``, ``"deferred"``, ``"bounced"``, ``"rejected"``, ``"complained"``, ``"failed"`` or
+            another of the names that Anymail uses.
+        :param detail: what the provider says of it, for the audit trail; cut to 500 characters.
+        :returns: whether that was news: ``False`` for a repeated or overtaken report, and for a mail that is not ours.
+        :raises InvalidRequest: no such event.
+        """
+        return acts.record_delivery(get_state().ctx, message_id=message_id, event=event, detail=detail)
+
     def sweep(self) -> Swept:
-        """Expire what is overdue; purge what was closed longer ago than the setting ``RETENTION``."""
+        """Expire what is overdue, purge what was closed longer ago than ``RETENTION``, remind of what expires within
+        ``REMIND_BEFORE``."""
         return acts.sweep(get_state().ctx)
 
     def openapi(self) -> dict[str, Any]:
@@ -379,6 +422,9 @@ def _hooks(app: Flask, settings: config.Config, store: Store, given: Mapping[str
         validate_password=given.get("validate_password") or own.validate_password,
         tenant_is_active=given.get("tenant_is_active") or own.tenant_is_active,
         tenant_name=given.get("tenant_name") or own.tenant_name,
+        display_name=given.get("display_name") or own.display_name,
+        login_url=given.get("login_url"),
+        logout_url=given.get("logout_url"),
         enqueue=given.get("enqueue"),
         on_accepted=given.get("on_accepted"),
     )
@@ -388,4 +434,5 @@ def _register(app: Flask, settings: config.Config) -> None:
     app.register_blueprint(api, url_prefix=settings.api_prefix)
     if settings.pages_prefix is not None:
         app.register_blueprint(pages, url_prefix=settings.pages_prefix)
+        app.register_blueprint(desk, url_prefix=settings.pages_prefix)
     app.cli.add_command(cli)

@@ -33,10 +33,12 @@ class Message:
     """One mail, ready to send. Its ``repr`` shows neither link nor text.
 
     :param id: the delivery's; the same on every try: an idempotency key for providers.
-    :param kind: ``"invitation"``.
+    :param kind: ``"invitation"``, ``"reminder"`` or ``"revoked"``, to the invitee; ``"accepted"``, ``"declined"`` or
+        ``"link_request"``, to the inviter.
     :param to: the address to send to: as it was typed, an international domain in its ASCII form.
     :param headers: further headers, ``Message-ID`` among them.
-    :param locale: a BCP 47 tag or ``None``.
+    :param locale: the language of its text, a BCP 47 tag.
+    :param accept_url: the link; ``None`` where the kind has none.
     """
 
     id: uuid.UUID
@@ -46,8 +48,8 @@ class Message:
     text: str = field(repr=False)
     html: str = field(repr=False)
     headers: Mapping[str, str]
-    locale: str | None
-    accept_url: str = field(repr=False)
+    locale: str
+    accept_url: str | None = field(repr=False)
     invitation: InvitationInfo
 
 
@@ -83,6 +85,9 @@ class Hooks:
     validate_password: Callable[[str, InvitationInfo], None]
     tenant_is_active: Callable[[Any], bool]
     tenant_name: Callable[[Any], str]
+    display_name: Callable[[Any], str | None]
+    login_url: Callable[[], str] | None
+    logout_url: Callable[[], str] | None
     enqueue: Callable[[uuid.UUID], None] | None
     on_accepted: Callable[[Any, InvitationInfo], Mapping[str, Any] | None] | None
 
@@ -105,6 +110,9 @@ class Given(TypedDict, total=False):
     validate_password: Callable[[str, InvitationInfo], None] | None
     tenant_is_active: Callable[[Any], bool] | None
     tenant_name: Callable[[Any], str] | None
+    display_name: Callable[[Any], str | None] | None
+    login_url: Callable[[], str] | None
+    logout_url: Callable[[], str] | None
     enqueue: Callable[[uuid.UUID], None] | None
     on_accepted: Callable[[Any, InvitationInfo], Mapping[str, Any] | None] | None
     #: ``() -> aware datetime``: for tests.
@@ -125,6 +133,9 @@ ARITY: Mapping[str, int] = {
     "validate_password": 2,
     "tenant_is_active": 1,
     "tenant_name": 1,
+    "display_name": 1,
+    "login_url": 0,
+    "logout_url": 0,
     "enqueue": 1,
     "on_accepted": 2,
     "clock": 0,

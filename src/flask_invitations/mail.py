@@ -14,7 +14,7 @@ from .addresses import key_of
 from .clock import utcnow
 from .context import Context
 from .hooks import Message
-from .models import DeliveryInfo, InvitationInfo, Inviter
+from .models import DeliveryInfo, InvitationInfo, Inviter, Kind
 from .tokens import Token
 
 #: Long lines stay whole: the default policy breaks a long link in a header into encoded words.
@@ -33,7 +33,18 @@ class Letter:
     kind: str
     invitation: InvitationInfo
     tenant_name: str
-    token: Token = field(repr=False)
+    inviter: Inviter | None
+    token: Token | None = field(default=None, repr=False)
+
+
+def introduce(ctx: Context, user: Any) -> Inviter | None:
+    """How whoever invites is named to the invitee: by their name, and by their e-mail only where the host knows it to
+    be theirs (K4)."""
+    if user is None:
+        return None
+    email = getattr(user, "email", None)
+    proved = key_of(email) is not None and ctx.hooks.email_is_verified(user)
+    return Inviter(ctx.models.user_id(user), email if proved else None, ctx.hooks.display_name(user))
 
 
 def plain(text: str) -> str:
@@ -53,52 +64,51 @@ def one_line(text: str) -> str:
 
 def compose(ctx: Context, letter: Letter) -> Message:
     """Render ``letter`` from the ``invitations/mail/<kind>`` templates (subject, text, HTML)."""
-    info, config = letter.invitation, ctx.config
-    accept_url = config.link(letter.token.reveal())
+    info, config, inviter = letter.invitation, ctx.config, letter.inviter
+    language = ctx.language(info.locale)
+    accept_url = config.link(letter.token.reveal()) if letter.token is not None else None
     words: dict[str, Any] = {
         "invitation": info,
         "accept_url": accept_url,
         "app_name": one_line(config.app_name),
         "tenant_name": one_line(letter.tenant_name),
-        "inviter_email": inviter_email(info.invited_by),
+        "role": one_line(info.role),
+        "inviter_email": inviter and inviter.email,
+        "inviter_name": inviter and inviter.name and one_line(inviter.name),
+        "invitee_email": info.email,
         "message": info.message and plain(info.message),
-        "expires_at": info.expires_at,
+        "expires_at": language.moment(info.expires_at),
     }
 
     def render(part: str) -> str:
-        return ctx.render(f"invitations/mail/{letter.kind}{part}", **words)
+        return ctx.render(f"invitations/mail/{letter.kind}{part}", language, **words)
 
     host = config.accept_origin.partition("://")[2].partition(":")[0]
     return Message(
         id=letter.delivery.id,
         kind=letter.kind,
-        to=_recipient(info),
+        to=_recipient(letter),
         subject=_header(render(".subject.txt")),
         text=render(".txt"),
         html=render(".html"),
         headers={
             "Message-ID": f"<{letter.delivery.id}@{host}>",
+            "Content-Language": language.tag,
             "Auto-Submitted": "auto-generated",
             "X-Auto-Response-Suppress": "All",
         },
-        locale=info.locale,
+        locale=language.tag,
         accept_url=accept_url,
         invitation=info,
     )
 
 
-def _recipient(info: InvitationInfo) -> str:
+def _recipient(letter: Letter) -> str:
     """The address as it was typed; an international domain in its ASCII form, which every server takes."""
-    (local, _, domain), (_, _, ascii_domain) = (
-        (info.email or "").rpartition("@"),
-        (info.email_key or "").rpartition("@"),
-    )
-    return f"{local}@{domain if domain.isascii() else ascii_domain}"
-
-
-def inviter_email(inviter: Inviter | None) -> str | None:
-    """The inviter's e-mail, where it is one: a host's column may hold anything."""
-    return inviter.email if inviter is not None and key_of(inviter.email) else None
+    to_inviter = letter.kind in Kind.TO_INVITER
+    typed = letter.inviter and letter.inviter.email if to_inviter else letter.invitation.email
+    local, _, domain = (typed or "").rpartition("@")
+    return f"{local}@{domain if domain.isascii() else (key_of(typed) or '').rpartition('@')[2]}"
 
 
 def _header(text: str) -> str:

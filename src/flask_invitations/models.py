@@ -46,22 +46,63 @@ class Status:
 
 
 class DeliveryState:
-    """The states of one mail: ``queued`` <-> ``sending`` -> ``sent`` | ``failed``; either may be ``cancelled``."""
+    """The states of one mail.
+
+    ``queued`` <-> ``sending`` -> ``sent`` | ``failed``; either of the first two may be ``cancelled``. Where the host
+    passes on what its provider reports, ``sent`` -> ``deferred`` -> ``delivered`` -> ``bounced`` -> ``complained``,
+    of which any may be left out, and none goes back.
+    """
 
     QUEUED = "queued"
     SENDING = "sending"
     SENT = "sent"
+    DEFERRED = "deferred"
+    DELIVERED = "delivered"
+    BOUNCED = "bounced"
+    COMPLAINED = "complained"
     FAILED = "failed"
     CANCELLED = "cancelled"
-    ALL = (QUEUED, SENDING, SENT, FAILED, CANCELLED)
+    ALL = (QUEUED, SENDING, SENT, DEFERRED, DELIVERED, BOUNCED, COMPLAINED, FAILED, CANCELLED)
+    #: The mailer took it.
+    OUT = (SENT, DEFERRED, DELIVERED)
+    #: The address does not take our mails.
+    UNWANTED = (BOUNCED, COMPLAINED)
+
+
+class Kind:
+    """What a mail is about; the name of its templates."""
+
+    INVITATION = "invitation"
+    REMINDER = "reminder"
+    REVOKED = "revoked"
+    ACCEPTED = "accepted"
+    DECLINED = "declined"
+    LINK_REQUEST = "link_request"
+    #: Those that carry the link. What an invitation shows of its delivery is the latest of these.
+    WITH_LINK = (INVITATION, REMINDER)
+    #: Those to the inviter; the others go to the invitee.
+    TO_INVITER = (ACCEPTED, DECLINED, LINK_REQUEST)
+    #: The status that an invitation must still have for the mail to be true.
+    WHILE: Mapping[str, str] = {
+        INVITATION: Status.PENDING,
+        REMINDER: Status.PENDING,
+        REVOKED: Status.REVOKED,
+        ACCEPTED: Status.ACCEPTED,
+        DECLINED: Status.DECLINED,
+        LINK_REQUEST: Status.EXPIRED,
+    }
 
 
 @dataclass(frozen=True)
 class Inviter:
-    """Who invited: the host's user id and, while the account exists, its e-mail."""
+    """Who invited: the host's user id and, while the account exists, its e-mail.
+
+    :param name: filled only where the invitee is told, in mails and on pages.
+    """
 
     id: Any
     email: str | None
+    name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -174,6 +215,10 @@ class Invitation:
     locale: Mapped[str | None] = mapped_column(sa.String(35))
     expires_at: Mapped[datetime] = mapped_column(Timestamp)
     accepted_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    #: When the one reminder of this link was decided on; a resend clears it.
+    reminded_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    #: When the holder of the expired link last asked for a fresh one.
+    link_requested_at: Mapped[datetime | None] = mapped_column(Timestamp)
     closed_at: Mapped[datetime | None] = mapped_column(Timestamp)
     created_at: Mapped[datetime] = mapped_column(Timestamp)
     updated_at: Mapped[datetime] = mapped_column(Timestamp)

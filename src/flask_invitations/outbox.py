@@ -1,8 +1,9 @@
 """The outbox: every mail is a row written in its invitation's transaction, and leaves after the commit.
 
 A row is ``queued`` until its time comes, ``sending`` while one worker holds its lease, then ``sent``, ``failed``
-or ``cancelled``. The number of the attempt fences: a worker that outlived its lease completes nothing.
-No transaction is open while a mail is rendered and sent.
+or ``cancelled``. A worker goes three steps, each on its own: it leases rows, looks whether their mails are still true,
+and, when they are sent, writes down how that went. No transaction is open while a mail is rendered and sent. The number
+of the attempt fences: a worker that outlived its lease completes nothing.
 """
 
 from __future__ import annotations
@@ -10,21 +11,24 @@ from __future__ import annotations
 import random
 import uuid
 from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 from .context import Context, log
+from .errors import MailRefused, TryAgain
 from .hooks import invitation_sent
-from .mail import Letter, compose
-from .models import DeliveryInfo, DeliveryState, Invitation, InvitationInfo, Status
+from .mail import Letter, compose, introduce
+from .models import DeliveryInfo, DeliveryState, Invitation, InvitationInfo, Kind, Status
+from .smtp import is_final
+from .store import Found
 from .tokens import Token
 
-#: How long one attempt may take: longer than a mail server that answers each step just before its time-out.
-LEASE = timedelta(minutes=2)
 FIRST_DELAY, LONGEST_DELAY = timedelta(minutes=1), timedelta(hours=6)
-INVITATION = "invitation"
+#: What was looked at longer ago is not sent, but put back and looked at again: it may have been revoked.
+FRESH = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
@@ -35,98 +39,204 @@ class Posted:
     letter: Letter | None = None
 
 
-def post(ctx: Context, row: Invitation, token: Token, now: datetime, info: InvitationInfo) -> Posted:
+@dataclass(frozen=True)
+class Outcome:
+    """How one attempt went.
+
+    :param delivery: as it is afterwards; its number of attempts is the fence.
+    """
+
+    delivery: DeliveryInfo
+    kind: str
+    invitation: InvitationInfo
+    next_attempt_at: datetime | None = None
+
+
+# Writing rows
+
+
+def post(ctx: Context, row: Invitation, token: Token, now: datetime, info: InvitationInfo, inviter: Any) -> Posted:
     """Write the outbox row of an invitation's mail, inside its transaction.
 
     Where we send it ourselves right after the commit, the row is born leased to us: a crash in between
     leaves it to the worker, and no statement is spent on claiming it.
+
+    :param inviter: the host's user who invites, or ``None``.
     """
+    kind = Kind.INVITATION
     if ctx.config.delivery == "queue":
-        return Posted(replace(info, delivery=ctx.store.add_delivery(row, INVITATION, now).info()))
+        return Posted(replace(info, delivery=ctx.store.add_delivery(row, kind, now).info()))
     delivery = ctx.store.add_delivery(
         row,
-        INVITATION,
+        kind,
         now,
         state=DeliveryState.SENDING,
         attempts=1,
         next_attempt_at=None,
         last_attempt_at=now,
-        leased_until=now + LEASE,
+        leased_until=now + ctx.config.delivery_lease,
     )
-    info = replace(info, delivery=delivery.info())
-    return Posted(info, Letter(delivery.info(), INVITATION, info, ctx.hooks.tenant_name(row.tenant_id), token))
+    info, name = replace(info, delivery=delivery.info()), ctx.hooks.tenant_name(row.tenant_id)
+    return Posted(info, Letter(delivery.info(), kind, info, name, introduce(ctx, inviter), token))
+
+
+def notify(ctx: Context, row: Invitation, kind: str, now: datetime) -> None:
+    """Write the outbox row of any other mail, inside the transaction of what it tells; it leaves after the commit."""
+    delivery = ctx.store.add_delivery(row, kind, now)
+    ctx.unit.after_commit(partial(_wake, ctx, row.id, delivery.id))
+
+
+# After the commit
 
 
 def dispatch(ctx: Context, posted: Posted) -> Posted:
     """After the commit: send the mail, or wake a worker."""
     delivery, letter = posted.info.delivery, posted.letter
     if letter is not None:
-        live = ctx.observe("looking before a mail", posted.info.id, lambda: ctx.unit.run(partial(_live, ctx, letter)))
-        if live is None:
-            return posted  # left to the worker
-        after = send(ctx, letter) if live else replace(letter.delivery, state=DeliveryState.CANCELLED)
-        return Posted(replace(posted.info, delivery=after))
-    enqueue = ctx.hooks.enqueue
-    if enqueue is not None and delivery is not None:
-        ctx.observe("enqueue", posted.info.id, lambda: enqueue(delivery.id))
+        sent = ctx.observe("sending a mail", posted.info.id, partial(_send_posted, ctx, letter))
+        return Posted(replace(posted.info, delivery=sent or letter.delivery))
+    if delivery is not None:
+        _wake(ctx, posted.info.id, delivery.id)
     return posted
 
 
-def _live(ctx: Context, letter: Letter) -> bool:
-    """Whether the link of ``letter`` still opens something; if not, its mail is cancelled. A host's own transaction
-    may have gone on after the mail was posted, and have revoked or resent (B11, R13)."""
-    found = ctx.store.delivery(letter.delivery.id)
-    row = None if found is None else found[1]
-    if row is not None and row.status_at(ctx.now()) == Status.PENDING and row.token_hash == letter.token.hash:
-        return True
-    ctx.store.settle_delivery(letter.delivery.id, letter.delivery.attempts, DeliveryState.CANCELLED)
-    return False
+def _send_posted(ctx: Context, letter: Letter) -> DeliveryInfo | None:
+    """Send the mail of a row that was born leased, unless a host's own transaction went on after it was posted, and has
+    revoked or resent (B11, R13). ``None``: it is left to the worker."""
+    found = ctx.unit.run(lambda: ctx.store.letters([letter.delivery.id]))
+    link = letter.token and letter.token.hash
+    live = [one for one in found if _is_true(one, letter.kind, ctx.now()) and one.row.token_hash == link]
+    outcome = send(ctx, letter) if live else _end(letter, DeliveryState.CANCELLED)
+    return outcome.delivery if outcome.delivery.id in _record(ctx, [outcome]) else None
 
 
-def deliver(ctx: Context, delivery_id: uuid.UUID | None = None, *, limit: int = 1000) -> Counter[str]:
-    """Send what is due: one mail, or up to ``limit``.
+def _wake(ctx: Context, invitation_id: uuid.UUID, delivery_id: uuid.UUID) -> None:
+    enqueue = ctx.hooks.enqueue
+    if ctx.config.delivery == "inline":
+        ctx.observe("sending a mail", invitation_id, partial(deliver, ctx, delivery_id))
+    elif enqueue is not None:
+        ctx.observe("enqueue", invitation_id, partial(enqueue, delivery_id))
 
+
+# The worker
+
+
+def deliver(
+    ctx: Context,
+    delivery_id: uuid.UUID | None = None,
+    *,
+    batch: int = 1,
+    stop: Callable[[], bool] = lambda: False,
+    progress: Callable[[int], None] = lambda count: None,
+) -> Counter[str]:
+    """Send one mail if it is due, or all that are.
+
+    :param batch: how many are leased, and how their outcomes are written, at a time. A worker that dies sends again
+        what it has sent of its batch: at most so many mails.
+    :param stop: asked after each mail; ``True``: put back what was not begun, and return.
+    :param progress: told how many mails have ended since it was told last.
     :returns: how many mails ended in which state.
+    :raises TryAgain: the database does not answer; leased mails are due again when their lease is over.
     """
-    if delivery_id is not None:
-        due = [delivery_id]
-    else:
-        due = list(ctx.unit.run(lambda: ctx.store.due_deliveries(ctx.now(), limit)))
     ended: Counter[str] = Counter()
-    for each in due:
-        letter = ctx.unit.run(partial(_claim, ctx, each))
-        if isinstance(letter, Letter):
-            ended[send(ctx, letter).state] += 1
-        elif letter is not None:
-            ended[letter] += 1
+    while not stop():
+        outcomes = _deliver_some(ctx, batch, delivery_id, stop)
+        if outcomes is None:
+            break
+        ended.update(outcome.delivery.state for outcome in outcomes)
+        progress(len(outcomes))
     return ended
 
 
-def _claim(ctx: Context, delivery_id: uuid.UUID) -> Letter | str | None:
-    """Lease one mail and gather what it takes; ``None``: somebody else has it; a state: nothing to send."""
+def count_due(ctx: Context) -> int:
+    """How many mails are due now."""
+    return ctx.unit.run(lambda: ctx.store.count_due(ctx.now()))
+
+
+def retry_failed(ctx: Context) -> int:
+    """Queue again every mail that was given up; the next :func:`deliver` finds which of them are still true.
+
+    :returns: how many.
+    """
+    return ctx.unit.run(lambda: ctx.store.revive_deliveries(ctx.now()))
+
+
+def _deliver_some(
+    ctx: Context, batch: int, only: uuid.UUID | None, stop: Callable[[], bool]
+) -> Sequence[Outcome] | None:
+    """Lease, look, send, write down; ``None``: nothing was due."""
     now = ctx.now()
-    if not ctx.store.claim_delivery(delivery_id, now, now + LEASE):
+    leased = ctx.unit.run(lambda: ctx.store.claim_deliveries(now, now + ctx.config.delivery_lease, batch, only))
+    if not leased:
         return None
-    found = ctx.store.delivery(delivery_id)
-    if found is None:
-        return None
-    delivery, row, inviter_email = found
-    live = row.status_at(now) == Status.PENDING and ctx.hooks.tenant_is_active(row.tenant_id)
-    if not live:
-        ctx.store.settle_delivery(delivery.id, delivery.attempts, DeliveryState.CANCELLED)
-        return DeliveryState.CANCELLED
-    if delivery.attempts > ctx.config.delivery_attempts:  # its worker died in the last attempt
-        ctx.store.settle_delivery(delivery.id, delivery.attempts, DeliveryState.FAILED)
-        return DeliveryState.FAILED
-    token = _token(ctx, row, now)
-    info = row.info(now, inviter_email, delivery)
-    return Letter(delivery.info(), delivery.kind, info, ctx.hooks.tenant_name(row.tenant_id), token)
+    ready, looked_at = _gather(ctx, leased), ctx.now()
+    outcomes: list[Outcome] = []
+    for each in ready:
+        if outcomes and (stop() or ctx.now() - looked_at > FRESH):
+            break
+        outcomes.append(send(ctx, each) if isinstance(each, Letter) else each)
+    untried = {each.delivery.id: each.delivery.attempts for each in ready[len(outcomes) :]}
+    _record(ctx, outcomes, untried)
+    return outcomes
 
 
-def _token(ctx: Context, row: Invitation, now: datetime) -> Token:
-    """The link's token as it was; a new one where the key that made it is gone."""
+def _gather(ctx: Context, leased: Mapping[uuid.UUID, bool]) -> Sequence[Letter | Outcome]:
+    """What it takes to send these mails, in one transaction; those that need not be sent have their outcome already.
+
+    A hook that fails for one of them must not keep the others from leaving (J5): then each is looked at on its own.
+    """
+
+    def look() -> Sequence[Letter | Outcome]:
+        return [_letter(ctx, found, ctx.now(), died=leased[_mail(found).id]) for found in ctx.store.letters(leased)]
+
+    try:
+        return ctx.unit.run(look)
+    except TryAgain:
+        raise
+    except Exception as error:
+        if len(leased) > 1:
+            return [each for key, died in leased.items() for each in _gather(ctx, {key: died})]
+        found = ctx.unit.run(lambda: ctx.store.letters(leased))
+        return [_failed(ctx, _letter_without_hooks(one, ctx.now()), error) for one in found]
+
+
+def _letter(ctx: Context, found: Found, now: datetime, *, died: bool) -> Letter | Outcome:
+    """:param died: the worker that had this mail before outlived its lease."""
+    letter, row = _letter_without_hooks(found, now), found.row
+    if died and (letter.delivery.attempts - 1) % ctx.config.delivery_attempts == 0:
+        return _end(letter, DeliveryState.FAILED, error="WorkerLost")
+    if not _is_true(found, letter.kind, now) or not ctx.hooks.tenant_is_active(row.tenant_id):
+        return _end(letter, DeliveryState.CANCELLED)
+    inviter, token = introduce(ctx, found.inviter), None
+    if letter.kind in Kind.TO_INVITER and (inviter is None or inviter.email is None):
+        return _end(letter, DeliveryState.CANCELLED)
+    if letter.kind in Kind.WITH_LINK:
+        token = _token(ctx, row, now, letter.kind)
+        if token is None:
+            return _end(letter, DeliveryState.CANCELLED)
+    return replace(letter, tenant_name=ctx.hooks.tenant_name(row.tenant_id), inviter=inviter, token=token)
+
+
+def _letter_without_hooks(found: Found, now: datetime) -> Letter:
+    mail = _mail(found)
+    return Letter(mail.info(), mail.kind, found.row.info(now, found.inviter_email, mail), "", None)
+
+
+def _mail(found: Found) -> Any:
+    return found.mail
+
+
+def _is_true(found: Found, kind: str, now: datetime) -> bool:
+    """Whether what the mail says is still so, and no later mail says it."""
+    overtaken = found.replaced and kind in Kind.WITH_LINK
+    return found.row.status_at(now) == Kind.WHILE[kind] and found.row.email_key is not None and not overtaken
+
+
+def _token(ctx: Context, row: Invitation, now: datetime, kind: str) -> Token | None:
+    """The link's token as it was. Where the key that made it is gone, an invitation gets a new one; a reminder is not
+    sent: the link that was mailed still opens."""
     token = ctx.mint.recover(row.token_nonce, row.token_hash)
-    if token is None:
+    if token is None and kind == Kind.INVITATION:
         nonce, token = ctx.mint.new()
         pending = ctx.models.Invitation.status == Status.PENDING
         ctx.store.change(
@@ -135,46 +245,38 @@ def _token(ctx: Context, row: Invitation, now: datetime) -> Token:
     return token
 
 
-def send(ctx: Context, letter: Letter) -> DeliveryInfo:
-    """Render and send one mail, then record how it went. Never raises for what the mailer did."""
-    error: str | None = None
+# One attempt
+
+
+def send(ctx: Context, letter: Letter) -> Outcome:
+    """Render and send one mail. Never raises for what the mailer did."""
     try:
         ctx.hooks.mailer(compose(ctx, letter))
     except Exception as failure:
-        error = type(failure).__name__
-        log.warning("mail for invitation %s was not sent: %s", letter.invitation.id, error)
-    recorded = ctx.observe("recording a mail", letter.invitation.id, lambda: _record(ctx, letter, error))
-    return recorded or letter.delivery
+        return _failed(ctx, letter, failure)
+    return _end(letter, DeliveryState.SENT, sent_at=ctx.now(), error=None)
 
 
-def _record(ctx: Context, letter: Letter, error: str | None) -> DeliveryInfo | None:
-    """Write how an attempt went.
-
-    The error is a class only: its text may hold the address, or the mail itself."""
-    info, before = letter.invitation, letter.delivery
-
-    def write() -> DeliveryInfo | None:
-        now = ctx.now()
-        outcome, values = _outcome(ctx, before.attempts, error, now)
-        if not ctx.store.settle_delivery(before.id, before.attempts, outcome, **values):
-            return None
-        if error is None:
-            row = ctx.models.Invitation(id=info.id, tenant_id=info.tenant_id)
-            ctx.store.event(row, "sent", now, details={"delivery_id": str(before.id)})
-        return replace(before, state=outcome, sent_at=values.get("sent_at"), error=error)
-
-    after = ctx.unit.run(write)
-    if error is None and after is not None:
-        ctx.announce(invitation_sent, replace(info, delivery=after))
-    return after
+def _end(letter: Letter, state: str, **values: Any) -> Outcome:
+    delivery = replace(letter.delivery, state=state, **values)
+    return Outcome(delivery, letter.kind, letter.invitation)
 
 
-def _outcome(ctx: Context, attempt: int, error: str | None, now: datetime) -> tuple[str, dict[str, Any]]:
-    if error is None:
-        return DeliveryState.SENT, {"sent_at": now, "last_error": None}
-    if attempt >= ctx.config.delivery_attempts:
-        return DeliveryState.FAILED, {"last_error": error}
-    return DeliveryState.QUEUED, {"last_error": error, "next_attempt_at": now + backoff(attempt)}
+def _failed(ctx: Context, letter: Letter, failure: Exception) -> Outcome:
+    """The outcome of a try that failed: another one later, or none where that cannot help or there were enough."""
+    attempts, info = letter.delivery.attempts, letter.invitation
+    error = _name(failure)
+    log.warning("mail for invitation %s was not sent: %s", info.id, error)
+    if is_final(failure) or attempts % ctx.config.delivery_attempts == 0:
+        return _end(letter, DeliveryState.FAILED, error=error)
+    outcome = _end(letter, DeliveryState.QUEUED, error=error)
+    return replace(outcome, next_attempt_at=ctx.now() + backoff(attempts % ctx.config.delivery_attempts))
+
+
+def _name(failure: Exception) -> str:
+    """What is kept of a failure: its class only, since its text may hold the address, or the mail itself."""
+    reason = failure.__cause__ if isinstance(failure, MailRefused) and failure.__cause__ else failure
+    return type(reason).__name__
 
 
 def backoff(attempt: int) -> timedelta:
@@ -182,3 +284,58 @@ def backoff(attempt: int) -> timedelta:
     tenth, so that mails which failed together do not come back together."""
     delay = min(FIRST_DELAY * float(2 ** (attempt - 1)), LONGEST_DELAY)
     return delay * random.uniform(0.9, 1)  # noqa: S311 - jitter, no secret
+
+
+def _record(
+    ctx: Context, outcomes: Sequence[Outcome], untried: Mapping[uuid.UUID, int] | None = None
+) -> Collection[uuid.UUID]:
+    """Write down how attempts went, all in one transaction; then tell the host.
+
+    :param untried: leased mails that were not begun, and their numbers of attempts.
+    :returns: the mails that were still ours to write.
+    """
+
+    def write() -> Collection[uuid.UUID]:
+        ctx.store.put_back(untried or {}, ctx.now())
+        ours = {key for group in _alike(outcomes) for key in _settle(ctx, group)}
+        ctx.store.add_events([_event(one, ctx.now()) for one in outcomes if _tells(one, ours)])
+        return ours
+
+    ours = ctx.unit.run(write)
+    for one in outcomes:
+        if one.delivery.state == DeliveryState.SENT and one.kind in Kind.WITH_LINK and one.delivery.id in ours:
+            ctx.announce(invitation_sent, replace(one.invitation, delivery=one.delivery))
+    return ours
+
+
+def _alike(outcomes: Sequence[Outcome]) -> Collection[list[Outcome]]:
+    """Those that one statement can write down; failed tries differ in when the next one is due."""
+    groups: dict[Any, list[Outcome]] = {}
+    for one in outcomes:
+        groups.setdefault((one.delivery.state, one.delivery.error, one.next_attempt_at), []).append(one)
+    return groups.values()
+
+
+def _settle(ctx: Context, group: Sequence[Outcome]) -> Collection[uuid.UUID]:
+    last = group[-1]
+    return ctx.store.settle_deliveries(
+        {one.delivery.id: one.delivery.attempts for one in group},
+        last.delivery.state,
+        sent_at=last.delivery.sent_at,
+        last_error=last.delivery.error,
+        next_attempt_at=last.next_attempt_at,
+    )
+
+
+_EVENTS = {DeliveryState.SENT: "sent", DeliveryState.FAILED: "mail_failed"}
+
+
+def _tells(one: Outcome, ours: Collection[uuid.UUID]) -> bool:
+    return one.delivery.state in _EVENTS and one.delivery.id in ours
+
+
+def _event(one: Outcome, now: datetime) -> Mapping[str, Any]:
+    about = {"delivery_id": str(one.delivery.id), "kind": one.kind}
+    if one.delivery.error is not None:
+        about["error"] = one.delivery.error
+    return {"row": one.invitation, "type": _EVENTS[one.delivery.state], "at": now, "details": about}

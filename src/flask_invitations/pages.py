@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, Response, current_app, make_response, redirect, render_template, request, url_for
+from flask.sansio.blueprints import BlueprintSetupState
 from werkzeug.wrappers import Response as AnyResponse
 
 from . import acts
+from .babel import current_tag
 from .errors import (
     BodyTooLarge,
     CrossSite,
@@ -21,8 +23,9 @@ from .errors import (
     InvitationNotFound,
     MalformedRequest,
 )
-from .mail import inviter_email, one_line, plain
-from .openapi import accept_body
+from .inputs import inputs, read_profile, sentences
+from .languages import Language
+from .mail import one_line, plain
 from .schemas import DeclineBody, load
 from .state import actor, get_state, origin
 from .tokens import Token, find
@@ -52,6 +55,7 @@ def landing(token: str = "") -> Response:
 
 @pages.get("/open")
 @pages.get("/decline")
+@pages.get("/fresh")
 def start_over() -> AnyResponse:
     """A restored tab, or the address bar: the form that led here is gone."""
     return redirect(url_for("invitations.landing"), 303)
@@ -63,11 +67,27 @@ def open_offer() -> Response:
     return _offer(_token())
 
 
+@pages.post("/fresh")
+def fresh() -> AnyResponse:
+    """Ask for a fresh link in place of an expired one. The answer is the same whatever comes of it."""
+    ctx = get_state().ctx
+    if ctx.config.fresh_link is None:
+        return start_over()
+    acts.request_link(ctx, token=request.form.get("token", ""), origin=origin())
+    return redirect(url_for("invitations.requested"), 303)
+
+
+@pages.get("/requested")
+def requested() -> Response:
+    """A fresh link was asked for."""
+    return _page("requested.html")
+
+
 @pages.post("/accept")
 def accept() -> AnyResponse:
     """Accept, then go where it says so."""
-    token, fields = _token(), get_state().ctx.hooks.profile_fields
-    profile = {name: request.form[name] for name in fields if name in request.form}
+    token, names = _token(), get_state().ctx.hooks.profile_fields
+    profile = read_profile(inputs(get_state().profile_schema), names, request.form)
     password = request.form.get("password") or None
     try:
         acts.accept(
@@ -93,7 +113,7 @@ def decline() -> AnyResponse:
 @pages.get("/accepted")
 def accepted() -> Response:
     """The invitation was accepted."""
-    return _page("accepted.html", user=actor())
+    return _page("accepted.html", user=actor(), login_url=_url("login_url"))
 
 
 @pages.get("/declined")
@@ -103,45 +123,67 @@ def declined() -> Response:
 
 
 def _token() -> Token:
-    """The token in the form: bare, or in whatever link was pasted."""
-    token = find(request.form.get("token", "")[:4096])
+    """The token in the form: bare, or in whatever link was pasted.
+
+    :raises InvitationNotFound: there is none.
+    """
+    token = _carried()
     if token is None:
         raise InvitationNotFound
     return token
 
 
+def _carried() -> Token | None:
+    return find(request.form.get("token", "")[:4096])
+
+
+def _url(hook: str) -> str | None:
+    """Where the host signs its users in or out, if it says so."""
+    where = getattr(get_state().ctx.hooks, hook)
+    return None if where is None else str(where())
+
+
 def _offer(
-    token: Token, status: int = 200, errors: Mapping[str, Any] | None = None, profile: Mapping[str, str] | None = None
+    token: Token, status: int = 200, errors: Mapping[str, Any] | None = None, profile: Mapping[str, Any] | None = None
 ) -> Response:
     ctx, user = get_state().ctx, actor()
     offer = acts.preview(ctx, token=token.reveal(), user=user)
+    inviter = offer.invitation.invited_by
+    language = ctx.language(offer.invitation.locale or current_tag())
     words = {
         "offer": offer,
         "tenant_name": one_line(offer.tenant.name),
-        "inviter_email": inviter_email(offer.invitation.invited_by),
+        "inviter_email": inviter and inviter.email,
+        "inviter_name": inviter and inviter.name and one_line(inviter.name),
         "message": plain(offer.invitation.message or ""),
         "signed_in": user is not None,
-        "errors": errors or {},
+        "signed_in_as": getattr(user, "email", None),
+        "obstacle_said": offer.obstacle and _said(offer.obstacle, language),
+        "errors": {name: sentences(said, language.gettext) for name, said in (errors or {}).items()},
+        "inputs": inputs(get_state().profile_schema),
         "profile": profile or {},
-        "fields": _fields(),
+        "login_url": _url("login_url"),
+        "logout_url": _url("logout_url"),
     }
-    return _page("offer.html", status, token=token, settings=ctx.config, **words)
+    return _page("offer.html", status, language, token=token, **words)
 
 
-def _fields() -> list[dict[str, Any]]:
-    """The host's profile fields, for the form."""
-    names, shape = get_state().ctx.hooks.profile_fields, accept_body(get_state()).load_fields
-    return [{"name": name, "required": shape[name].required} for name in names if name in shape]
+def _said(refusal: InvitationError, language: Language) -> str:
+    return sentences(refusal.detail, language.gettext)[0]
 
 
-def _page(template: str, status: int = 200, **words: Any) -> Response:
-    text = render_template(f"invitations/{template}", app_name=get_state().ctx.config.app_name, **words)
-    return make_response(text, status)
+def _page(template: str, status: int = 200, language: Language | None = None, **words: Any) -> Response:
+    ctx = get_state().ctx
+    language = language or ctx.language(current_tag())
+    words = {"app_name": ctx.config.app_name, "settings": ctx.config, **language.words(), **words}
+    return make_response(render_template(f"invitations/{template}", **words), status)
 
 
 def refused(error: InvitationError) -> Response:
     """A page that says why, with the status that the API would answer, and what to do."""
-    answer = _page("refused.html", error.status, error=error)
+    language = get_state().ctx.language(current_tag())
+    words = {"error": error, "said": _said(error, language), "token": _carried(), "login_url": _url("login_url")}
+    answer = _page("refused.html", error.status, language, **words)
     answer.headers.extend(error.headers)
     return answer
 
@@ -171,6 +213,18 @@ def protect(answer: Response) -> Response:
     return answer if request.endpoint == "invitations.static" else seal(answer)
 
 
+def keep_the_last_word(setup: BlueprintSetupState) -> None:
+    """Flask asks the app's own ``after_request`` functions after a blueprint's, the first registered last: so a
+    host that sets headers on every answer does not take ours away."""
+    setup.app.after_request_funcs.setdefault(None, []).insert(0, _protect_again)
+
+
+def _protect_again(answer: Response) -> Response:
+    ours = protect in current_app.after_request_funcs.get(request.blueprint, ())
+    return protect(answer) if ours else answer
+
+
+pages.record_once(keep_the_last_word)
 pages.url_value_preprocessor(exempt_from_csrf_protect)
 pages.before_request(check_form)
 pages.after_request(protect)

@@ -164,6 +164,7 @@ def list_query(config: Config) -> Schema:
 
 class ResendBody(Body):
     rotate = Flag(load_default=True)
+    confirm = Flag(load_default=False)
 
 
 class TokenBody(Body):

@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import random
 import time
+import unicodedata
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,7 +24,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm.attributes import set_committed_value
 
 from .errors import InvitationError, TryAgain
-from .models import Delivery, DeliveryState, Invitation, InvitationEvent, Models, Status, new_id
+from .models import Delivery, DeliveryState, Invitation, InvitationEvent, InvitationInfo, Kind, Models, Status, new_id
 
 log = logging.getLogger("flask_invitations")
 
@@ -45,6 +46,23 @@ _UNIQUE = frozenset({"23505", 1062})
 
 class Stale(Exception):
     """The row is no longer what it was when we decided; decide again."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """An invitation with the host's row of whoever invited, read in one statement.
+
+    :param mail: the one that was asked for; :param replaced: a resend has made another since.
+    """
+
+    row: Invitation
+    inviter: Any
+    mail: Delivery | None = None
+    replaced: bool = False
+
+    @property
+    def inviter_email(self) -> str | None:
+        return getattr(self.inviter, "email", None)
 
 
 @dataclass
@@ -236,6 +254,20 @@ def _is_exactly(column: Any, text: str) -> Any:
     return sa.and_(column == text, sa.cast(column, _BYTES) == sa.literal(text, sa.String()))
 
 
+def _by_key(update: Any) -> Any:
+    """An UPDATE that finds its rows by their primary key: else MariaDB and MySQL read a small table whole, and lock (or
+    wait for) every row that they read."""
+    for dialect in ("mysql", "mariadb"):
+        update = update.with_hint("FORCE INDEX (PRIMARY)", dialect_name=dialect)
+    return update
+
+
+def _made(model: type[T], values: Sequence[Any]) -> T:
+    """A row of ``model`` that no session knows."""
+    table: sa.Table = model.__table__  # type: ignore[attr-defined]
+    return model(**dict(zip(table.c.keys(), values, strict=True)))
+
+
 class Store:
     """The rows of one host.
 
@@ -298,12 +330,46 @@ class Store:
         found = self.session.execute(statement).first()
         return None if found is None else (found[0], found[1])
 
-    def by_token(self, token_hash: str) -> tuple[Invitation, str | None] | None:
-        """The invitation that this link opens or, before the latest resend, opened; and its inviter's e-mail."""
+    def by_token(self, token_hash: str) -> Found | None:
+        """The invitation that this link opens or, before the latest resend, opened."""
         row = self.models.Invitation
-        return self._one(
-            self._select().where(sa.or_(row.token_hash == token_hash, row.previous_token_hash == token_hash))
-        )
+        found = self._with_people(sa.or_(row.token_hash == token_hash, row.previous_token_hash == token_hash))
+        return found[0] if found else None
+
+    def _with_people(self, where: Any, *, mail: bool = False) -> Sequence[Found]:
+        """Invitations with their inviters, and their tenants for whoever asks next, in one statement.
+
+        Ours are read as columns, into objects that no session knows: so they are as the database has them now, and
+        what the host has changed of its own rows stays as the host has it.
+        """
+        ours, mails = self.models.Invitation.__table__, self.models.Delivery.__table__
+        user, tenant = self.models.user, self.models.tenant
+        hosts = (user,) if tenant is None else (user, tenant)
+        statement = sa.select(*hosts, *ours.c, *((*mails.c, self._is_replaced()) if mail else ()))
+        statement = statement.select_from(ours).outerjoin(user, self._user_key() == ours.c.invited_by_id)
+        if tenant is not None:
+            statement = statement.outerjoin(tenant, sa.inspect(tenant).primary_key[0] == ours.c.tenant_id)
+        if mail:
+            statement = statement.join(mails, mails.c.invitation_id == ours.c.id)
+        # A host that loads collections eagerly gets a line for each of their rows: one of them is enough.
+        key = len(hosts) + (len(ours.c) if mail else 0)
+        rows = self.session.execute(statement.where(where)).unique(lambda row: row[key]).all()
+        return [self._found(tuple(row), len(hosts)) for row in rows]
+
+    def _found(self, values: tuple[Any, ...], hosts: int) -> Found:
+        frame: _Frame | None = self.session.info.get(_FRAME)
+        if frame is not None:
+            frame.read.extend(values[:hosts])
+        width = hosts + len(self.models.Invitation.__table__.c)
+        row = _made(self.models.Invitation, values[hosts:width])
+        if len(values) == width:
+            return Found(row, values[0])
+        return Found(row, values[0], _made(self.models.Delivery, values[width:-1]), bool(values[-1]))
+
+    def _is_replaced(self) -> Any:
+        mail, newer = self.models.Delivery.__table__, self.models.Delivery.__table__.alias()
+        after = (newer.c.invitation_id == mail.c.invitation_id, newer.c.created_at > mail.c.created_at)
+        return sa.exists().where(*after, newer.c.kind == Kind.INVITATION).correlate(mail)
 
     def by_id(self, tenant_id: Any, invitation_id: uuid.UUID) -> tuple[Invitation, str | None] | None:
         row = self.models.Invitation
@@ -329,21 +395,42 @@ class Store:
     ) -> Rows:
         """Newest first, after the (created_at, id) of the last one seen; ``q`` is a part of the address."""
         row = self.models.Invitation
-        where = [*self._within(tenant_id)]
+        where = self._filters(tenant_id, role=role, email_key=email_key, q=q)
         if status is not None:
             where.append(self._effective(status, now))
-        if role is not None:
-            where.append(row.role == role)
-        if email_key is not None:
-            where.append(_is_exactly(row.email_key, email_key))
-        if q is not None:
-            where.append(row.email_key.contains(q.lower(), autoescape=True))
         if after is not None:
             at, last = after
             where.append(sa.or_(row.created_at < at, sa.and_(row.created_at == at, row.id < last)))
         newest_first = row.created_at.desc(), row.id.desc()
         rows = self.session.execute(self._select().where(*where).order_by(*newest_first).limit(limit))
         return [(found[0], found[1]) for found in rows]
+
+    def _filters(
+        self, tenant_id: Any, *, role: str | None = None, email_key: str | None = None, q: str | None = None
+    ) -> list[Any]:
+        row = self.models.Invitation
+        where = [*self._within(tenant_id)]
+        if role is not None:
+            where.append(row.role == role)
+        if email_key is not None:
+            where.append(_is_exactly(row.email_key, email_key))
+        if q is not None:  # an international domain is found as it was typed, and as ASCII
+            part = unicodedata.normalize("NFC", q.lower())
+            where.append(sa.or_(*(each.contains(part, autoescape=True) for each in (row.email_key, row.email))))
+        return where
+
+    def counts(self, tenant_id: Any, now: datetime, **filters: str | None) -> Mapping[str, int]:
+        """How many there are of each effective status, zeros included; ``filters``: those of :meth:`page`."""
+        row = self.models.Invitation
+        overdue = sa.func.sum(sa.case((row.expires_at <= now, 1), else_=0))
+        statement = sa.select(row.status, sa.func.count(), overdue).where(*self._filters(tenant_id, **filters))
+        found = dict.fromkeys(Status.ALL, 0)
+        for status, count, late in self.session.execute(statement.group_by(row.status)):
+            found[status] += count
+            if status == Status.PENDING:
+                found[Status.PENDING] -= int(late)
+                found[Status.EXPIRED] += int(late)
+        return found
 
     def _effective(self, status: str, now: datetime) -> Any:
         row = self.models.Invitation
@@ -393,6 +480,13 @@ class Store:
         overdue = (model.status == Status.PENDING, model.expires_at <= now)
         self.change(row, now, *overdue, status=Status.EXPIRED, pending_key=None, closed_at=now)
 
+    def take_link_request(self, row: Invitation, now: datetime, before: datetime) -> bool:
+        """Note that a fresh link is asked for; ``False`` where one was after ``before``, or the link is another now."""
+        model = self.models.Invitation
+        waited = sa.or_(model.link_requested_at.is_(None), model.link_requested_at <= before)
+        update = sa.update(model).where(model.id == row.id, model.token_hash == row.token_hash, waited)
+        return self._execute(update.values(link_requested_at=now)) == 1
+
     def _exactly_one(self, statement: Any) -> None:
         if self._execute(statement) != 1:
             raise Stale
@@ -411,6 +505,12 @@ class Store:
         """Pending invitations past their time that nobody else is working on, locked."""
         model = self.models.Invitation
         return self._locked(sa.and_(model.status == Status.PENDING, model.expires_at <= now), limit)
+
+    def to_remind(self, now: datetime, until: datetime, limit: int) -> Sequence[Invitation]:
+        """Pending invitations that expire by ``until`` and of which no reminder was decided on, locked."""
+        model = self.models.Invitation
+        soon = sa.and_(model.expires_at > now, model.expires_at <= until)
+        return self._locked(sa.and_(model.status == Status.PENDING, soon, model.reminded_at.is_(None)), limit)
 
     def purgeable(self, closed_before: datetime, limit: int) -> Sequence[Invitation]:
         """Closed invitations that still hold personal data, locked."""
@@ -436,32 +536,35 @@ class Store:
 
     # Events
 
-    def event(self, row: Invitation, kind: str, now: datetime, **values: Any) -> None:
+    def event(self, row: Invitation | InvitationInfo, kind: str, now: datetime, **values: Any) -> None:
         """One line of the audit trail, in the transaction of what it tells."""
-        self._insert(
-            self.models.InvitationEvent,
-            {
-                "id": new_id(now),
-                "invitation_id": row.id,
-                "tenant_id": row.tenant_id,
-                "type": kind,
-                "at": now,
-                "actor_id": None,
-                "remote_addr": None,
-                "user_agent": None,
-                "details": None,
-                **values,
-            },
-        )
+        self.add_events([{"row": row, "type": kind, "at": now, **values}])
 
-    def events(self, invitation_id: uuid.UUID, limit: int) -> Sequence[InvitationEvent]:
-        """Oldest first; of very many, the latest ``limit``."""
-        event = self.models.InvitationEvent
+    def add_events(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Lines of the audit trail; each names its invitation as ``row``."""
+        empty = dict.fromkeys(("actor_id", "remote_addr", "user_agent", "details"))
+        lines = [
+            {
+                **empty,
+                **{name: value for name, value in event.items() if name != "row"},
+                "id": new_id(event["at"]),
+                "invitation_id": event["row"].id,
+                "tenant_id": event["row"].tenant_id,
+            }
+            for event in events
+        ]
+        if lines:
+            self._insert(self.models.InvitationEvent, lines if len(lines) > 1 else lines[0])
+
+    def events(self, invitation_id: uuid.UUID, limit: int) -> Sequence[tuple[InvitationEvent, str | None]]:
+        """Oldest first, each with the e-mail of its actor; of very many, the latest ``limit``."""
+        event, user = self.models.InvitationEvent, self.models.user
         latest_first = event.at.desc(), event.id.desc()
-        rows: Sequence[InvitationEvent] = self.session.scalars(
-            sa.select(event).where(event.invitation_id == invitation_id).order_by(*latest_first).limit(limit)
+        statement = sa.select(event, self._inviter_email).outerjoin(user, self._user_key() == event.actor_id)
+        rows = self.session.execute(
+            statement.where(event.invitation_id == invitation_id).order_by(*latest_first).limit(limit)
         ).all()
-        return rows[::-1]
+        return [(found[0], found[1]) for found in reversed(rows)]
 
     # The outbox
 
@@ -484,34 +587,56 @@ class Store:
         return self.models.Delivery(**columns)
 
     def latest_deliveries(self, invitation_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, Delivery]:
-        """For each invitation its latest mail."""
+        """For each invitation its latest mail with the link."""
         if not invitation_ids:
             return {}
         mail = self.models.Delivery
+        wanted = (mail.invitation_id.in_(invitation_ids), mail.kind.in_(Kind.WITH_LINK))
         rows = self.session.scalars(
-            sa.select(mail).where(mail.invitation_id.in_(invitation_ids)).order_by(mail.created_at, mail.id),
+            sa.select(mail).where(*wanted).order_by(mail.created_at, mail.id),
             execution_options={"populate_existing": True},
         )
         return {row.invitation_id: row for row in rows}
 
-    def due_deliveries(self, now: datetime, limit: int) -> Sequence[uuid.UUID]:
-        """Mails whose time has come, and those whose worker outlived its lease."""
+    def count_due(self, now: datetime) -> int:
+        """How many mails a worker would find."""
         mail = self.models.Delivery
-        soonest = sa.func.coalesce(mail.next_attempt_at, mail.leased_until)
-        ids: Sequence[uuid.UUID] = self.session.scalars(
-            sa.select(mail.id).where(self._due(now)).order_by(soonest, mail.id).limit(limit)
-        ).all()
-        return ids
+        count: int = self.session.scalar(sa.select(sa.func.count(mail.id)).where(sa.or_(*self.due(now))))
+        return count
 
-    def _due(self, now: datetime) -> Any:
+    def due(self, now: datetime) -> tuple[Any, Any]:
+        """The two rules by which a worker takes up a mail: its time has come; its last worker outlived its lease."""
         mail = self.models.Delivery
         waiting = sa.and_(mail.state == DeliveryState.QUEUED, mail.next_attempt_at <= now)
         abandoned = sa.and_(mail.state == DeliveryState.SENDING, mail.leased_until <= now)
-        return sa.or_(waiting, abandoned)
+        return waiting, abandoned
 
-    def claim_delivery(self, delivery_id: uuid.UUID, now: datetime, leased_until: datetime) -> bool:
-        """Lease one due mail; ``False`` where somebody else has it or nothing is to be done."""
+    def claim_deliveries(
+        self, now: datetime, leased_until: datetime, limit: int, only: uuid.UUID | None = None
+    ) -> Mapping[uuid.UUID, bool]:
+        """Lease at most ``limit`` due mails, the longest waiting first.
+
+        Rows that another worker is claiming are passed over where the database can (SKIP LOCKED); SQLite cannot, so
+        there each is taken by an UPDATE of its own that must find it due.
+
+        :param only: this one, if it is due.
+        :returns: their ids, and whether a worker had died over it.
+        """
+        mail, claimed = self.models.Delivery, dict[uuid.UUID, bool]()
+        for rule, since in zip(self.due(now), (mail.next_attempt_at, mail.leased_until), strict=True):
+            where = rule if only is None else sa.and_(rule, mail.id == only)
+            oldest = sa.select(mail.id).where(where).order_by(since).limit(limit - len(claimed))
+            ids = self.session.scalars(oldest.with_for_update(skip_locked=True)).all()
+            abandoned = since is mail.leased_until
+            claimed.update(dict.fromkeys(self._lease(ids, now, leased_until), abandoned))
+            if len(claimed) == limit:
+                break
+        return claimed
+
+    def _lease(self, ids: Sequence[uuid.UUID], now: datetime, leased_until: datetime) -> Sequence[uuid.UUID]:
+        """Of these mails, those that are still due, leased."""
         mail = self.models.Delivery
+        still_due = sa.func.coalesce(mail.next_attempt_at, mail.leased_until) <= now  # either rule, by the CHECKs
         lease = {
             "state": DeliveryState.SENDING,
             "attempts": mail.attempts + 1,
@@ -519,24 +644,62 @@ class Store:
             "last_attempt_at": now,
             "leased_until": leased_until,
         }
-        return self._execute(sa.update(mail).where(mail.id == delivery_id, self._due(now)).values(**lease)) == 1
+        update = _by_key(sa.update(mail)).where(still_due).values(**lease)
+        if self.session.get_bind(sa.inspect(mail)).dialect.name == "sqlite":
+            return [each for each in ids if self._execute(update.where(mail.id == each)) == 1]
+        if ids and self._execute(update.where(mail.id.in_(ids))) != len(ids):
+            raise Stale  # cannot be, with their rows locked
+        return ids
 
-    def delivery(self, delivery_id: uuid.UUID) -> tuple[Delivery, Invitation, str | None] | None:
-        """One mail, its invitation and the inviter's e-mail."""
-        mail, row = self.models.Delivery, self.models.Invitation
-        statement = self._select().add_columns(mail).join(mail, mail.invitation_id == row.id)
-        found = self.session.execute(statement.where(mail.id == delivery_id)).first()
-        return None if found is None else (found[2], found[0], found[1])
+    def letters(self, delivery_ids: Collection[uuid.UUID]) -> Sequence[Found]:
+        """Mails, each with its invitation and inviter."""
+        mail = self.models.Delivery
+        return self._with_people(mail.id.in_(delivery_ids), mail=True) if delivery_ids else ()
 
     def settle_delivery(self, delivery_id: uuid.UUID, attempt: int, state: str, **values: Any) -> bool:
         """End an attempt; ``False`` where the lease ran out and somebody else made another since."""
+        return bool(self.settle_deliveries({delivery_id: attempt}, state, **values))
+
+    def settle_deliveries(
+        self, attempts: Mapping[uuid.UUID, int], state: str, /, **values: Any
+    ) -> Collection[uuid.UUID]:
+        """End attempts, all in the same way.
+
+        :param attempts: delivery ids, and which attempt at it this was: the number fences.
+        :returns: those that were still ours.
+        """
+        if not attempts:
+            return ()
         mail = self.models.Delivery
-        mine = (mail.id == delivery_id, mail.state == DeliveryState.SENDING, mail.attempts == attempt)
+        exactly = sa.tuple_(mail.id, mail.attempts).in_(list(attempts.items()))
+        these = sa.and_(mail.id.in_(attempts), exactly)  # the first half is what an index serves
         done = {"state": state, "leased_until": None, "next_attempt_at": None, **values}
-        return self._execute(sa.update(mail).where(*mine).values(**done)) == 1
+        update = _by_key(sa.update(mail)).where(mail.state == DeliveryState.SENDING, these).values(**done)
+        if self._execute(update) == len(attempts):
+            return attempts.keys()
+        ours: Sequence[uuid.UUID] = self.session.scalars(sa.select(mail.id).where(mail.state == state, these)).all()
+        return ours
+
+    def put_back(self, attempts: Mapping[uuid.UUID, int], now: datetime) -> None:
+        """Give up leases on mails that were not tried: due again at once, and no attempt is counted."""
+        mail = self.models.Delivery
+        self.settle_deliveries(attempts, DeliveryState.QUEUED, next_attempt_at=now, attempts=mail.attempts - 1)
 
     def cancel_deliveries(self, row: Invitation) -> None:
         """Nobody needs the waiting mails of this invitation any more."""
         mail = self.models.Delivery
         waiting = (mail.invitation_id == row.id, mail.state == DeliveryState.QUEUED)
         self._execute(sa.update(mail).where(*waiting).values(state=DeliveryState.CANCELLED, next_attempt_at=None))
+
+    def revive_deliveries(self, now: datetime) -> int:
+        """Queue again what was given up; returns how many."""
+        mail = self.models.Delivery
+        failed = sa.update(mail).where(mail.state == DeliveryState.FAILED)
+        return self._execute(failed.values(state=DeliveryState.QUEUED, next_attempt_at=now))
+
+    def report_delivery(self, delivery_id: uuid.UUID, state: str, before: Sequence[str], sent_at: datetime) -> bool:
+        """Write down what the provider says of a mail; ``False`` where its state is none of ``before``."""
+        mail = self.models.Delivery
+        sent = sa.func.coalesce(mail.sent_at, sa.literal(sent_at, mail.sent_at.type))
+        update = sa.update(mail).where(mail.id == delivery_id, mail.state.in_(before))
+        return self._execute(update.values(state=state, next_attempt_at=None, leased_until=None, sent_at=sent)) == 1

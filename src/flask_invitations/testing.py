@@ -48,7 +48,7 @@ class RecordingMailer:
         :raises LookupError: no mail went there.
         """
         for message in reversed(self.messages):
-            if key_of(message.to) == key_of(email):
+            if message.accept_url is not None and key_of(message.to) == key_of(email):
                 return message.accept_url
         raise LookupError(f"No mail was sent to {email}.")
 

@@ -1,4 +1,4 @@
-"""The link token: nonce -> token -> hash. The only importer of itsdangerous.
+"""The link token: nonce -> token -> hash; and the seal of forms. The only importer of itsdangerous.
 
 A row keeps a random nonce and the token's hash. The token itself is the HMAC of the nonce under a key
 derived from ``SECRET_KEY``: the database alone opens nothing, the key alone opens nothing, and a mail that is
@@ -13,10 +13,12 @@ import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
-from itsdangerous import Signer
+from itsdangerous import BadData, Signer, TimestampSigner
 
 _SALT = b"flask-invitations.link.v1"
+_FORM_SALT = "flask-invitations.form.v1"
 _SHAPE = re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
 _RUN = re.compile(r"[A-Za-z0-9_-]{43,}")
 
@@ -99,3 +101,40 @@ class Mint:
     @staticmethod
     def _sign(signer: Signer, nonce: bytes) -> Token:
         return Token(signer.get_signature(nonce).decode())
+
+
+class FormSeal(TimestampSigner):
+    """Tells a form that we made for one user from one that somebody else has this user send. Nothing is kept for it.
+
+    :param keys: ``SECRET_KEY`` first, then its fallbacks.
+    :param whose: the id of the user, as text.
+    :param now: the present moment: the library's own clock is never asked.
+    """
+
+    MAX_AGE = timedelta(hours=12)
+
+    def __init__(self, keys: Sequence[str | bytes], whose: str, now: datetime) -> None:
+        newest_last = list(reversed(keys))
+        salt = f"{_FORM_SALT}:{whose}"
+        super().__init__(newest_last, salt=salt, key_derivation="hmac", digest_method=hashlib.sha256)
+        self._now = int(now.timestamp())
+
+    def get_timestamp(self) -> int:
+        return self._now
+
+    def make(self, purpose: str) -> str:
+        """What a form for ``purpose`` carries."""
+        return self.sign(self._fold(purpose)).decode()
+
+    def is_from(self, purpose: str, text: str) -> bool:
+        """Whether ``text`` was made by :meth:`make` for the same user and purpose, at most ``MAX_AGE`` ago."""
+        try:
+            made_for = self.unsign(text, max_age=int(self.MAX_AGE.total_seconds()))
+        except BadData:
+            return False
+        return secrets.compare_digest(made_for, self._fold(purpose).encode())
+
+    @staticmethod
+    def _fold(purpose: str) -> str:
+        """Of fixed length and without the signer's separator, whatever ids stand in it."""
+        return hashlib.sha256(purpose.encode()).hexdigest()[:32]

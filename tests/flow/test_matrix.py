@@ -8,8 +8,16 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import PAIRS
 from tests.hosts import KEYS, PASSWORD, TENANCIES, Host, Key, Tenancy, build
 from tests.http.tools import ACCEPT, DECLINE, GUEST, INVITE, LIST, PREVIEW, check, invite, refused, shapes
+
+
+@pytest.fixture
+def some_host(database_url: str, key: Key, tenancy: Tenancy) -> Iterator[Host]:
+    """A host of one of the kinds of ``PAIRS``."""
+    with build(database_url, key=key, tenancy=tenancy) as built:
+        yield built
 
 
 @pytest.fixture
@@ -107,10 +115,10 @@ def check_membership(host: Host, user: Any, tenant: Any, role: str) -> None:
         assert getattr(user, "tenant_id", None) == tenant
 
 
-@kinds()
-def test_managed(any_host: Host) -> None:
+@pytest.mark.parametrize(("_database", "key", "tenancy"), PAIRS, indirect=["_database"])
+def test_managed(some_host: Host) -> None:
     """What a manager and an invitee may do besides: list, get, resend, decline, revoke; and time does the rest."""
-    host, shape = any_host, shapes(any_host)
+    host, shape = some_host, shapes(some_host)
     boss = host.client(host.user("admin@example.com", role="owner"))
     ids = {}
     for name in ("resent", "same", "declined", "revoked", "late"):

@@ -32,6 +32,7 @@ MANAGER: Mapping[str, Mapping[str, str]] = {
         "account elsewhere": ("200", "200", "200", "204", "409 already-invited"),
         "account unverified": ("200", "200", "200", "204", "409 already-invited"),
         "account member": ("200", "200", "200", "204", "409 already-member"),
+        "bounced": ("200", "200", "409 mail-bounced", "204", "409 already-invited"),
     }.items()
 }
 
@@ -58,6 +59,7 @@ _PUBLIC: Mapping[str, tuple[str, str, str, str, str | None]] = {
     "account elsewhere": ("200", "200", "409 account-exists", _WRONG, "409 account-exists"),
     "account unverified": ("200", "200", "409 account-exists", _WRONG, "409 account-unverified"),
     "account member": ("200", "200", "409 account-exists", _WRONG, "409 already-member"),
+    "bounced": ("200", "200", "201", _WRONG, None),
 }
 
 #: Where accounts can join, this is what differs.

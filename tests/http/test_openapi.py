@@ -17,6 +17,7 @@ from schemathesis.specs.openapi import checks
 from tests.hosts import Host, build
 from tests.http.table import seen
 from tests.http.tools import API, DOCUMENT, Case, make
+from tests.races.harness import SOAK
 
 #: What the tests of bodies, fields, queries and other sites see.
 BODY = {(400, "malformed-request"), (413, "body-too-large"), (415, "unsupported-media-type"), (422, "invalid-request")}
@@ -146,6 +147,7 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Case, Any
         yield make(host, "pending"), schemathesis.openapi.from_wsgi(DOCUMENT, host.app)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("name", NAMES)
 def test_anything(fuzzed: tuple[Case, Any], name: str) -> None:
     """Whatever is sent to a call, right or wrong, there is no 5xx, and the answer is as documented."""
@@ -166,7 +168,7 @@ def test_anything(fuzzed: tuple[Case, Any], name: str) -> None:
         for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE):
             test = operation.as_strategy(generation_mode=mode)
             run = settings(
-                max_examples=25,
+                max_examples=200 if SOAK else 12,
                 deadline=None,
                 database=None,
                 derandomize=True,

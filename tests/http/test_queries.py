@@ -179,14 +179,12 @@ def test_bad_query(untouched: Case, query: dict[str, Any]) -> None:
     assert problem["errors"].keys() == query.keys()
 
 
-@pytest.mark.parametrize("text", ["nul\0", "\udcff", "é", "😀", "x" * 254, "\x1f", "\u202e"])
-def test_search_for_anything(host: Host, text: str) -> None:
+def test_search_for_anything(host: Host) -> None:
     """Searching for whatever text never breaks on any database."""
-    case = make(host, "pending")
-    raw = text.encode("utf-8", "surrogatepass")
-    quoted = "".join(f"%{byte:02X}" for byte in raw)
-    answer = host.client(case.admin).get(f"{LIST}?q={quoted}")
-    assert answer.status_code in (200, 422)
+    client = host.client(make(host, "pending").admin)
+    for text in ("nul\0", "\udcff", "é", "😀", "x" * 254, "\x1f", "\u202e"):
+        quoted = "".join(f"%{byte:02X}" for byte in text.encode("utf-8", "surrogatepass"))
+        assert client.get(f"{LIST}?q={quoted}").status_code in (200, 422), ascii(text)
 
 
 def test_far_away_cursor(host: Host) -> None:

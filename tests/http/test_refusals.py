@@ -69,10 +69,14 @@ def refuse(case: Case, call: str, who: str, status: int, code: str) -> None:
         )
 
 
+#: What an answer comes of does not differ by database, the statements do: all cells on SQLite, half on each server.
+HALVES = {"sqlite": slice(None), "postgresql": slice(0, None, 2), "mysql": slice(1, None, 2)}
+
+
 def run_table(host: Host, state: str) -> None:
     """The refusals one after another on one invitation, since they change nothing; each success on a fresh one."""
     shared = make(host, state, "Shared")
-    for number, (call, who, expected) in enumerate(cells(state)):
+    for number, (call, who, expected) in enumerate(cells(state)[HALVES[host.engine.dialect.name]]):
         if host.Membership is not None:
             expected = JOINING.get((state, call, who), expected)
         status, _, code = expected.partition(" ")

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from flask_invitations import DeliveryState
 from tests.hosts import PASSWORD, Host
 
 API = "/api/v1/users"
@@ -83,7 +84,7 @@ def shapes(host: Host) -> dict[str, Any]:
         "accepted_at": Maybe(INSTANT),
         "accepted_by_id": Maybe(key),
         "delivery": {
-            "state": re.compile("queued|sending|sent|failed|cancelled"),
+            "state": re.compile("|".join(DeliveryState.ALL)),
             "attempts": int,
             "last_attempt_at": Maybe(INSTANT),
             "sent_at": Maybe(INSTANT),
@@ -363,6 +364,13 @@ def _account_member(case: Case) -> None:
     case.host.user(case.email, "user", case.tenant)
 
 
+def _bounced(case: Case) -> None:
+    """The provider says that the mail came back."""
+    (mail,) = case.host.rows(case.host.invitations.models.Delivery, invitation_id=uuid.UUID(case.id))
+    with case.host.app.app_context():
+        assert case.host.invitations.record_delivery(mail.id, "bounced")
+
+
 STATES: Mapping[str, Any] = {
     "pending": _pending,
     "overdue": _overdue,
@@ -380,4 +388,5 @@ STATES: Mapping[str, Any] = {
     "account elsewhere": _account_elsewhere,
     "account unverified": _account_unverified,
     "account member": _account_member,
+    "bounced": _bounced,
 }

@@ -154,9 +154,10 @@ def _use_the_pages(flow: Flow) -> None:
     assert flow.call(client, "POST", "/invitations/open", data={"token": eve[:-1]}).status_code == 404
 
 
-def test_no_trace_of_the_token(flow: Flow) -> None:
+def test_no_trace_of_token_or_password(flow: Flow) -> None:
     """D2, D3, D4, D5, D6, D7, C8, J1: after a full life with SQL echo and DEBUG logging no cell, log line, answer,
-    event, signal, session, cookie, command output or repr holds a token, plain, percent-encoded, base64 or hex."""
+    event, signal, session, cookie, command output or repr holds a token, plain, percent-encoded, base64 or hex; nor
+    the password that somebody chose."""
     live_through(flow)
     flow.traces.database(flow.host)
     assert len(flow.tokens) >= 4
@@ -169,7 +170,7 @@ def test_no_trace_of_the_token(flow: Flow) -> None:
         "the message",
         "validate_password: run, self",
     }
-    assert [where for token in sorted(flow.tokens) for where in flow.traces.of(token)] == []
+    assert [where for secret in (*sorted(flow.tokens), PASSWORD) for where in flow.traces.of(secret)] == []
 
 
 def test_no_trace_of_the_hash(flow: Flow) -> None:
@@ -181,13 +182,6 @@ def test_no_trace_of_the_hash(flow: Flow) -> None:
     flow.traces.database(flow.host, but=("token_hash", "token_nonce", "previous_token_hash"))
     flow.traces.texts = [each for each in flow.traces.texts if not each[0].startswith("log of sqlalchemy")]
     assert [where for secret in sorted(secrets) for where in flow.traces.of(secret)] == []
-
-
-def test_no_trace_of_the_password(flow: Flow) -> None:
-    """D2: nor is the password that somebody chose."""
-    live_through(flow)
-    flow.traces.database(flow.host)
-    assert flow.traces.of(PASSWORD) == []
 
 
 def test_the_search_finds(flow: Flow) -> None:

@@ -16,15 +16,17 @@ import sys
 from flask.cli import main
 
 SHARED = (
+    "dotenv.main",
     "flask_invitations",
-    "flask_migrate",
-    "flask_sqlalchemy",
+    "flask_migrate.cli",
+    "flask_sqlalchemy.cli",
     "logging.config",
     "mako.template",
     "psycopg",
     "pymysql",
     "sqlalchemy.dialects.mysql.pymysql",
     "sqlalchemy.dialects.postgresql.psycopg",
+    "sqlalchemy.dialects.sqlite.pysqlite",
 )
 SECONDS = 60
 

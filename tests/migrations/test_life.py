@@ -49,11 +49,11 @@ def everything(developer: Developer, name: str) -> list[Any]:
         return list(connection.execute(sa.text(f"SELECT * FROM {name}")).all())
 
 
-def test_a_host_takes_our_steps_and_gives_them_back(database_url: str, at_work: Callable[..., Developer]) -> None:
+def test_a_host_takes_our_steps_and_gives_them_back(empty_url: str, at_work: Callable[..., Developer]) -> None:
     """R20: the steps join the host's tree, its own commands see nothing left to do, and taking the steps back takes
     exactly what they brought; no way down and up makes a used token usable or touches a row of the host's. All of it
     goes on working when the package is gone."""
-    developer = at_work(database_url, installed=False)
+    developer = at_work(empty_url, installed=False)
     developer.flask("db migrate -m users")
     developer.flask("db upgrade")
     insert(developer, tenants={"id": 1, "name": "Acme"}, users={"id": 1, "email": "ada@example.com", "tenant_id": 1})
@@ -102,11 +102,11 @@ def test_a_host_takes_our_steps_and_gives_them_back(database_url: str, at_work: 
     [("uuid", False, True), ("str", True, False), ("own", True, True)],
 )
 def test_the_steps_make_what_create_all_makes(
-    database_url: str, at_work: Callable[..., Developer], key: str, convention: bool, batch: bool
+    empty_url: str, at_work: Callable[..., Developer], key: str, convention: bool, batch: bool
 ) -> None:
     """Whatever the host's keys and naming convention, the steps and ``create_all`` give the same schema, which
     ``flask db check`` finds complete."""
-    developer = at_work(database_url, key=key, convention=convention, batch=batch)
+    developer = at_work(empty_url, key=key, convention=convention, batch=batch)
     developer.begin()
     developer.flask(ADD)
     developer.flask("db upgrade")
@@ -117,12 +117,10 @@ def test_the_steps_make_what_create_all_makes(
 
 
 @pytest.mark.parametrize("bind", [None, "other"], ids=["users on the default bind", "users on another bind"])
-def test_several_databases(
-    database_url: str, at_work: Callable[..., Developer], tmp_path: Path, bind: str | None
-) -> None:
+def test_several_databases(empty_url: str, at_work: Callable[..., Developer], tmp_path: Path, bind: str | None) -> None:
     """On the multidb template our tables go where the users are, and nowhere else."""
     beside = f"sqlite:///{tmp_path / 'beside.sqlite3'}"
-    urls = (beside, database_url) if bind else (database_url, beside)
+    urls = (beside, empty_url) if bind else (empty_url, beside)
     developer = at_work(urls[0], init="--multidb", binds={"other": urls[1]}, bind=bind, key="bigint")
     developer.begin()
     developer.flask(ADD)
@@ -133,9 +131,9 @@ def test_several_databases(
         assert set(sa.inspect(connection).get_table_names()) == {"alembic_version", "notes"}
 
 
-def test_a_host_that_autogenerates_our_tables(database_url: str, at_work: Callable[..., Developer]) -> None:
+def test_a_host_that_autogenerates_our_tables(empty_url: str, at_work: Callable[..., Developer]) -> None:
     """A plain ``flask db migrate`` writes a file that works; our command then says how to record that, and does."""
-    developer = at_work(database_url, key="str")
+    developer = at_work(empty_url, key="str")
     developer.flask("db migrate -m all")
     mark = "--mark 0001 --mark 0002 --mark 0003"
     assert f"`flask {ADD} {mark}`" in developer.refused(ADD)

@@ -1,11 +1,11 @@
-"""A real browser, where there is one."""
+"""A real browser, where there is one: started once for all tests of a process."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from typing import Any
 
@@ -25,6 +25,8 @@ FLAGS = (
     "--disable-sync",
 )
 
+_stack, _running = ExitStack(), list[Any]()
+
 
 def find_chromium() -> str | None:
     """``INVITATIONS_TEST_CHROMIUM``, else the first of the usual names on the path."""
@@ -34,16 +36,26 @@ def find_chromium() -> str | None:
 
 @contextmanager
 def chromium() -> Iterator[Any]:
-    """A running browser; where there is none the test is skipped, in CI it fails."""
+    """The running browser; where there is none the test is skipped, in CI it fails."""
     path = find_chromium()
     if path is None or find_spec("playwright") is None:
         reason = "no browser: install playwright and Debian's chromium, or set INVITATIONS_TEST_CHROMIUM to a browser"
         pytest.fail(reason) if in_ci() else pytest.skip(reason)
+    if not _running:
+        _running.append(_start(path))
+    yield _running[0]
+
+
+def _start(path: str) -> Any:
     from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
-        try:
-            yield browser
-        finally:
-            browser.close()
+    playwright = _stack.enter_context(sync_playwright())
+    browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+    _stack.callback(browser.close)
+    return browser
+
+
+def stop() -> None:
+    """At the end of the process's tests."""
+    _running.clear()
+    _stack.close()

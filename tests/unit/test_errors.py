@@ -32,6 +32,7 @@ CODES = {
     "invitation-expired": 410,
     "invitation-revoked": 410,
     "invitation-declined": 410,
+    "mail-bounced": 409,
     "invitation-replaced": 410,
     "invitation-withdrawn": 410,
     "body-too-large": 413,

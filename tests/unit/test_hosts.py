@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.hosts import KEYS, PASSWORD, TENANCIES, Key, Tenancy, build
+from tests.conftest import PAIRS
+from tests.hosts import PASSWORD, Key, Tenancy, build
 
 
-@pytest.mark.parametrize("key", KEYS)
-@pytest.mark.parametrize("tenancy", TENANCIES)
+@pytest.mark.parametrize(("_database", "key", "tenancy"), PAIRS, indirect=["_database"])
 def test_flow(database_url: str, key: Key, tenancy: Tenancy) -> None:
     """On every kind of host an admin invites by HTTP and the invitee accepts, once, in the right tenant and role."""
     with build(database_url, key=key, tenancy=tenancy) as host:

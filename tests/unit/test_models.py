@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from flask_invitations.errors import ConfigurationError
 from flask_invitations.models import DeliveryState, Models, Status, bind, check_mapped, new_id, pending_key, primary_key
+from tests.servers import furnish
 
 NOW = datetime(2030, 1, 1, 12, 0, 0, 123456, tzinfo=timezone.utc)
 #: What the host's keys are, in the database and in Python.
@@ -43,13 +44,18 @@ def _host(key: str = "int", tenants: bool = True, **metadata: Any) -> Models:
     return bind(user, tenant if tenants else None)
 
 
+#: A host to share: tables that stand already need not be made again.
+MODELS = _host()
+
+
 @contextmanager
 def _tables(url: str, models: Models) -> Iterator[sa.Engine]:
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     if url.startswith("sqlite"):
         sa.event.listen(engine, "connect", lambda raw, _: raw.execute("PRAGMA foreign_keys = ON").close())
     metadata = primary_key(models.user).table.metadata
-    metadata.create_all(engine)
+    if not furnish(url, metadata):
+        metadata.create_all(engine)
     try:
         yield engine
     finally:
@@ -130,7 +136,7 @@ def test_keys(database_url: str, key: str, tenants: bool) -> None:
 
 def test_hosts_rows_go(database_url: str) -> None:
     """C10: deleting a user keeps its invitations, without the key; deleting a tenant deletes its own, to the audit."""
-    models = _host()
+    models = MODELS
     with _tables(database_url, models) as engine:
         made = _seed(engine, models, 7)
         with orm.Session(engine) as session:
@@ -160,7 +166,7 @@ BROKEN: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("broken", BROKEN)
 def test_constraints(database_url: str, broken: str) -> None:
     """B9, A9, A11, B10: the database itself refuses a row that no code of ours would write."""
-    models = _host()
+    models = MODELS
     with _tables(database_url, models) as engine, pytest.raises(DBAPIError):
         _seed(engine, models, 7, **BROKEN[broken])
 
@@ -168,7 +174,7 @@ def test_constraints(database_url: str, broken: str) -> None:
 @pytest.mark.parametrize("column", ["pending_key", "token_hash"])
 def test_unique(database_url: str, column: str) -> None:
     """R2, A11: one pending invitation for an address, one invitation for a token; the database sees to it."""
-    models = _host()
+    models = MODELS
     with _tables(database_url, models) as engine:
         _seed(engine, models, 7, **{column: "same"})
         again = _invitation(models, 7, **{column: "same"})
@@ -188,7 +194,7 @@ def test_unique(database_url: str, column: str) -> None:
 )
 def test_outbox_constraints(database_url: str, state: dict[str, Any]) -> None:
     """J4, R12: no outbox row can be in a state that nobody would ever pick up."""
-    models = _host()
+    models = MODELS
     with _tables(database_url, models) as engine:
         _seed(engine, models, 7)
         with orm.Session(engine) as session, pytest.raises(DBAPIError):
@@ -309,9 +315,6 @@ def test_new_ids_sort() -> None:
     made = [new_id(NOW + timedelta(milliseconds=n // 100)) for n in range(1000)]
     assert made == sorted(made)
     assert len(set(made)) == 1000
-
-
-MODELS = _host()
 
 
 class Guid(sa.types.TypeDecorator[uuid.UUID]):

@@ -1,10 +1,12 @@
 """What can be done with an invitation. Each act is one transaction; every rule stands here, once."""
 
 from .answer import Acceptance, AcceptedUser, Offer, TenantInfo, accept, decline, preview
+from .fresh import request_link
 from .invite import invite
 from .manage import resend, revoke, revoke_for
-from .people import Manager, Origin, manager, system
-from .read import events, get, list_page
+from .people import Manager, Origin, grantable, manager, system
+from .read import counts, events, get, list_page, story
+from .report import record_delivery
 from .sweep import Swept, sweep
 
 __all__ = [
@@ -16,16 +18,21 @@ __all__ = [
     "Swept",
     "TenantInfo",
     "accept",
+    "counts",
     "decline",
     "events",
     "get",
+    "grantable",
     "invite",
     "list_page",
     "manager",
     "preview",
+    "record_delivery",
+    "request_link",
     "resend",
     "revoke",
     "revoke_for",
+    "story",
     "sweep",
     "system",
 ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from .. import outbox
 from ..addresses import key_of
 from ..context import Context
 from ..errors import (
@@ -14,16 +15,20 @@ from ..errors import (
     AccountUnverified,
     AlreadyMember,
     InvalidRequest,
+    InvitationAccepted,
     InvitationError,
     InvitationNotFound,
     InvitationReplaced,
     InvitationWithdrawn,
     RoleNotAllowed,
+    Sentence,
     TryAgain,
     WrongAccount,
 )
 from ..hooks import invitation_accepted, invitation_declined
-from ..models import Invitation, InvitationInfo, Status
+from ..mail import introduce
+from ..models import Invitation, InvitationInfo, Kind, Status
+from ..store import Found
 from ..tokens import Token, parse
 from .manage import REFUSAL
 from .people import Origin, audit
@@ -82,9 +87,12 @@ def preview(ctx: Context, *, token: str, user: Any = None) -> Offer:
 
     def look() -> Offer:
         now = ctx.now()
-        row, inviter_email = _live(ctx, link, now)
-        _check_standing(ctx, row)
-        return _offer(ctx, row, inviter_email, now, user)
+        found = _find(ctx, link)
+        if user is not None and _is_accepted_by(ctx.models.user_id(user), found.row, link):
+            raise InvitationAccepted(mine=True)
+        _check_live(found.row, link, now)
+        check_standing(ctx, found.row)
+        return _offer(ctx, found, now, user)
 
     return ctx.unit.look(look)
 
@@ -100,12 +108,14 @@ def decline(ctx: Context, *, token: str, reason: str | None = None, user: Any = 
 
     def turn_down() -> Offer:
         now = ctx.now()
-        row, inviter_email = _live(ctx, link, now)
-        _check_standing(ctx, row)
+        found = _live(ctx, link, now)
+        row = found.row
+        check_standing(ctx, row)
         ctx.store.close(row, Status.DECLINED, now)
         ctx.store.cancel_deliveries(row)
         ctx.store.event(row, "declined", now, details=reason and {"reason": reason}, **audit(actor_id, origin))
-        offer = _offer(ctx, row, inviter_email, now, user)
+        _tell_inviter(ctx, row, Kind.DECLINED, now)
+        offer = _offer(ctx, found, now, user)
         ctx.unit.after_commit(lambda: ctx.announce(invitation_declined, offer.invitation))
         return offer
 
@@ -159,13 +169,14 @@ class _Attempt:
 
     def run(self) -> Acceptance:
         ctx, now = self.ctx, self.ctx.now()
-        row, inviter_email = _find(ctx, self.link)
-        if self._again(row):
+        found = _find(ctx, self.link)
+        row, inviter_email = found.row, found.inviter_email
+        if _is_accepted_by(self.actor_id, row, self.link):
             again = infos(ctx, [(row, inviter_email)])[0]
             return Acceptance(self._user(row, self.actor_id), again, again=True)
         _check_live(row, self.link, now)
-        _check_standing(ctx, row)
-        _check_inviter_may_still_grant(ctx, row)
+        check_standing(ctx, row)
+        check_inviter_may_still_grant(ctx, row)
         info = row.info(now, inviter_email)
         self.account = self._make_user(row, info)
         user_id = ctx.store.save(self.account)
@@ -173,6 +184,7 @@ class _Attempt:
         ctx.store.close(row, Status.ACCEPTED, now, accepted_at=now, accepted_by_id=user_id)
         details = {"joined": self.user is not None}
         ctx.store.event(row, "accepted", now, details=details, **audit(user_id, self.origin))
+        _tell_inviter(ctx, row, Kind.ACCEPTED, now)
         return Acceptance(self._user(row, user_id), infos(ctx, [(row, inviter_email)])[0])
 
     def finish(self, acceptance: Acceptance) -> Acceptance:
@@ -191,11 +203,7 @@ class _Attempt:
         found = self.ctx.store.by_token(self.link.hash)
         if found is not None:
             who = audit(self.actor_id, self.origin)
-            self.ctx.store.event(found[0], "accept_refused", self.ctx.now(), details={"code": code}, **who)
-
-    def _again(self, row: Invitation) -> bool:
-        mine = self.actor_id is not None and row.accepted_by_id == self.actor_id
-        return row.status == Status.ACCEPTED and mine and row.token_hash == self.link.hash
+            self.ctx.store.event(found.row, "accept_refused", self.ctx.now(), details={"code": code}, **who)
 
     def _user(self, row: Invitation, user_id: Any) -> AcceptedUser:
         return AcceptedUser(user_id, row.email_key, row.role, row.tenant_id)
@@ -233,7 +241,7 @@ class _Attempt:
         if self.password is not None:
             self.ctx.hooks.validate_password(self.password, info)
         elif self.ctx.config.password_required:
-            raise InvalidRequest({"password": ["Choose a password."]})
+            raise InvalidRequest({"password": [Sentence("Choose a password.")]})
 
 
 def _token(text: str) -> Token:
@@ -243,17 +251,28 @@ def _token(text: str) -> Token:
     return token
 
 
-def _find(ctx: Context, link: Token) -> tuple[Invitation, str | None]:
+def _find(ctx: Context, link: Token) -> Found:
     found = ctx.store.by_token(link.hash)
     if found is None:
         raise InvitationNotFound
     return found
 
 
-def _live(ctx: Context, link: Token, now: datetime) -> tuple[Invitation, str | None]:
-    row, inviter_email = _find(ctx, link)
-    _check_live(row, link, now)
-    return row, inviter_email
+def _live(ctx: Context, link: Token, now: datetime) -> Found:
+    found = _find(ctx, link)
+    _check_live(found.row, link, now)
+    return found
+
+
+def _tell_inviter(ctx: Context, row: Invitation, kind: str, now: datetime) -> None:
+    """By mail, where the host wants that and somebody did invite."""
+    if ctx.config.notify_inviter and row.invited_by_id is not None:
+        outbox.notify(ctx, row, kind, now)
+
+
+def _is_accepted_by(user_id: Any, row: Invitation, link: Token) -> bool:
+    mine = user_id is not None and row.accepted_by_id == user_id
+    return row.status == Status.ACCEPTED and mine and row.token_hash == link.hash
 
 
 def _check_live(row: Invitation, link: Token, now: datetime) -> None:
@@ -265,7 +284,7 @@ def _check_live(row: Invitation, link: Token, now: datetime) -> None:
         raise REFUSAL[status]
 
 
-def _check_standing(ctx: Context, row: Invitation) -> None:
+def check_standing(ctx: Context, row: Invitation) -> None:
     """The tenant lives, and the inviter is still there (C9, C10)."""
     if not ctx.hooks.tenant_is_active(row.tenant_id):
         raise InvitationWithdrawn
@@ -279,7 +298,7 @@ def _check_standing(ctx: Context, row: Invitation) -> None:
         raise InvitationWithdrawn
 
 
-def _check_inviter_may_still_grant(ctx: Context, row: Invitation) -> None:
+def check_inviter_may_still_grant(ctx: Context, row: Invitation) -> None:
     """The role ceiling once more, against the inviter's present role (C3)."""
     if not ctx.config.recheck_inviter or row.inviter_ref is None:
         return
@@ -314,11 +333,13 @@ def _check_account(ctx: Context, row: Invitation, user: Any, account: Any) -> No
         raise AccountExists("This address has an account already, and accounts cannot join another organisation.")
 
 
-def _offer(ctx: Context, row: Invitation, inviter_email: str | None, now: datetime, user: Any) -> Offer:
+def _offer(ctx: Context, found: Found, now: datetime, user: Any) -> Offer:
+    row = found.row
     tenant = TenantInfo(row.tenant_id, ctx.hooks.tenant_name(row.tenant_id))
     account, obstacle = _account(ctx, row, user), None
     try:
         _check_account(ctx, row, user, account)
     except InvitationError as refusal:
         obstacle = refusal
-    return Offer(row.info(now, inviter_email), tenant, account is not None, obstacle)
+    info = replace(row.info(now), invited_by=introduce(ctx, found.inviter))
+    return Offer(info, tenant, account is not None, obstacle)

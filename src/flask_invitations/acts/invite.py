@@ -78,6 +78,8 @@ def _create(ctx: Context, by: Manager, wanted: dict[str, Any], span: timedelta, 
         accepted_by_id=None,
         expires_at=now + span,
         accepted_at=None,
+        reminded_at=None,
+        link_requested_at=None,
         closed_at=None,
         created_at=now,
         updated_at=now,
@@ -86,7 +88,7 @@ def _create(ctx: Context, by: Manager, wanted: dict[str, Any], span: timedelta, 
     info = row.info(now, getattr(by.user, "email", None))
     if row.link_shown:
         info = replace(info, accept_url=ctx.config.link(token.reveal()))
-    return outbox.post(ctx, row, token, now, info) if mail else Posted(info)
+    return outbox.post(ctx, row, token, now, info, by.user) if mail else Posted(info)
 
 
 def _check_not_member(ctx: Context, tenant_id: Any, email_key: str) -> None:

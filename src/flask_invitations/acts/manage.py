@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from .. import outbox
@@ -16,9 +17,10 @@ from ..errors import (
     InvitationError,
     InvitationExpired,
     InvitationRevoked,
+    MailBounced,
 )
 from ..hooks import invitation_resent, invitation_revoked
-from ..models import Invitation, InvitationInfo, Status
+from ..models import DeliveryState, Invitation, InvitationInfo, Kind, Status
 from ..outbox import Posted
 from ..tokens import Token
 from .invite import make_room
@@ -35,23 +37,26 @@ REFUSAL: Mapping[str, type[InvitationError]] = {
 _OPEN = (Status.PENDING, Status.EXPIRED)
 
 
-def resend(ctx: Context, *, by: Manager, invitation_id: uuid.UUID, rotate: bool = True) -> InvitationInfo:
+def resend(
+    ctx: Context, *, by: Manager, invitation_id: uuid.UUID, rotate: bool = True, confirm: bool = False
+) -> InvitationInfo:
     """Send the mail of a pending or expired invitation once more; its time starts anew (setting ``TTL``).
 
     :param rotate: with a new link, the old one dead (B5); ``False``: with the same link.
+    :param confirm: the address is right, although a mail to it came back or was reported as spam.
     :raises InvitationNotFound: unknown, or another tenant's.
     :raises InvitationAccepted, InvitationRevoked, InvitationDeclined: it is closed.
-    :raises RoleNotAllowed, TenantInactive, AlreadyInvited: nothing was changed.
+    :raises RoleNotAllowed, TenantInactive, AlreadyInvited, MailBounced: nothing was changed.
     """
 
     def finish(posted: Posted) -> Posted:
         ctx.announce(invitation_resent, posted.info)
         return outbox.dispatch(ctx, posted)
 
-    return ctx.unit.run(lambda: _resend(ctx, by, invitation_id, rotate), then=finish).info
+    return ctx.unit.run(lambda: _resend(ctx, by, invitation_id, rotate, confirm), then=finish).info
 
 
-def _resend(ctx: Context, by: Manager, invitation_id: uuid.UUID, rotate: bool) -> Posted:
+def _resend(ctx: Context, by: Manager, invitation_id: uuid.UUID, rotate: bool, confirm: bool) -> Posted:
     now = ctx.now()
     row, inviter_email = find(ctx, by, invitation_id)
     status = row.status_at(now)
@@ -59,8 +64,27 @@ def _resend(ctx: Context, by: Manager, invitation_id: uuid.UUID, rotate: bool) -
         raise REFUSAL[status]
     check_grant(ctx, by, row.tenant_id, row.role)
     check_tenant(ctx, row.tenant_id)
-    key = make_room(ctx, row.tenant_id, row.email_key, now, but=row)
-    token, link = _link(ctx, row, rotate)
+    if not confirm:
+        check_wanted(ctx, row)
+    return renew(ctx, row, by, now, inviter_email, rotate=rotate, show_link=ctx.config.return_link)
+
+
+def renew(
+    ctx: Context,
+    row: Invitation,
+    by: Manager,
+    now: datetime,
+    inviter_email: str | None,
+    *,
+    rotate: bool = True,
+    show_link: bool = False,
+) -> Posted:
+    """Let an open invitation stand anew, and write its mail; inside a unit.
+
+    :raises AlreadyInvited: another one stands for this address.
+    """
+    key = make_room(ctx, row.tenant_id, row.email_key or "", now, but=row)
+    token, link = _link(ctx, row, rotate, show_link)
     ctx.store.change(
         row,
         now,
@@ -69,27 +93,36 @@ def _resend(ctx: Context, by: Manager, invitation_id: uuid.UUID, rotate: bool) -
         pending_key=key,
         closed_at=None,
         expires_at=now + ctx.config.ttl,
+        reminded_at=None,
         **link,
     )
     ctx.store.cancel_deliveries(row)
     ctx.store.event(row, "resent", now, details={"rotated": bool(link)}, **by.audit())
     info = row.info(now, inviter_email)
-    if ctx.config.return_link:
+    if show_link:
         info = replace(info, accept_url=ctx.config.link(token.reveal()))
-    return outbox.post(ctx, row, token, now, info)
+    inviter = by.user if by.actor_id == row.invited_by_id else ctx.store.user(row.invited_by_id)
+    return outbox.post(ctx, row, token, now, info, inviter)
 
 
-def _link(ctx: Context, row: Invitation, rotate: bool) -> tuple[Token, dict[str, Any]]:
+def check_wanted(ctx: Context, row: Invitation) -> None:
+    """:raises MailBounced: the address does not take our mails."""
+    latest = ctx.store.latest_deliveries([row.id]).get(row.id)
+    if latest is not None and latest.state in DeliveryState.UNWANTED:
+        raise MailBounced
+
+
+def _link(ctx: Context, row: Invitation, rotate: bool, show: bool) -> tuple[Token, dict[str, Any]]:
     """The link to send, and the columns to change for it: none where it stays as it is."""
     same = None if rotate else ctx.mint.recover(row.token_nonce, row.token_hash)
     if same is not None:
-        return same, {"link_shown": True} if ctx.config.return_link else {}
+        return same, {"link_shown": True} if show else {}
     nonce, token = ctx.mint.new()
     return token, {
         "token_nonce": nonce,
         "token_hash": token.hash,
         "previous_token_hash": row.token_hash,
-        "link_shown": ctx.config.return_link,
+        "link_shown": show,
     }
 
 
@@ -115,6 +148,8 @@ def _revoke(ctx: Context, by: Manager, invitation_id: uuid.UUID) -> InvitationIn
     ctx.store.event(row, "revoked", now, **by.audit())
     info = infos(ctx, [(row, inviter_email)])[0]
     ctx.unit.after_commit(lambda: ctx.announce(invitation_revoked, info))
+    if ctx.config.notify_revoked and info.delivery is not None and info.delivery.sent_at is not None:
+        outbox.notify(ctx, row, Kind.REVOKED, now)
     return info
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +77,12 @@ def check_grant(ctx: Context, by: Manager, tenant_id: Any, role: str) -> None:
     """:raises RoleNotAllowed: ``by`` may not grant ``role`` there (C1, C2: asked on every path)."""
     if by.user is not None and not ctx.hooks.can_invite(by.user, tenant_id, role):
         raise RoleNotAllowed
+
+
+def grantable(ctx: Context, by: Manager) -> Sequence[str]:
+    """The roles that ``by`` may grant in their tenant, lowest first."""
+    roles = ctx.config.roles
+    return roles if by.user is None else [role for role in roles if ctx.hooks.can_invite(by.user, by.tenant_id, role)]
 
 
 def check_tenant(ctx: Context, tenant_id: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -41,6 +41,14 @@ def list_page(
     return infos(ctx, rows[:limit]), len(rows) > limit
 
 
+def counts(ctx: Context, *, by: Manager, **filters: Any) -> Mapping[str, int]:
+    """How many invitations there are of each status; one statement.
+
+    :param filters: ``role``, ``email_key``, ``q``, as for :func:`list_page`.
+    """
+    return ctx.store.counts(by.tenant_id, ctx.now(), **filters)
+
+
 def find(ctx: Context, by: Manager, invitation_id: uuid.UUID) -> tuple[Invitation, str | None]:
     """One invitation that ``by`` may see. A foreign id and an unknown one are told apart nowhere (C7)."""
     found = ctx.store.by_id(by.tenant_id, invitation_id)
@@ -61,4 +69,16 @@ def events(ctx: Context, *, by: Manager, invitation_id: uuid.UUID) -> Sequence[E
     :raises InvitationNotFound: unknown, or another tenant's.
     """
     row, _ = find(ctx, by, invitation_id)
-    return [event.info() for event in ctx.store.events(row.id, MAX_EVENTS)]
+    return [event.info() for event, _ in ctx.store.events(row.id, MAX_EVENTS)]
+
+
+def story(
+    ctx: Context, *, by: Manager, invitation_id: uuid.UUID
+) -> tuple[InvitationInfo, Sequence[tuple[EventInfo, str | None]]]:
+    """One invitation and its audit trail, oldest first; three statements.
+
+    :returns: each event with the e-mail of whoever caused it, while that account exists.
+    :raises InvitationNotFound: unknown, or another tenant's.
+    """
+    (info,) = infos(ctx, [find(ctx, by, invitation_id)])
+    return info, [(event.info(), email) for event, email in ctx.store.events(info.id, MAX_EVENTS)]

@@ -1,7 +1,7 @@
-// The link's secret stands behind its "#". Move it into the form, and out of the address bar and the history.
-// Nothing is sent before somebody presses the button.
+// Nothing here is needed: every page works without it. Nothing is ever sent before somebody presses a button.
 (function () {
   "use strict";
+  // The link's secret stands behind its "#": move it into the form, and out of the address bar and the history.
   var shape = /[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])/;
   var landing = document.querySelector("[data-landing]");
 
@@ -9,14 +9,20 @@
     history.replaceState(null, "", address);
   }
 
+  function show(what, visible) {
+    landing.querySelector("[data-" + what + "]").hidden = !visible;
+  }
+
   function take() {
     var found = shape.exec(location.hash) || shape.exec(location.search);
-    if (!found) return;
+    var cut = !found && location.hash.length > 1;
+    if (!found && !cut) return;
     clean(landing.dataset.landing);
-    landing.querySelector("[name=token]").value = found[0];
-    landing.querySelector("[data-paste-field]").hidden = true;
-    landing.querySelector("[data-with-link]").hidden = false;
-    landing.querySelector("[data-without-link]").hidden = true;
+    landing.querySelector("[name=token]").value = found ? found[0] : "";
+    show("paste-field", cut);
+    show("with-link", found);
+    show("without-link", false);
+    show("cut-link", cut);
   }
 
   if (landing) {
@@ -27,10 +33,39 @@
   var opened = document.querySelector("[data-clean-address]");
   if (opened) clean(opened.dataset.cleanAddress);
 
-  document.querySelectorAll("[data-reveal]").forEach(function (label) {
-    label.hidden = false;
-    label.addEventListener("change", function (event) {
-      document.getElementById(label.dataset.reveal).type = event.target.checked ? "text" : "password";
+  // Help with choosing a password: show it, and say how far it is. What is pasted or filled in is never touched.
+  document.querySelectorAll("[data-help]").forEach(function (help) {
+    var field = document.getElementById(help.dataset.help), button = help.querySelector("button");
+    var said = help.querySelector("[role=status]"), bar = help.querySelector("progress");
+    var words = [button.textContent, button.dataset.hide], later;
+
+    function judge(text) {
+      var letters = Array.from(text), limits = help.dataset;
+      if (!letters.length) return "";
+      if (letters.length < limits.minimum) return limits.short.replace("{count}", letters.length);
+      if (letters.length > limits.maximum) return limits.long;
+      return new Set(letters).size < 6 ? limits.weak : limits.enough;
+    }
+
+    help.hidden = false;
+    field.addEventListener("input", function () {
+      bar.value = Array.from(field.value).length;
+      clearTimeout(later); // screen readers: once typing has paused
+      later = setTimeout(function () { said.textContent = judge(field.value); }, 300);
     });
+    button.addEventListener("click", function () {
+      var shown = field.type === "password";
+      field.type = shown ? "text" : "password";
+      button.textContent = words[+shown];
+    });
+    field.form.addEventListener("submit", function () { field.type = "password"; });
+  });
+
+  // A double click sends a form once.
+  document.addEventListener("submit", function (event) {
+    var form = event.target, now = event.timeStamp;
+    if (form.method !== "post") return;
+    if (now - form.dataset.sent < 2000) event.preventDefault();
+    else form.dataset.sent = now;
   });
 })();

@@ -1,0 +1,131 @@
+"""One worker beside its floor: a bare loop that builds the same mails and sends them over one connection."""
+
+from __future__ import annotations
+
+import cProfile
+import itertools
+import pstats
+import smtplib
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import sqlalchemy as sa
+
+from flask_invitations import Message, outbox, to_email
+from flask_invitations.state import get_state, override
+from tests.hosts import Host, build
+
+from .postoffice import SENDER, PostOffice
+from .report import Report
+from .rows import queue, unfinished
+
+#: What is promised of the floor, by claim size.
+PROMISED = {1: 0.5, 50: 0.8}
+
+
+def throughput(url: str, folder: Path, *, mails: int, rounds: int, profile: bool = False) -> Report:
+    """Rounds of ``mails`` each: the floor, then a worker with each claim size; medians.
+
+    :param profile: print as well where a worker spends its time.
+    """
+    report = Report()
+    with PostOffice(folder) as office, _host(url, office) as host, _floor(host, office) as floor:
+        rates: dict[int, list[tuple[float, float]]] = {batch: [] for batch in PROMISED}
+        for round_ in range(rounds + 1):
+            for batch, found in rates.items():
+                pair = _rate(mails, lambda: floor(mails)), _worker_rate(host, mails, batch)
+                if round_:  # the first one warms up
+                    found.append(pair)
+        for batch, found in rates.items():
+            _tell(report, batch, found)
+            report.tell(_database_work(host, mails, batch))
+        if profile:
+            _profile(host, mails)
+    return report
+
+
+def _host(url: str, office: PostOffice) -> Host:
+    return build(url, config={"INVITATIONS_DELIVERY": "queue"}, mailer=office.mailer(), clock=None)
+
+
+def _tell(report: Report, batch: int, pairs: Sequence[tuple[float, float]]) -> None:
+    floor, worker = (median(each) for each in zip(*pairs, strict=True))
+    ratio = median(worker / floor for floor, worker in pairs)
+    report.tell(f"batch {batch}: {worker:.0f} of {floor:.0f} mails/s (ratio {ratio:.2f})")
+    report.promise(ratio >= PROMISED[batch], f"batch {batch} makes {ratio:.2f} of the floor, not {PROMISED[batch]}")
+
+
+def _rate(mails: int, send: Callable[[], Any]) -> float:
+    """Mails a second."""
+    began = time.perf_counter()
+    send()
+    return mails / (time.perf_counter() - began)
+
+
+@contextmanager
+def _floor(host: Host, office: PostOffice) -> Iterator[Callable[[int], None]]:
+    """What sends so many mails that were rendered before, each to somebody else and with a Message-ID of its own."""
+    sample = _sample(host)
+    with smtplib.SMTP("127.0.0.1", office.port, timeout=10) as server:
+
+        def send(count: int) -> None:
+            for number in range(count):
+                to = f"guest{number}@example.com"
+                headers = {**sample.headers, "Message-ID": f"<{uuid.uuid4()}@app.example.com>"}
+                server.send_message(to_email(replace(sample, to=to, headers=headers), SENDER), SENDER, [to])
+
+        yield send
+
+
+def _sample(host: Host) -> Message:
+    """A mail as a worker renders it."""
+    with override(host.app, mailer=host.outbox):
+        queue(host, ["sample@example.com"])
+        _work(host, 1)
+    return host.outbox.messages[0]
+
+
+_numbers = itertools.count()
+
+
+def _fill(host: Host, mails: int) -> None:
+    queue(host, [f"guest{next(_numbers)}@example.com" for _ in range(mails)])
+
+
+def _work(host: Host, batch: int) -> None:
+    with host.app.app_context():
+        outbox.deliver(get_state().ctx, batch=batch)
+
+
+def _worker_rate(host: Host, mails: int, batch: int) -> float:
+    _fill(host, mails)
+    rate = _rate(mails, lambda: _work(host, batch))
+    if unfinished(host):
+        raise AssertionError("the worker left mails")
+    return rate
+
+
+def _database_work(host: Host, mails: int, batch: int) -> str:
+    """Statements and commits of a mail."""
+    commits: list[Any] = []
+    _fill(host, mails)
+    sa.event.listen(host.engine, "commit", commits.append)
+    with host.statements() as statements:
+        _work(host, batch)
+    sa.event.remove(host.engine, "commit", commits.append)
+    return f"{len(statements) / mails:.2f} statements and {len(commits) / mails:.2f} commits per mail"
+
+
+def _profile(host: Host, mails: int) -> None:
+    for batch in PROMISED:
+        _fill(host, mails)
+        profiler = cProfile.Profile()
+        profiler.runcall(_work, host, batch)
+        print(f"\nbatch {batch}, {mails} mails")  # noqa: T201
+        pstats.Stats(profiler).sort_stats("cumulative").print_stats(60)

@@ -1,0 +1,101 @@
+"""Worker processes that can be killed: each runs ``flask invitations deliver --watch``."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import AbstractContextManager, redirect_stdout
+from dataclasses import dataclass
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import psycopg
+import pymysql
+from flask.cli import ScriptInfo
+
+from flask_invitations import SMTPMailer
+from tests.hosts import Host, build
+
+from .postoffice import PROCESSES, SENDER
+
+#: Imported here so that the processes need not: the drivers of the databases.
+DRIVERS = psycopg, pymysql
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a process is told.
+
+    :param port: the SMTP server's, on loopback.
+    :param lease: INVITATIONS_DELIVERY_LEASE, in seconds.
+    :param timeout: of the mailer, in seconds.
+    """
+
+    database_url: str
+    port: int
+    batch: int = 1
+    lease: float = 120
+    timeout: float = 10
+    delivery: str = "queue"
+
+
+def host_for(job: Job) -> Host:
+    """The host app on ``job``'s database, whose tables are there; by the real clock."""
+    mailer = SMTPMailer("127.0.0.1", job.port, sender=SENDER, security="none", timeout=job.timeout)
+    return build(job.database_url, config=settings(job), mailer=mailer, clock=None, create_all=False)
+
+
+def settings(job: Job) -> dict[str, Any]:
+    return {"INVITATIONS_DELIVERY": job.delivery, "INVITATIONS_DELIVERY_LEASE": timedelta(seconds=job.lease)}
+
+
+def deliver(job: Job) -> None:
+    """``flask invitations deliver --watch``, until SIGTERM; what it logs goes to stderr."""
+    command = ["invitations", "deliver", "--watch", "--batch", str(job.batch)]
+    with host_for(job) as host, redirect_stdout(StringIO()):
+        host.app.cli.main(command, obj=ScriptInfo(create_app=lambda: host.app), standalone_mode=False)
+
+
+class Workers(AbstractContextManager["Workers"]):
+    """So many workers, until the end of the block; then they are told to stop."""
+
+    def __init__(self, count: int, job: Job) -> None:
+        self._job = job
+        self._running = [self._start() for _ in range(count)]
+        self.kills = 0
+
+    def _start(self) -> Any:
+        process = PROCESSES.Process(target=deliver, args=(self._job,), daemon=True)
+        process.start()
+        return process
+
+    def kill_one(self) -> None:
+        """SIGKILL the one that has run longest, and start another in its place."""
+        process = self._running.pop(0)
+        process.kill()
+        process.join(10)
+        self.kills += process.exitcode == -signal.SIGKILL
+        self._running.append(self._start())
+
+    def __exit__(self, *_error: object) -> None:
+        for process in self._running:
+            process.terminate()
+        for process in self._running:
+            process.join(20)
+            process.kill()  # of one that has ended: nothing
+
+
+def invite_and_die(job: Job, admin: Any, email: str) -> None:
+    """Invite over HTTP; SIGKILL as soon as the database has committed."""
+    with host_for(job) as host:
+        with host.engine.connect():
+            pass  # the dialect is its own from here on
+        commit = host.engine.dialect.do_commit
+
+        def last(connection: Any) -> None:
+            commit(connection)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        host.engine.dialect.do_commit = last  # type: ignore[method-assign,assignment]
+        host.client(admin).post("/api/v1/users/invite", json={"email": email})

@@ -1,0 +1,81 @@
+"""Report: what the mail provider says became of a mail."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping
+
+from ..context import Context
+from ..errors import InvalidRequest
+from ..models import DeliveryState
+
+_BEFORE_SENT = (DeliveryState.QUEUED, DeliveryState.SENDING, DeliveryState.SENT)
+_NOT_DELIVERED = (*_BEFORE_SENT, DeliveryState.FAILED, DeliveryState.CANCELLED, DeliveryState.DEFERRED)
+
+#: The states that each state may follow. It only goes forward, so reports may come twice and in any order.
+_AFTER: Mapping[str, tuple[str, ...]] = {
+    DeliveryState.DEFERRED: _NOT_DELIVERED[:-1],
+    DeliveryState.FAILED: (DeliveryState.SENDING, DeliveryState.SENT, DeliveryState.DEFERRED),
+    DeliveryState.DELIVERED: _NOT_DELIVERED,
+    DeliveryState.BOUNCED: (*_NOT_DELIVERED, DeliveryState.DELIVERED),
+    DeliveryState.COMPLAINED: (*_NOT_DELIVERED, DeliveryState.DELIVERED, DeliveryState.BOUNCED),
+}
+
+#: Anymail's names for what a provider reports, and the state that each means; ``None``: nothing that we keep.
+EVENTS: Mapping[str, str | None] = {
+    "queued": None,
+    "sent": None,
+    "rejected": DeliveryState.BOUNCED,
+    "failed": DeliveryState.FAILED,
+    "bounced": DeliveryState.BOUNCED,
+    "deferred": DeliveryState.DEFERRED,
+    "delivered": DeliveryState.DELIVERED,
+    "autoresponded": None,
+    "opened": DeliveryState.DELIVERED,
+    "clicked": DeliveryState.DELIVERED,
+    "complained": DeliveryState.COMPLAINED,
+    "unsubscribed": DeliveryState.COMPLAINED,
+    "subscribed": None,
+    "inbound": None,
+    "inbound_failed": None,
+    "unknown": None,
+}
+MAX_DETAIL = 500
+_UUID = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}")
+
+
+def record_delivery(ctx: Context, *, message_id: uuid.UUID | str, event: str, detail: str | None = None) -> bool:
+    """Write down what a provider's webhook says of a mail.
+
+    :param message_id: ``Message.id``, as it is or as text, or the whole ``Message-ID`` header.
+    :param event: one of Anymail's names, https://anymail.dev/en/stable/sending/tracking/.
+    :param detail: what the provider says of it, for the audit trail; cut to 500 characters.
+    :returns: whether that was news: ``False`` for a repeated or overtaken report, and for a mail that is not ours.
+    :raises InvalidRequest: no such event.
+    """
+    if event not in EVENTS:
+        raise InvalidRequest({"event": [f"Must be one of: {', '.join(EVENTS)}."]})
+    delivery_id, state = _delivery_id(message_id), EVENTS[event]
+    if delivery_id is None or state is None:
+        return False
+    return ctx.unit.run(lambda: _record(ctx, delivery_id, state, event, detail))
+
+
+def _record(ctx: Context, delivery_id: uuid.UUID, state: str, event: str, detail: str | None) -> bool:
+    now = ctx.now()
+    if not ctx.store.report_delivery(delivery_id, state, _AFTER[state], now):
+        return False
+    (found,) = ctx.store.letters([delivery_id])
+    about = {"delivery_id": str(delivery_id), "event": event}
+    if detail:
+        about["detail"] = detail.replace("\0", "")[:MAX_DETAIL]
+    ctx.store.event(found.row, f"mail_{state}", now, details=about)
+    return True
+
+
+def _delivery_id(message_id: uuid.UUID | str) -> uuid.UUID | None:
+    if isinstance(message_id, uuid.UUID):
+        return message_id
+    found = _UUID.match(message_id.strip().removeprefix("<").lower())
+    return uuid.UUID(found.group()) if found else None

@@ -1,0 +1,143 @@
+"""The languages of a host that has Flask-Babel: the only importer of it, and not before it is asked.
+
+Ours are catalogs of a gettext domain of their own. The host's directories of translations are searched for that domain
+too, and win: a sentence there replaces ours, a language there is one more.
+"""
+
+from __future__ import annotations
+
+import gettext
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flask import Flask, current_app, has_request_context
+
+from .clock import as_utc
+from .languages import ENGLISH, Language
+
+if TYPE_CHECKING:
+    from babel import Locale
+
+DOMAIN = "flask_invitations"
+_OURS = Path(__file__).parent / "translations"
+#: What the sentences themselves are written in: needs no catalog.
+_SOURCE = "en"
+
+
+def languages(app: Flask) -> Callable[[str | None], Language]:
+    """What finds the nearest language to a BCP 47 tag; ``None``: the app's own, whatever request is being served.
+
+    Nearest is the tag itself, else its base language, else the app's default locale, else English. The app is looked at
+    anew each time, since the host may set up Flask-Babel after us; without it, English is all there is.
+    """
+    catalogs = lru_cache(maxsize=1)(_Catalogs)
+
+    def nearest(tag: str | None) -> Language:
+        babel = app.extensions.get("babel")
+        if babel is None:
+            return ENGLISH
+        found = catalogs(_OURS, *babel.translation_directories)
+        return found.language(filter(None, (tag, babel.default_locale)), babel.default_timezone)
+
+    return nearest
+
+
+def current_tag() -> str | None:
+    """The language of the current request, as the host's Babel chooses it; ``None``: no request, or no Babel."""
+    if not has_request_context() or "babel" not in current_app.extensions:
+        return None
+    from flask_babel import get_locale
+
+    return _tag(get_locale())
+
+
+class _Catalogs:
+    """Every language that there is a catalog of, in directories of which a later one wins."""
+
+    def __init__(self, *directories: str | Path) -> None:
+        self._files: dict[str, list[Path]] = {_SOURCE: []}
+        self._read: dict[str, gettext.NullTranslations] = {}
+        for directory in directories:
+            for file in sorted(Path(directory).glob(f"*/LC_MESSAGES/{DOMAIN}.mo")):
+                locale = _parse(file.parts[-3])
+                if locale is not None:
+                    self._files.setdefault(str(locale), []).append(file)
+
+    def language(self, tags: Iterable[str], zone: str) -> Language:
+        """The first of ``tags`` that there is a language for.
+
+        :param zone: the name of the time zone in which times are told.
+        """
+        from babel import Locale
+
+        name, asked = next(self._matches(tags), (_SOURCE, None))
+        chosen = Locale.parse(name)
+        # A region has its own way with dates ("Jänner"), where it is written in the same script.
+        dates = asked if asked is not None and asked.script == chosen.script else chosen
+        text = self._translations(name)
+        return Language(_tag(chosen), chosen.text_direction, text.gettext, text.ngettext, _moment(dates, zone))
+
+    def _matches(self, tags: Iterable[str]) -> Iterator[tuple[str, Locale]]:
+        for asked in filter(None, map(_nearest_locale, tags)):
+            yield from ((name, asked) for name in _shorter(str(asked)) if name in self._files)
+
+    def _translations(self, name: str) -> gettext.NullTranslations:
+        if name not in self._read:
+            self._read[name] = _merged(self._files[name])
+        return self._read[name]
+
+
+def _merged(files: Iterable[Path]) -> gettext.NullTranslations:
+    from babel.support import Translations
+
+    merged = None
+    for path in files:
+        with path.open("rb") as file:
+            catalog = Translations(file, DOMAIN)
+        merged = merged.merge(catalog) if merged is not None else catalog
+    return merged if merged is not None else gettext.NullTranslations()
+
+
+def _parse(name: str) -> Locale | None:
+    """The locale of that name, ``None`` where there is none: names come from tags that anybody may have made up."""
+    from babel import Locale, UnknownLocaleError
+
+    try:
+        return Locale.parse(name)
+    except (ValueError, UnknownLocaleError):
+        return None
+
+
+def _nearest_locale(tag: str) -> Locale | None:
+    """The locale of a tag or, where the whole of it is unknown, of its beginning."""
+    return next(filter(None, map(_parse, _shorter(tag.replace("-", "_")))), None)
+
+
+def _shorter(name: str) -> list[str]:
+    """``a_b_c``, ``a_b``, ``a``."""
+    parts = name.split("_")[:4]
+    return ["_".join(parts[:count]) for count in range(len(parts), 0, -1)]
+
+
+def _tag(locale: Locale) -> str:
+    return str(locale).replace("_", "-")
+
+
+def _moment(locale: Locale, zone: str) -> Callable[[datetime], str]:
+    """How a time is told: the long date, the short time of day, and the name of the time zone."""
+    from babel import dates
+
+    def moment(when: datetime) -> str:
+        local = as_utc(when).astimezone(dates.get_timezone(zone))
+        pattern = str(dates.get_datetime_format("long", locale=locale)).replace("'", "")
+        time_of_day = dates.format_time(local, "short", tzinfo=local.tzinfo, locale=locale)
+        day = dates.format_date(local.date(), "long", locale=locale)
+        name = local.tzname()
+        if name != "UTC":  # known everywhere by that name; its long names are known to few
+            name = dates.get_timezone_name(local, width="long", locale=locale)
+        return pattern.replace("{0}", time_of_day).replace("{1}", day) + f" ({name})"
+
+    return moment

@@ -1,0 +1,269 @@
+"""The manager's desk: every invitation of a tenant, one of them with its audit trail, and the forms to invite, resend
+and revoke.
+
+Plain pages and forms. The forms ride on the host's session, so each carries a seal of ours besides (H2): it is bound
+to the user, the tenant and the form's purpose, and nothing is kept for it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from flask import Blueprint, Response, redirect, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from . import acts
+from .acts import Manager
+from .errors import CrossSite, InvitationError, InvitationNotFound
+from .mail import one_line, plain
+from .models import DeliveryState, InvitationInfo, Status
+from .pages import _page, check_form, protect
+from .schemas import MAX_MESSAGE, cursor_after, load
+from .state import actor, get_state, origin
+from .tokens import FormSeal
+from .wire import SAFE, exempt_from_csrf_protect
+
+#: Mounted where the invitee's pages are.
+desk = Blueprint("invitations_desk", __name__)
+
+#: Invitations on one page of the list.
+PAGE = 20
+FILTERS = ("status", "role", "q")
+FIELDS = ("email", "role", "message", "expires_in", "locale")
+#: How long an invitation may be made to stand, beside the setting ``TTL``.
+SPANS = tuple(timedelta(days=days) for days in (1, 3, 7, 14, 30))
+#: What the package itself is translated into, each in its own words.
+LANGUAGES: Mapping[str, str] = {
+    "en": "English",
+    "de": "Deutsch",
+    "es": "Español",
+    "fr": "Français",
+    "vi": "Tiếng Việt",
+}
+_UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60))
+_OPEN = (Status.PENDING, Status.EXPIRED)
+
+
+@desk.get("/")
+def listing() -> Response:
+    """The list, filtered as the address says, and the form to invite."""
+    return _listing(_manager())
+
+
+@desk.get("/invite")
+def start_over() -> AnyResponse:
+    """A restored tab: the form that led here is on the list."""
+    return redirect(url_for("invitations_desk.listing"), 303)
+
+
+@desk.post("/invite")
+def invite() -> AnyResponse:
+    """Invite, then go to the new invitation; what is refused comes back as it was typed."""
+    by, state = _manager(), get_state()
+    typed = {name: request.form.get(name, "").replace("\r\n", "\n").strip() for name in FIELDS}
+    try:
+        given = load(state.invite_body, {name: _read(name, text) for name, text in typed.items()})
+        made = acts.invite(state.ctx, by=by, address=given.pop("email"), **given)
+    except InvitationError as refusal:
+        return _listing(by, refusal, typed)
+    return _done(made.id, "invited")
+
+
+@desk.get("/<uuid:invitation_id>")
+def details(invitation_id: uuid.UUID) -> Response:
+    """Everything about one invitation, and what can be done with it."""
+    return _details(_manager(), invitation_id)
+
+
+@desk.get("/<uuid:invitation_id>/resend")
+def look_again(invitation_id: uuid.UUID) -> AnyResponse:
+    """A restored tab: the form that led here is on the invitation's page."""
+    return redirect(_address_of(invitation_id), 303)
+
+
+@desk.post("/<uuid:invitation_id>/resend")
+def resend(invitation_id: uuid.UUID) -> AnyResponse:
+    """Send the mail once more."""
+    by, asked = _manager(), request.form
+    choice = {"rotate": "same_link" not in asked, "confirm": "confirm" in asked}
+    try:
+        acts.resend(get_state().ctx, by=by, invitation_id=invitation_id, **choice)
+    except InvitationNotFound:
+        raise
+    except InvitationError as refusal:
+        return _details(by, invitation_id, refusal)
+    return _done(invitation_id, "resent")
+
+
+@desk.get("/<uuid:invitation_id>/revoke")
+def confirm_revoke(invitation_id: uuid.UUID) -> AnyResponse:
+    """Ask whether that is meant; of a closed invitation there is nothing to ask."""
+    by = _manager()
+    invitation = acts.get(get_state().ctx, by=by, invitation_id=invitation_id)
+    if invitation.status not in _OPEN:
+        return redirect(_address_of(invitation_id), 303)
+    return _answer("revoke.html", by, invitation=invitation)
+
+
+@desk.post("/<uuid:invitation_id>/revoke")
+def revoke(invitation_id: uuid.UUID) -> AnyResponse:
+    """Revoke, for good."""
+    by = _manager()
+    try:
+        acts.revoke(get_state().ctx, by=by, invitation_id=invitation_id)
+    except InvitationNotFound:
+        raise
+    except InvitationError as refusal:
+        return _details(by, invitation_id, refusal)
+    return _done(invitation_id, "revoked")
+
+
+# Who, and by which form
+
+
+def _manager() -> Manager:
+    """Whoever is signed in; what they send must come from a form that we made for them.
+
+    :raises Unauthenticated, Forbidden: nobody, or somebody who may not.
+    :raises CrossSite: no form of ours, one for somebody else, for another tenant or purpose, or an old one.
+    """
+    by = acts.manager(get_state().ctx, actor(), origin())
+    if request.method not in SAFE and not _seal(by).is_from(_purpose(by), request.form.get("seal", "")):
+        raise CrossSite
+    return by
+
+
+def _seal(by: Manager) -> FormSeal:
+    ctx = get_state().ctx
+    return FormSeal(ctx.config.secret_keys, str(by.actor_id), ctx.now())
+
+
+def _purpose(by: Manager, endpoint: str | None = None) -> str:
+    return f"{endpoint or request.endpoint} in {by.tenant_id}"
+
+
+# What is shown
+
+
+def _listing(by: Manager, refusal: InvitationError | None = None, typed: Mapping[str, str] | None = None) -> Response:
+    state = get_state()
+    asked = {name: text.strip() for name, text in request.args.items() if name in (*FILTERS, "cursor") and text.strip()}
+    given = load(state.list_query, asked)
+    after, limit = given.pop("cursor", None), given.pop("limit")
+    items, more = acts.list_page(state.ctx, by=by, limit=min(limit, PAGE), after=after, **given)
+    given.pop("status", None)
+    return _answer(
+        "list.html",
+        by,
+        refusal,
+        items=items,
+        counts=acts.counts(state.ctx, by=by, **given),
+        asked={name: asked[name] for name in FILTERS if name in asked},
+        later="cursor" in asked,
+        next_cursor=cursor_after(items[-1]) if more else None,
+        typed=typed or dict.fromkeys(FIELDS, ""),
+        **_choices(by),
+    )
+
+
+def _choices(by: Manager) -> dict[str, Any]:
+    """What the form to invite offers."""
+    ctx = get_state().ctx
+    spoken = {ctx.language(tag).tag for tag in LANGUAGES}
+    return {
+        "roles": ctx.config.roles,
+        "grantable": acts.grantable(ctx, by),
+        "default_role": ctx.config.default_role,
+        "spans": SPANS,
+        "max_message": MAX_MESSAGE,
+        "languages": {tag: name for tag, name in LANGUAGES.items() if tag in spoken},
+    }
+
+
+def _read(name: str, text: str) -> Any:
+    """A field of the form as the schema takes it: what was left empty is not there, and seconds are a number."""
+    if name == "expires_in" and text.isdecimal() and len(text) < 10:
+        return int(text)
+    return text if text or name == "email" else None
+
+
+def _details(by: Manager, invitation_id: uuid.UUID, refusal: InvitationError | None = None) -> Response:
+    ctx = get_state().ctx
+    invitation, events = acts.story(ctx, by=by, invitation_id=invitation_id)
+    return _answer(
+        "details.html",
+        by,
+        refusal,
+        invitation=invitation,
+        events=events,
+        is_open=invitation.status in _OPEN and invitation.email is not None,
+        came_back=_came_back(invitation),
+        done=None if refusal else request.args.get("done"),
+    )
+
+
+def _came_back(invitation: InvitationInfo) -> bool:
+    return invitation.delivery is not None and invitation.delivery.state in DeliveryState.UNWANTED
+
+
+def _answer(template: str, by: Manager, refusal: InvitationError | None = None, **words: Any) -> Response:
+    ctx, seal = get_state().ctx, _seal(by)
+    now = ctx.now()
+    answer = _page(
+        f"desk/{template}",
+        200 if refusal is None else refusal.status,
+        tenant_name=one_line(ctx.hooks.tenant_name(by.tenant_id)),
+        ttl=ctx.config.ttl,
+        refusal=refusal,
+        seal=lambda form: seal.make(_purpose(by, f"invitations_desk.{form}")),
+        distance=lambda moment: _distance(moment, now),
+        length=lambda span: _length(span),
+        line=one_line,
+        plain=plain,
+        **words,
+    )
+    answer.headers.extend(refusal.headers if refusal is not None else {})
+    return answer
+
+
+def _distance(moment: datetime, now: datetime) -> tuple[str, int, bool]:
+    """How far off ``moment`` is: the unit, how many of them, and whether it is past."""
+    return (*_length(abs(moment - now)), moment <= now)
+
+
+def _length(span: timedelta) -> tuple[str, int]:
+    """A span in the unit of which it holds at least one and a half; at least one minute."""
+    seconds = span.total_seconds()
+    unit, size = next((each for each in _UNITS if seconds >= 1.5 * each[1]), _UNITS[-1])
+    return unit, max(1, round(seconds / size))
+
+
+def _address_of(invitation_id: uuid.UUID, **query: str) -> str:
+    return url_for("invitations_desk.details", invitation_id=invitation_id, **query)
+
+
+def _done(invitation_id: uuid.UUID, what: str) -> AnyResponse:
+    """To the invitation's page, which says so; ``done`` chooses the sentence and holds nothing else."""
+    return redirect(_address_of(invitation_id, done=what), 303)
+
+
+def refused(error: InvitationError) -> Response:
+    """A page that says why, with the status that the API would answer, and what to do."""
+    answer = _page("desk/refused.html", error.status, error=error, sign_in=_sign_in())
+    answer.headers.extend(error.headers)
+    return answer
+
+
+def _sign_in() -> str | None:
+    """Where the host signs people in."""
+    hook = getattr(get_state().ctx.hooks, "login_url", None)
+    return hook and hook()
+
+
+desk.url_value_preprocessor(exempt_from_csrf_protect)
+desk.before_request(check_form)
+desk.after_request(protect)
+desk.register_error_handler(InvitationError, refused)

@@ -1,0 +1,68 @@
+"""What a text is written in: its translation, its direction, and how it writes a date.
+
+English is all that there is without the host's Babel; with it, :mod:`flask_invitations.babel` gives the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from jinja2 import pass_eval_context
+from jinja2.nodes import EvalContext
+from markupsafe import Markup
+
+from .clock import as_utc
+
+
+def _singular_or_plural(singular: str, plural: str, count: int) -> str:
+    return singular if count == 1 else plural
+
+
+def _in_english(moment: datetime) -> str:
+    moment = as_utc(moment)
+    return f"{moment.day} {moment:%B %Y, %H:%M} UTC"
+
+
+@dataclass(frozen=True)
+class Language:
+    """One language, as templates use it.
+
+    :param tag: BCP 47, for ``<html lang>`` and ``Content-Language``.
+    :param direction: ``"ltr"`` or ``"rtl"``.
+    :param gettext: a sentence in English to the same sentence.
+    :param ngettext: singular, plural and count to the right one of them.
+    :param moment: an aware time as a date and a time of day, with its time zone.
+    """
+
+    tag: str = "en"
+    direction: str = "ltr"
+    gettext: Callable[[str], str] = str
+    ngettext: Callable[[str, str, int], str] = _singular_or_plural
+    moment: Callable[[datetime], str] = _in_english
+
+    def words(self) -> dict[str, Any]:
+        """What every template of ours may use: ``_``, ``ngettext``, ``language``.
+
+        ``_("Join %(tenant)s", tenant=name)`` translates, then fills in; in HTML what is filled in is escaped, and the
+        sentence itself may hold markup.
+        """
+
+        @pass_eval_context
+        def translate(where: EvalContext, text: str, /, **values: Any) -> str:
+            return _fill(where, self.gettext(text), values)
+
+        @pass_eval_context
+        def translate_number(where: EvalContext, one: str, many: str, count: int, /, **values: Any) -> str:
+            return _fill(where, self.ngettext(one, many, count), {"num": count, **values})
+
+        return {"_": translate, "ngettext": translate_number, "language": self}
+
+
+def _fill(where: EvalContext, text: str, values: dict[str, Any]) -> str:
+    return (Markup(text) if where.autoescape else text) % values  # noqa: S704 - a sentence of ours, not of anybody's
+
+
+ENGLISH = Language()

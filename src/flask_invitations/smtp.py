@@ -1,0 +1,239 @@
+"""The mailer that sends over SMTP, and what a mail server's answer means for a mail."""
+
+from __future__ import annotations
+
+import os
+import re
+import selectors
+import smtplib
+import ssl
+import weakref
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from email.message import EmailMessage
+from email.utils import parseaddr
+from time import monotonic
+
+from .config import LOOPBACK
+from .errors import ConfigurationError, MailRefused
+from .hooks import Message
+from .mail import to_email
+
+#: At most so many mails over one connection: servers count, and 100 is a usual limit.
+MAILS_PER_CONNECTION = 100
+#: At most so many connections wait for their next mail.
+IDLE_CONNECTIONS = 4
+#: Seconds: idle for longer, a connection is replaced; for less than ``UNASKED``, used without asking the server.
+IDLE, UNASKED = 30.0, 1.0
+#: Seconds to wait for the answer to that question; a server that takes longer gets a new connection.
+ASKING = 1.0
+#: Answers that speak of us, not of the invitee. By code: a wrong order, authentication wanted. By the enhanced status
+#: before the text (RFC 3463): policy (relaying denied, a block list, DKIM), the sender. Postfix says these at RCPT too.
+_OUR_CODES = frozenset({503, 530, 534, 535, 538})
+_OUR_STATUS = re.compile(r"5\.(?:7\.\d|1\.[78]\b)")
+
+
+def is_final(error: BaseException) -> bool:
+    """Whether a mailer's exception says that trying again cannot help.
+
+    :param error: what any mailer raised: ours, a library's over ``smtplib``, a host's own.
+    :returns: true for :class:`MailRefused`, and where the server refuses for good (5xx) each recipient or the mail's
+        content. False for all else: time-outs, lost connections, TLS, and what the operator can mend without touching
+        the mail (authentication, the sender, relaying, policy).
+    """
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        answers = list(error.recipients.values())
+        return bool(answers) and all(_is_permanent(*answer) for answer in answers)
+    if isinstance(error, smtplib.SMTPDataError):
+        return _is_permanent(error.smtp_code, error.smtp_error)
+    return isinstance(error, MailRefused)
+
+
+def _is_permanent(code: int, text: bytes | str) -> bool:
+    said = text.decode("latin-1") if isinstance(text, bytes) else str(text)
+    return 500 <= code < 600 and code not in _OUR_CODES and not _OUR_STATUS.match(said)
+
+
+@dataclass
+class _Connection:
+    """A connection that is ready for a mail; one thread has it at a time.
+
+    :param pid: the process that opened it. Another one, forked later, shares the socket: it must not say a word.
+    """
+
+    server: smtplib.SMTP
+    mails: int = 0
+    used: float = field(default_factory=monotonic)
+    pid: int = field(default_factory=os.getpid)
+
+    def is_usable(self) -> bool:
+        """Whether the next mail may go over it."""
+        idle = monotonic() - self.used
+        if self.pid != os.getpid() or idle > IDLE or self._has_news():
+            return False
+        return idle < UNASKED or self._answers()
+
+    def _has_news(self) -> bool:
+        """Whether the server hung up, or is about to: nobody asked it anything, so it has nothing else to say."""
+        if self.server.sock is None:  # smtplib itself closed it, at a 421
+            return True
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.server.sock, selectors.EVENT_READ)
+            return bool(selector.select(0))
+
+    def _answers(self) -> bool:
+        sock = self.server.sock
+        if sock is None:
+            return False
+        timeout = sock.gettimeout() or ASKING
+        sock.settimeout(min(timeout, ASKING))
+        try:
+            answered = self.server.noop()[0] == 250
+            sock.settimeout(timeout)
+        except OSError:  # every smtplib.SMTPException is one
+            return False
+        return answered
+
+    def hang_up(self) -> None:
+        """Say goodbye, without waiting for an answer, and close."""
+        with suppress(OSError):
+            if self.pid == os.getpid():
+                self.server.putcmd("quit")
+        self.server.close()
+
+
+def _take_out(idle: list[_Connection]) -> Iterator[_Connection]:
+    """Empty ``idle`` one by one, longest idle first; ``pop`` is atomic: no two threads get the same."""
+    with suppress(IndexError):
+        while True:
+            yield idle.pop(0)
+
+
+def _hang_up(idle: list[_Connection]) -> None:
+    for connection in _take_out(idle):
+        connection.hang_up()
+
+
+class SMTPMailer:
+    """Sends over SMTP with verified TLS (E7), over connections that it keeps for a while.
+
+    One mailer serves any number of threads, and processes forked after it was made.
+
+    :param host: server name, as its certificate has it.
+    :param port: 587 for STARTTLS, 465 for implicit TLS.
+    :param sender: the From address of every mail.
+    :param username: authenticate as; ``None`` or empty: do not.
+    :param password: goes with ``username``; ASCII, both.
+    :param security: ``"starttls"``, ``"tls"`` or ``"none"``; the last for a loopback host only.
+    :param timeout: seconds for each network operation.
+    :raises ConfigurationError: when made with values that cannot work.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int = 587,
+        *,
+        sender: str,
+        username: str | None = None,
+        password: str | None = None,
+        security: str = "starttls",
+        timeout: float = 10,
+    ) -> None:
+        if security not in ("starttls", "tls", "none"):
+            raise ConfigurationError('SMTPMailer: security must be "starttls", "tls" or "none".')
+        if security == "none" and host not in LOOPBACK:
+            raise ConfigurationError('SMTPMailer: security="none" is for a loopback host only; use "starttls".')
+        if "@" not in parseaddr(sender)[1] or not sender.isprintable():
+            raise ConfigurationError("SMTPMailer: sender must be an e-mail address, on one line.")
+        if not host or not isinstance(port, int) or not 0 < port < 65536 or not timeout > 0:
+            raise ConfigurationError("SMTPMailer: host must be a name, port from 1 to 65535, timeout above 0 seconds.")
+        self._address, self._timeout = (host, port), timeout
+        self._sender, self._security = sender, security
+        self._credentials = _credentials(username, password)
+        self._tls = None if security == "none" else ssl.create_default_context()
+        self._idle: list[_Connection] = []
+        weakref.finalize(self, _hang_up, self._idle)  # also at exit, while there is an interpreter to do it
+
+    def __repr__(self) -> str:
+        return f"SMTPMailer({self._address[0]!r}, {self._address[1]})"
+
+    def __call__(self, message: Message) -> None:
+        """Send one mail; once it was handed over (DATA) it is never tried a second time here.
+
+        :raises MailRefused: the address needs SMTPUTF8, which the server does not speak.
+        :raises OSError: not sent; ``smtplib.SMTPException`` is one. :func:`is_final` tells which are for good.
+        """
+        email = to_email(message, self._sender)
+        connection = self._kept()
+        if connection is not None:
+            try:
+                return self._send(connection, email, message.to)
+            except smtplib.SMTPSenderRefused as refused:
+                if refused.smtp_code != 421:  # "enough for one connection", before anything was handed over
+                    raise
+        return self._send(self._connect(), email, message.to)
+
+    def close(self) -> None:
+        """Close the idle connections. The mailer can still be used: it opens new ones."""
+        _hang_up(self._idle)
+
+    def _kept(self) -> _Connection | None:
+        for connection in _take_out(self._idle):
+            if connection.is_usable():
+                return connection
+            connection.hang_up()
+        return None
+
+    def _connect(self) -> _Connection:
+        server = self._open()
+        try:
+            if self._security == "starttls":
+                server.starttls(context=self._tls)
+            server.ehlo_or_helo_if_needed()
+            if self._credentials is not None:
+                server.login(*self._credentials)
+        except BaseException:
+            server.close()
+            raise
+        return _Connection(server)
+
+    def _open(self) -> smtplib.SMTP:
+        if self._security == "tls":
+            return smtplib.SMTP_SSL(*self._address, timeout=self._timeout, context=self._tls)
+        return smtplib.SMTP(*self._address, timeout=self._timeout)
+
+    def _send(self, connection: _Connection, email: EmailMessage, to: str) -> None:
+        """Send and keep the connection, if what happened leaves it fit for a next mail."""
+        try:
+            connection.server.send_message(email, parseaddr(self._sender)[1], [to])
+        except smtplib.SMTPRecipientsRefused:
+            self._keep(connection, used=monotonic() - UNASKED)  # some servers hang up on whoever guesses: ask first
+            raise
+        except smtplib.SMTPNotSupportedError as error:
+            self._keep(connection, used=connection.used)
+            if to.isascii():  # then it is the sender's address, which the operator can change
+                raise
+            raise MailRefused("The mail server takes no address beyond ASCII (SMTPUTF8).") from error
+        except BaseException:
+            connection.server.close()
+            raise
+        self._keep(connection, used=monotonic())
+
+    def _keep(self, connection: _Connection, *, used: float) -> None:
+        connection.mails, connection.used = connection.mails + 1, used
+        if connection.mails >= MAILS_PER_CONNECTION or len(self._idle) >= IDLE_CONNECTIONS:
+            connection.hang_up()
+        else:
+            self._idle.append(connection)
+
+
+def _credentials(username: str | None, password: str | None) -> tuple[str, str] | None:
+    if not username and not password:
+        return None
+    if not username or not password:
+        raise ConfigurationError("SMTPMailer: username and password go together; give both, or neither.")
+    if not (username.isascii() and password.isascii()):
+        raise ConfigurationError("SMTPMailer: username and password must be ASCII.")  # smtplib sends no other
+    return username, password

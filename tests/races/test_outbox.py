@@ -1,0 +1,71 @@
+"""The outbox under kills, crowds and failures: the scenarios of ``python -m benchmarks.delivery``, in short.
+
+Real worker processes, a real SMTP server in a process of its own. Each scenario holds what happened against what is
+promised; in a soak all of them run at full length on every database.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.delivery.failures import hang, outage, poison
+from benchmarks.delivery.kills import crowd, kills, web_kill
+from benchmarks.delivery.report import Report
+from tests.conftest import DATABASES
+from tests.races.harness import SOAK, rounds
+
+pytestmark = pytest.mark.soak
+
+
+def on(*few: str) -> pytest.MarkDecorator:
+    """The databases of a test: these, or all of them in a soak."""
+    return pytest.mark.parametrize("_database", (*DATABASES, "sqlite-wal") if SOAK else few, indirect=True)
+
+
+def kept(report: Report) -> None:
+    """All that was promised came true."""
+    assert report.broken == [], report.figures
+
+
+def crew(database_url: str, many: int) -> int:
+    """How many workers: SQLite has one writer at a time."""
+    return 2 if database_url.startswith("sqlite") else many
+
+
+@on("postgresql", "mariadb", "sqlite-wal")
+def test_workers_are_killed(database_url: str, tmp_path: Path) -> None:
+    """R7, R17: however often a worker is killed, every mail arrives, at most one of them twice for each kill and then
+    with the same link and Message-ID, and none waits longer than for the end of its lease."""
+    lengths = {"mails": rounds(24, 1000), "seconds": rounds(1, 30)}
+    kept(kills(database_url, tmp_path, workers=crew(database_url, 4), every=0.5, lease=2, **lengths))
+
+
+@on("postgresql", "mariadb")
+def test_crowd_of_workers(database_url: str, tmp_path: Path) -> None:
+    """R8: workers that nobody kills send no mail twice, however many there are."""
+    kept(crowd(database_url, tmp_path, mails=rounds(60, 1000), workers=crew(database_url, 8)))
+
+
+@on("postgresql")
+@pytest.mark.parametrize("delivery", ["queue", "inline"])
+def test_web_process_is_killed(database_url: str, delivery: str, tmp_path: Path) -> None:
+    """R6, J6: a web process that dies right after the commit of an invitation leaves its mail to a worker, be it one
+    that the process was to send itself."""
+    kept(web_kill(database_url, tmp_path, kills=rounds(3, 100), delivery=delivery))
+
+
+@on("postgresql")
+def test_mail_server_hangs(database_url: str, tmp_path: Path) -> None:
+    """R11: while one worker waits for a mail server that never answers no transaction is open, and another worker sends
+    the other mails; the one that hung is given back and arrives later."""
+    kept(hang(database_url, tmp_path, mails=20, timeout=rounds(2, 10)))
+
+
+@on("mariadb")
+@pytest.mark.parametrize("batch", [1, 50])
+def test_poison(database_url: str, batch: int, tmp_path: Path) -> None:
+    """R12, J5: a recipient whom the server refuses, and a mail for which a hook raises, keep no other mail from
+    leaving: the first is given up at once, the second after its last try."""
+    kept(poison(database_url, tmp_path, mails=rounds(20, 100), batch=batch))
