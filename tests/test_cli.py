@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -13,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from click.testing import Result
 
+from flask_invitations import MailRefused
 from tests.hosts import PASSWORD, Host, build
-from tests.http.tools import NO_ID, WEEK, Case, accept, copy, make, set_columns, unchanged
+from tests.http.tools import NO_ID, STATES, WEEK, Case, accept, copy, make, set_columns, unchanged
 
 LINK = re.compile(r"https://app\.example\.com/invitations/accept#([\w-]{43})")
 
@@ -212,6 +218,74 @@ def test_deliver(local: Host) -> None:
     local.clock.tick(timedelta(minutes=5))
     assert "2 sent" in fine(local, "deliver")
     assert len(local.outbox.messages) == 2
+
+
+def test_deliver_gives_up(local: Host) -> None:
+    """``deliver`` ends with status 1 where it gave a mail up, and says where to look; ``--retry-failed`` has another
+    go at all of those."""
+    tenant = local.tenant()
+    local.outbox.fail_with = MailRefused("x@example.com")
+    with local.app.app_context():
+        local.invitations.invite("one@example.com", tenant_id=tenant)
+    assert "failed (MailRefused)" in fine(local, "list")
+    result = run(local, "deliver", "--retry-failed")
+    assert (result.exit_code, result.stdout) == (1, "1 queued again\n1 failed\n")
+    assert re.fullmatch(r"Error: 1 mail\(s\) given up: [^\n]+\.\n", result.stderr), result.stderr
+    local.outbox.fail_with = None
+    assert fine(local, "deliver", "--retry-failed", "--batch", 50) == "1 queued again\n1 sent\n"
+    assert fine(local, "deliver", "--retry-failed") == "0 queued again\nnothing was due\n"
+
+
+def test_resend_confirmed(case: Case) -> None:
+    """After a bounce ``resend`` refuses, and says what else to type; ``--confirm`` sends."""
+    STATES["bounced"](case)
+    assert "confirm" in refused(case.host, "resend", case.id)
+    case.host.clock.tick(timedelta(seconds=1))
+    assert "sent" in fine(case.host, "resend", case.id, "--confirm")
+
+
+def test_progress_on_a_terminal(local: Host) -> None:
+    """On a terminal a run shows how far it is; elsewhere it does not."""
+    with local.app.app_context():
+        for number in range(3):
+            local.outbox.fail_with = OSError()
+            local.invitations.invite(f"p{number}@example.com", tenant_id=local.tenant())
+    local.outbox.fail_with = None
+    local.clock.tick(timedelta(minutes=1))
+    ours, theirs = pty.openpty()
+    runner = local.app.test_cli_runner()
+    with os.fdopen(theirs, "w") as terminal, contextlib.redirect_stderr(terminal):
+        from flask_invitations.cli import _deliver_once
+
+        with local.app.app_context():
+            assert _deliver_once(threading.Event(), 1) == {"sent": 3}
+    shown = os.read(ours, 10_000).decode()
+    os.close(ours)
+    assert "Sending" in shown
+    assert "100%" in shown
+    assert runner.invoke(args=["invitations", "deliver"]).stderr == ""
+
+
+def test_watch_outlives_the_database(local: Host, caplog: pytest.LogCaptureFixture) -> None:
+    """A worker that finds the database gone says so and looks again; it does not end."""
+    from flask_invitations.cli import _watch
+
+    stop, asked = threading.Event(), 0
+
+    def refuse(*_: Any) -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 6:  # one look has several tries of its own
+            stop.set()
+        raise sa.exc.OperationalError("", {}, Exception("database is locked"))
+
+    with local.app.app_context():
+        sa.event.listen(local.engine, "before_cursor_execute", refuse)
+        try:
+            assert _watch(stop, 1) == {}
+        finally:
+            sa.event.remove(local.engine, "before_cursor_execute", refuse)
+    assert caplog.text.count("the database does not answer") == 2
 
 
 def test_sweep(case: Case) -> None:

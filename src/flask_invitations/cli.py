@@ -164,8 +164,9 @@ def deliver_command(watch: bool, batch: int, retry_failed: bool) -> None:
     with _until_signalled() as stop:
         ended = _watch(stop, batch) if watch else _deliver_once(stop, batch)
     click.echo(_summary(ended))
-    if ended[DeliveryState.FAILED] and not watch:
-        raise click.ClickException("Mails were given up: `flask invitations list` shows them as failed.")
+    failed = ended[DeliveryState.FAILED]
+    if failed and not watch:
+        raise click.ClickException(f"{failed} mail(s) given up: see `flask invitations list`, then use --retry-failed.")
 
 
 @contextmanager

@@ -67,7 +67,7 @@ class Config:
     #: Tries before a mail is given up.
     delivery_attempts: int = 8
     #: How long one worker has a mail for itself; must be longer than it takes to send one. 1 second to 1 hour.
-    delivery_lease: timedelta = timedelta(minutes=2)
+    delivery_lease: timedelta = timedelta(minutes=3)
     #: ``"inline"``: sent right after the commit; ``"queue"``: a worker sends.
     delivery: str = "inline"
     #: How long before it expires an invitation is reminded of, once; ``None``: never. 1 minute to 29 days.

@@ -17,10 +17,11 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from . import acts
 from .acts import Manager
+from .babel import current_tag
 from .errors import CrossSite, InvitationError, InvitationNotFound
 from .mail import one_line, plain
 from .models import DeliveryState, InvitationInfo, Status
-from .pages import _page, check_form, protect
+from .pages import _page, _said, _url, check_form, protect
 from .schemas import MAX_MESSAGE, cursor_after, load
 from .state import actor, get_state, origin
 from .tokens import FormSeal
@@ -155,12 +156,14 @@ def _listing(by: Manager, refusal: InvitationError | None = None, typed: Mapping
     after, limit = given.pop("cursor", None), given.pop("limit")
     items, more = acts.list_page(state.ctx, by=by, limit=min(limit, PAGE), after=after, **given)
     given.pop("status", None)
+    counts = acts.counts(state.ctx, by=by, **given)
     return _answer(
         "list.html",
         by,
         refusal,
         items=items,
-        counts=acts.counts(state.ctx, by=by, **given),
+        counts=counts,
+        none_at_all=not asked and not any(counts.values()),
         asked={name: asked[name] for name in FILTERS if name in asked},
         later="cursor" in asked,
         next_cursor=cursor_after(items[-1]) if more else None,
@@ -211,10 +214,12 @@ def _came_back(invitation: InvitationInfo) -> bool:
 
 def _answer(template: str, by: Manager, refusal: InvitationError | None = None, **words: Any) -> Response:
     ctx, seal = get_state().ctx, _seal(by)
-    now = ctx.now()
+    now, language = ctx.now(), ctx.language(current_tag())
     answer = _page(
         f"desk/{template}",
         200 if refusal is None else refusal.status,
+        language,
+        said=None if refusal is None else _said(refusal, language),
         tenant_name=one_line(ctx.hooks.tenant_name(by.tenant_id)),
         ttl=ctx.config.ttl,
         refusal=refusal,
@@ -241,8 +246,8 @@ def _length(span: timedelta) -> tuple[str, int]:
     return unit, max(1, round(seconds / size))
 
 
-def _address_of(invitation_id: uuid.UUID, **query: str) -> str:
-    return url_for("invitations_desk.details", invitation_id=invitation_id, **query)
+def _address_of(invitation_id: uuid.UUID, done: str | None = None) -> str:
+    return url_for("invitations_desk.details", invitation_id=invitation_id, done=done)
 
 
 def _done(invitation_id: uuid.UUID, what: str) -> AnyResponse:
@@ -252,15 +257,11 @@ def _done(invitation_id: uuid.UUID, what: str) -> AnyResponse:
 
 def refused(error: InvitationError) -> Response:
     """A page that says why, with the status that the API would answer, and what to do."""
-    answer = _page("desk/refused.html", error.status, error=error, sign_in=_sign_in())
+    language = get_state().ctx.language(current_tag())
+    words = {"error": error, "said": _said(error, language), "login_url": _url("login_url")}
+    answer = _page("desk/refused.html", error.status, language, **words)
     answer.headers.extend(error.headers)
     return answer
-
-
-def _sign_in() -> str | None:
-    """Where the host signs people in."""
-    hook = getattr(get_state().ctx.hooks, "login_url", None)
-    return hook and hook()
 
 
 desk.url_value_preprocessor(exempt_from_csrf_protect)

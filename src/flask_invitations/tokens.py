@@ -14,6 +14,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from itsdangerous import BadData, Signer, TimestampSigner
 
@@ -114,7 +115,7 @@ class FormSeal(TimestampSigner):
     MAX_AGE = timedelta(hours=12)
 
     def __init__(self, keys: Sequence[str | bytes], whose: str, now: datetime) -> None:
-        newest_last = list(reversed(keys))
+        newest_last: list[Any] = list(reversed(keys))
         salt = f"{_FORM_SALT}:{whose}"
         super().__init__(newest_last, salt=salt, key_derivation="hmac", digest_method=hashlib.sha256)
         self._now = int(now.timestamp())

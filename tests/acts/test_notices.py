@@ -60,8 +60,8 @@ def test_one_reminder_with_the_same_link(reminding: Host) -> None:
     "state", ["accepted", "declined", "revoked", "overdue", "swept", "tenant inactive", "bounced", "account member"]
 )
 def test_no_reminder_of_what_is_over(reminding: Host, state: str) -> None:
-    """B11: nobody is reminded of an invitation that was answered, revoked, has expired, or whose tenant is inactive, nor
-    where the first mail came back."""
+    """B11: nobody is reminded of an invitation that was answered, revoked, has expired, or whose tenant is inactive,
+    nor where the first mail came back."""
     case = make(reminding, "pending")
     if state not in ("overdue", "swept"):
         reminding.clock.tick(TTL - BEFORE)
@@ -134,7 +134,8 @@ def test_off_by_default(host: Host) -> None:
 
 
 def test_no_reminder_with_another_link(local_url: str) -> None:
-    """Where the key that made the link is gone there is no reminder: the mailed link still opens, another would end it."""
+    """Where the key that made the link is gone there is no reminder: the mailed link still opens, another would end
+    it."""
     with build(local_url, config={"INVITATIONS_REMIND_BEFORE": BEFORE}) as host:
         case = make(host, "pending")
         host.clock.tick(TTL - BEFORE)
@@ -170,7 +171,7 @@ def test_the_inviter_is_told(telling: Host, answer: str) -> None:
 
 
 def test_the_invitee_is_told_of_a_revocation(telling: Host) -> None:
-    """Who was sent an invitation is told that it was taken back; who never got it, or let it expire, is not bothered."""
+    """Who was sent an invitation is told, once, that it was taken back; who never got it is not bothered."""
     case = make(telling, "pending")
     telling.outbox.clear()
     STATES["revoked"](case)

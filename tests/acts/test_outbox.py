@@ -19,7 +19,7 @@ from tests.hosts import Host, build
 from tests.http.tools import LIST, accept, copy, invite, make, people, set_columns
 
 MINUTE = timedelta(minutes=1)
-LEASE = 2 * MINUTE
+LEASE = 3 * MINUTE
 
 
 @pytest.fixture
@@ -54,8 +54,8 @@ TIMES = (None, timedelta(seconds=-1), timedelta(0), timedelta(microseconds=1), t
 
 
 def test_every_row_is_final_or_taken_up_by_one_rule(queued: Host) -> None:
-    """R12, J3, J4: of every state with every pair of times the database refuses those that wait for nothing; each of the
-    others is final, or is taken up by exactly one rule, at once or later."""
+    """R12, J3, J4: of every state with every pair of times the database refuses those that wait for nothing; each of
+    the others is final, or is taken up by exactly one rule, at once or later."""
     waiting(queued, 1)
     now, table = queued.clock(), queued.invitations.models.Delivery.__table__
     (row,) = mails(queued)
@@ -273,8 +273,8 @@ def stop_after(host: Host, count: int) -> Any:
 
 
 def test_a_stopped_worker_puts_back_what_it_did_not_begin(queued: Host) -> None:
-    """SIGTERM in the middle of a batch: the mail in hand is finished, the others are due at once for anybody, and none of
-    them has lost a try."""
+    """SIGTERM in the middle of a batch: the mail in hand is finished, the others are due at once for anybody, and none
+    of them has lost a try."""
     waiting(queued, 10)
     stopped: list[bool] = []
 
@@ -356,8 +356,8 @@ def test_progress(queued: Host) -> None:
 
 
 def test_the_inviters_address_is_shown_only_where_it_is_theirs(host: Host) -> None:
-    """K4: an inviter whose address nobody verified is named without it, in mails and on pages; the managers' list has it
-    all the same."""
+    """K4: an inviter whose address nobody verified is named without it, in mails and on pages; the managers' list has
+    it all the same."""
     case = make(host, "pending")
     assert "admin@acme.example" in host.outbox.messages[-1].text
     set_columns(host, host.User, case.admin, email_verified=False, name="Ann Other")

@@ -86,8 +86,8 @@ def test_all_of_anymails_names(local: Host) -> None:
 
 
 def test_every_form_of_the_id(local: Host) -> None:
-    """The mail is named by ``Message.id``, as it is or as text, or by its ``Message-ID`` header; another application's id
-    is nobody's and no error."""
+    """The mail is named by ``Message.id``, as it is or as text, or by its ``Message-ID`` header; another application's
+    id is nobody's and no error."""
     make(local, "pending")
     (message,) = local.outbox.messages
     key, header = message.id, message.headers["Message-ID"]
@@ -135,8 +135,8 @@ def make_without_mail(host: Host) -> Case:
 
 @pytest.mark.parametrize("event", ["bounced", "complained", "rejected", "unsubscribed"])
 def test_unwanted_mails_are_not_repeated(host: Host, event: str) -> None:
-    """After a hard bounce or a complaint nothing more is sent to the address, by resending or reminding, until a manager
-    confirms it; the link that was mailed still opens."""
+    """After a hard bounce or a complaint nothing more is sent to the address, by resending or reminding, until a
+    manager confirms it; the link that was mailed still opens."""
     case = make(host, "pending")
     report(host, mail(host).id, event)
     host.outbox.clear()

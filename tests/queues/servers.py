@@ -24,7 +24,7 @@ from aiosmtpd.smtp import SMTP
 RABBITMQ = "amqp://guest:guest@127.0.0.1:5672//"
 
 
-def wait_for(what: Callable[[], Any], seconds: float = 20) -> Any:
+def wait_for(what: Callable[[], Any], seconds: float = 60) -> Any:
     """What ``what`` gives as soon as it is true, or at last after so many seconds."""
     end = time.monotonic() + seconds
     while not (found := what()) and time.monotonic() < end:

@@ -1,10 +1,11 @@
-"""What is mailed: the words of an invitation, whatever its parts are made of, and headers that are only ours."""
+"""What is mailed: the words of each kind of mail, whatever its parts are made of, and headers that are only ours."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 import uuid
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from email import message_from_bytes, policy
@@ -13,19 +14,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask_babel import Babel
 from hypothesis import given
 from hypothesis import strategies as st
-from jinja2 import FileSystemLoader
+from jinja2 import FileSystemLoader, StrictUndefined
 
-from flask_invitations import Message, to_email
-from flask_invitations.mail import one_line, plain
-from flask_invitations.state import override
+from flask_invitations import DeliveryInfo, InvitationInfo, Inviter, Message, to_email
+from flask_invitations.mail import Letter, compose, one_line, plain
+from flask_invitations.models import Kind
+from flask_invitations.state import get_state, override
 from tests.hosts import Host, build
 
 NEW = "new@example.com"
 SENDER = "Acme <no-reply@acme.example>"
+EXPIRES = datetime(2026, 3, 2, 15, 5, 30, tzinfo=timezone.utc)
+ADMIN = Inviter(7, "admin@example.com")
+ADA = replace(ADMIN, name="Ada Lovelace")
+KINDS = (Kind.INVITATION, Kind.REMINDER, Kind.REVOKED, Kind.ACCEPTED, Kind.DECLINED, Kind.LINK_REQUEST)
+LANGUAGES = ("en", "de", "fr", "es", "vi")
+HEADERS = [
+    "From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "X-Auto-Response-Suppress",
+    "MIME-Version", "Content-Type",
+]  # fmt: skip
 #: What mail programs may not be given to show or to act on.
 FORBIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+LINK = re.compile(r"https?://[^\s<\"]+")
 
 HOSTILE = {
     "line break": "Acme\r\nBcc: evil@example.com",
@@ -39,30 +52,49 @@ HOSTILE = {
     "bidi": "\u202eecmA\u202c \u2066evil\u2069 \u200eA\u200f",
     "invisible": "A\u200bc\u200dm\ufeffe\u00ad",
     "HTML": "<img src=x onerror=alert(1)><a href='http://evil.example'>Acme</a>",
-    "template": "{{ config }}{% raw %}{# #}",
+    "template": "{{ config }}{% raw %}{# #} %(tenant)s %s %",
     "link": "http://evil.example/login www.evil.example evil@evil.example",
     "lone surrogate": "Acme \ud800 Corp",
     "only invisible": "\u200b\u202e",
+    "8 kB": "Acme\r\n<b>http://evil.example</b> " * 256,
 }
 
 
-def mailed(
-    folder: Path, *, config: dict[str, Any] | None = None, inviter: str = "admin@example.com", **how: Any
-) -> Message:
-    """The mail of one invitation, made in a host of its own."""
-    name = how.pop("name", "Acme")
-    message, url = how.pop("message", None), f"sqlite:///{folder / uuid.uuid4().hex}.sqlite3"
-    with build(url, config=config, tenant_name=lambda tenant_id: name) as host:
-        host.clock.set(datetime(2026, 3, 1, 9, 5, 30, tzinfo=timezone.utc))
-        _invite(host, inviter, message=message, **how)
-        (made,) = host.outbox.messages
-        return made
+@pytest.fixture(scope="module")
+def english() -> Iterator[Host]:
+    """A host without Babel. Its database is never asked: these mails are made by hand."""
+    with build("sqlite://", create_all=False) as host:
+        yield host
 
 
-def _invite(host: Host, inviter: str, **how: Any) -> None:
-    admin = host.user(inviter, role="admin")
+@pytest.fixture(scope="module")
+def babel() -> Iterator[Host]:
+    """A host with Flask-Babel, set up after us, its times told in Berlin."""
+    with build("sqlite://", create_all=False) as host:
+        Babel(host.app, default_timezone="Europe/Berlin")
+        yield host
+
+
+def composed(host: Host, kind: str = Kind.INVITATION, **how: Any) -> Message:
+    """A mail of that kind.
+
+    :param how: ``tenant``, ``app``, ``inviter``, ``accept_url``, or a field of the invitation.
+    """
+    delivery = DeliveryInfo(uuid.uuid4(), "sending", 1, EXPIRES, None, None)
+    inviter, tenant = how.pop("inviter", ADMIN), how.pop("tenant", "Acme")
     with host.app.app_context():
-        host.invitations.invite(NEW, inviter=host.db.session.get(host.User, admin), **how)
+        ctx = get_state().ctx
+    settings = {"app_name": how.pop("app", "Test Host"), "accept_url": how.pop("accept_url", ctx.config.accept_url)}
+    token = ctx.mint.new()[1] if kind in Kind.WITH_LINK else None
+    letter = Letter(delivery, kind, _invitation(**how), tenant, inviter, token)
+    return compose(replace(ctx, config=replace(ctx.config, **settings)), letter)
+
+
+def _invitation(**how: Any) -> InvitationInfo:
+    usual = {"id": uuid.uuid4(), "email": NEW, "email_key": NEW, "role": "user", "status": "pending"}
+    times = dict.fromkeys(("expires_at", "created_at", "updated_at"), EXPIRES)
+    nothing = dict.fromkeys(InvitationInfo.__dataclass_fields__)
+    return InvitationInfo(**{**nothing, **times, **usual, "link_shown": False, **how})
 
 
 def parsed(message: Message) -> Any:
@@ -70,68 +102,107 @@ def parsed(message: Message) -> Any:
     return message_from_bytes(to_email(message, SENDER).as_bytes(), policy=policy.default)
 
 
+def headers(mail: Any) -> list[str]:
+    """The names of its headers, but for ``Content-Language``."""
+    return [name for name in mail.keys() if name != "Content-Language"]  # noqa: SIM118 - no mapping: names may repeat
+
+
 def words(html: str) -> str:
     """What a reader of the HTML part sees, as one line."""
     body = re.sub(r"<head>.*?</head>", "", html, flags=re.DOTALL)
-    return " ".join(unescape(re.sub(r"<.*?>", " ", body, flags=re.DOTALL)).split())
+    return " ".join(unescape(re.sub(r"<.*?>", "", body, flags=re.DOTALL)).split())
+
+
+def sentences(message: Message) -> set[str]:
+    """Every paragraph of all parts of a mail: what a translation has to translate."""
+    html = re.sub(r"<style>.*?</style>|</?(?:bdi|strong)\b[^>]*>", "", message.html, flags=re.DOTALL)
+    blocks = [unescape(block) for block in re.split(r"<[^>]*>", html)]
+    lines = [line for line in message.text.splitlines() if not line.startswith(">")]
+    return {" ".join(block.replace("\u034f", "").split()) for block in [message.subject, *lines, *blocks]} - {""}
 
 
 # What it says
 
 
-def test_both_parts_say_the_same(tmp_path: Path) -> None:
-    """Text and HTML name the tenant, the inviter, the role, the message, the true expiry in UTC, the link, and
-    what to do if it was not expected."""
-    message = mailed(tmp_path, role="manager", message="Hello!\nSee you", expires_in=3600 * 30)
-    assert message.subject == "admin@example.com invites you to Acme"
+@pytest.mark.parametrize("kind", Kind.WITH_LINK)
+def test_both_parts_say_the_same(english: Host, kind: str) -> None:
+    """Text and HTML name the tenant, the inviter, the role, the message, the true expiry in UTC, the link, whom it is
+    for, and what to do if it was not expected."""
+    message = composed(english, kind, role="manager", message="Hello!\nSee you", inviter=ADA)
     for text in (" ".join(message.text.split()), words(message.html)):
         for part in (
-            "admin@example.com",
+            "Ada Lovelace (admin@example.com) invite",
             "join Acme as manager",
+            "Ada Lovelace wrote:",
             message.accept_url,
             "2 March 2026, 15:05 UTC",
             "ignore it",
+            "decline on the same page",
+            f"Test Host sent this mail to {NEW}",
         ):
+            assert part is not None
             assert part in text, part
-        assert "decline on the same page" in text
-        assert "Test Host" in text
     assert "> Hello!\n> See you\n" in message.text
     assert re.search(r"<blockquote [^>]*white-space: pre-line[^>]*>Hello!\nSee you</blockquote>", message.html)
 
 
-def test_without_a_message(tmp_path: Path) -> None:
+def test_subjects(english: Host) -> None:
+    """The subject says in one line who wants what of whom."""
+    assert {kind: composed(english, kind, inviter=ADA).subject for kind in KINDS} == {
+        "invitation": "Ada Lovelace invites you to Acme",
+        "reminder": "Reminder: Ada Lovelace invites you to Acme",
+        "revoked": "Your invitation to Acme was taken back",
+        "accepted": "new@example.com joined Acme",
+        "declined": "new@example.com declined your invitation to Acme",
+        "link_request": "new@example.com asks for a new link to Acme",
+    }
+
+
+@pytest.mark.parametrize(
+    ("inviter", "named", "wrote"),
+    [
+        (ADA, "Ada Lovelace (admin@example.com)", "Ada Lovelace wrote:"),
+        (ADMIN, "admin@example.com", "admin@example.com wrote:"),
+        (replace(ADA, email=None), "Ada Lovelace", "Ada Lovelace wrote:"),
+        (replace(ADMIN, email=None), None, "The message to you:"),
+        (None, None, "The message to you:"),
+    ],
+)
+@pytest.mark.parametrize("kind", [Kind.INVITATION, Kind.REMINDER, Kind.REVOKED])
+def test_inviters(english: Host, kind: str, inviter: Inviter | None, named: str | None, wrote: str) -> None:
+    """E2, K4: the inviter is named by their name and by their verified e-mail, where there are any; else nobody is."""
+    message = composed(english, kind, inviter=inviter, message="Hello")
+    for text in (message.text, words(message.html)):
+        assert (f"{named} invite" if named else "ou ") in text
+        assert (wrote in text) == (kind in Kind.WITH_LINK)
+        assert "None" not in text
+    assert "None" not in message.subject
+
+
+@pytest.mark.parametrize("message", [None, "", " \n", "\u200b"])
+def test_without_a_message(english: Host, message: str | None) -> None:
     """No message: no empty quotation."""
-    message = mailed(tmp_path)
-    assert ">" not in message.text
-    assert "blockquote" not in message.html
-    assert "\n\n\n" not in message.text
+    made = composed(english, message=message)
+    assert ">" not in made.text
+    assert "blockquote" not in made.html
+    assert "\n\n\n" not in made.text
 
 
-def test_the_system_invites(tmp_path: Path) -> None:
-    """E2: nobody is named where nobody invited, or where the inviter's address is none."""
-    for inviter in ("not an address\r\nBcc: evil@example.com", "<b>@example.com"):
-        message = mailed(tmp_path, inviter=inviter)
-        assert message.subject == "You are invited to Acme"
-        for text in (message.text, message.html):
-            assert "You are invited to join" in text
-            assert "Bcc" not in text
-            assert "<b>@" not in text
-
-
-def test_the_link_is_the_only_link(tmp_path: Path) -> None:
+def test_the_link_is_the_only_link(babel: Host) -> None:
     """E1, E2: the HTML part leads nowhere but to the link, loads nothing, and shows the link as text too."""
-    message = mailed(tmp_path, message="http://evil.example www.evil.example", name="evil.example")
-    assert re.findall(r'href="(.*?)"', message.html) == [message.accept_url]
-    assert re.search(r"src=|url\(|<img|<link|<script|@import|mailto:", message.html) is None
-    assert message.html.count(message.accept_url) == 2
-    assert re.findall(r"https?://\S+", message.text) == [message.accept_url]
-    assert "evil.example" not in message.text + message.html
+    for kind in Kind.WITH_LINK:
+        message = composed(babel, kind, message="http://evil.example www.evil.example", tenant="evil.example")
+        assert message.accept_url is not None
+        assert re.findall(r'href="(.*?)"', message.html) == [message.accept_url]
+        assert message.html.count(message.accept_url) == 2
+        assert re.findall(r"https?://\S+", message.text) == [message.accept_url]
+        assert "evil.example" not in message.text + message.html
 
 
-def test_the_link_survives_its_way(tmp_path: Path) -> None:
+def test_the_link_survives_its_way(english: Host) -> None:
     """The link arrives whole: neither folded nor changed, and escaped in HTML only."""
-    settings = {"INVITATIONS_ACCEPT_URL": "https://app.example.com/" + "long/" * 30 + "?a=1&t={token}"}
-    message = mailed(tmp_path, config=settings, message="Zoë, grüß dich")
+    url = "https://app.example.com/" + "long/" * 30 + "?a=1&t={token}"
+    message = composed(english, accept_url=url, message="Zoë, grüß dich")
     mail = parsed(message)
     assert message.accept_url in mail.get_body(("plain",)).get_content().splitlines()
     html = mail.get_body(("html",)).get_content()
@@ -139,54 +210,78 @@ def test_the_link_survives_its_way(tmp_path: Path) -> None:
     assert "?a=1&amp;t=" in html
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_html_stands_alone(babel: Host, kind: str) -> None:
+    """The HTML part loads nothing, runs nothing, knows dark mode and says its language, also where a mail program
+    keeps the inside of its body only."""
+    html = composed(babel, kind, locale="de").html
+    assert re.search(r"src=|url\(|<img|<link|<script|@import|mailto:| on\w+=", html) is None
+    assert '<html lang="de" dir="ltr">' in html
+    assert '<meta name="color-scheme" content="light dark">' in html
+    assert "prefers-color-scheme: dark" in html
+    assert 'lang="de" dir="ltr"' in html.partition("<body")[2]
+    assert html.count("<h1") == 1
+
+
 # Hostile parts
 
 
-@pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
-@pytest.mark.parametrize("where", ["tenant", "app", "message"])
-def test_hostile_words(tmp_path: Path, name: str, where: str) -> None:
-    """E2, E3, E8, K4: whatever the tenant, the app or the inviter's message is called, the mail has our headers only,
-    each on one line, no control or invisible character, no markup, no template's doing and no second link."""
-    if where == "message":
-        message = mailed(tmp_path, message=re.sub("[\x00\ud800]", "", name))
-    elif where == "tenant":
-        message = mailed(tmp_path, name=name)
-    else:
-        message = mailed(tmp_path, config={"INVITATIONS_APP_NAME": name})
-    mail = parsed(message)
-    assert mail.keys() == [
-        "From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "X-Auto-Response-Suppress",
-        "MIME-Version", "Content-Type",
-    ]  # fmt: skip
-    assert (str(mail["To"]), mail.defects) == (NEW, [])
-    text, html = (mail.get_body((kind,)).get_content().replace("\r\n", "\n") for kind in ("plain", "html"))
-    for part in (str(mail["Subject"]), text, html):
-        assert FORBIDDEN.search(part) is None
-        assert "evil.example" not in part
-        assert "@example.com\n" not in part
-    assert "\n" not in str(mail["Subject"])
-    assert "=?" not in message.subject
-    assert re.search(r"<img|<a href='|onerror=alert\(1\)>(?!&)", html) is None
-    if "{{" in name:
-        assert "{{ config }}" in text
-    assert re.findall(r"https?://[^\s<\"]+", text) == [message.accept_url]
+def hostile(host: Host, kind: str, language: str) -> Iterator[tuple[str, Message]]:
+    """Mails of which every part is of that make."""
+    for name, raw in HOSTILE.items():
+        everywhere = {"tenant": raw, "app": raw, "role": raw, "message": raw + "."}
+        yield name, composed(host, kind, locale=language, inviter=replace(ADMIN, name=raw + "."), **everywhere)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_hostile_words(babel: Host, kind: str, language: str) -> None:
+    """E2, E8, K4: whatever the tenant, the app, the inviter, the role or the message is called, no mail has a control
+    or invisible character, a markup that is not ours, a template's doing or a second link."""
+    frame = re.findall(r"<(/?\w+)", composed(babel, kind, locale=language, message="x", inviter=ADA).html)
+    for name, message in hostile(babel, kind, language):
+        for part in (message.subject, message.text, message.html):
+            assert FORBIDDEN.search(part) is None, name
+            assert "evil.example" not in part, name
+        assert re.findall(r"<(/?\w+)", message.html) == frame, name
+        assert LINK.findall(message.text) == ([message.accept_url] if kind in Kind.WITH_LINK else []), name
+        if name == "template":
+            assert "{{ config }}{% raw %}{# #} %(tenant)s %s %" in message.text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hostile_headers(babel: Host, kind: str) -> None:
+    """E3, E8: whatever its parts are called, a mail arrives with our headers only, each on one line, and whole."""
+    for name, message in hostile(babel, kind, "vi"):
+        if name == "8 kB" and kind != Kind.INVITATION:
+            continue  # to fold such a header takes long, and is the same for all
+        mail = parsed(message)
+        assert (headers(mail), mail.defects) == (HEADERS, []), name
+        assert mail["To"] == (ADMIN.email if kind in Kind.TO_INVITER else NEW)
+        assert mail["Subject"] == message.subject, name
+        assert len(message.subject.splitlines()) == 1
+        assert "=?" not in message.subject
+        for part, sent in (("plain", message.text), ("html", message.html)):
+            assert mail.get_body((part,)).get_content().splitlines() == sent.splitlines(), name
+
+
+def test_hostile_messages_are_quoted(english: Host) -> None:
+    """E2, E3: each line of a message is quoted in the text, whatever it breaks lines with."""
+    for raw in HOSTILE.values():
+        text = composed(english, message=f"first\n{raw}\nlast").text
+        quoted = text.partition("wrote:\n\n")[2].partition("\n\nTo see the invitation")[0]
+        assert {line[:1] for line in quoted.splitlines()} == {">"}
+        assert quoted.startswith("> first\n")
+        assert quoted.endswith("\n> last")
 
 
 def test_a_hosts_own_subject_is_still_one_header(tmp_path: Path) -> None:
     """E3, E8: a host's subject template that uses a raw word cannot add a header either."""
-    with build(f"sqlite:///{tmp_path / 'own.sqlite3'}") as host:
-        folder = tmp_path / "templates/invitations/mail"
-        folder.mkdir(parents=True)
-        (folder / "invitation.subject.txt").write_text("{{ invitation.message }}\n")
-        host.app.jinja_loader = FileSystemLoader(tmp_path / "templates")
-        for number, hostile in enumerate(HOSTILE.values()):
-            raw, address = re.sub("[\x00\ud800]", "", hostile) + ".", f"new{number}@example.com"
-            with host.app.app_context():
-                host.invitations.invite(address, tenant_id=host.tenant(), message=raw)
-            mail = parsed(host.outbox.messages[-1])
-            assert "Bcc" not in mail
+    with host_with(tmp_path, {"invitation.subject.txt": "{{ invitation.message }}\n"}) as host:
+        for raw in HOSTILE.values():
+            mail = parsed(composed(host, message=raw + "."))
+            assert headers(mail) == HEADERS
             assert FORBIDDEN.search(str(mail["Subject"])) is None
-            assert mail["To"] == address
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8"), max_size=80))
@@ -204,12 +299,104 @@ def test_any_words_are_made_plain(text: str) -> None:
     assert len(one_line(text).splitlines()) <= 1
 
 
+# Languages
+
+
+@pytest.mark.parametrize("language", LANGUAGES[1:])
+@pytest.mark.parametrize(
+    ("kind", "inviter"),
+    [(kind, who) for kind in KINDS for who in (ADA, None) if who or kind not in Kind.TO_INVITER],
+)
+def test_nothing_is_left_in_english(babel: Host, kind: str, language: str, inviter: Inviter | None) -> None:
+    """A mail in another language shares no sentence with the English one, and says the same of the same people."""
+    ours, theirs = (
+        composed(babel, kind, locale=locale, message="Hello", inviter=inviter) for locale in ("en", language)
+    )
+    same = sentences(ours) & sentences(theirs)
+    assert {each for each in same if LINK.fullmatch(each) is None} - {"Test Host", "T", "Hello"} == set()
+    for value in ("Acme", "user", NEW):
+        assert (value in theirs.text) == (value in ours.text)
+        assert (value in words(theirs.html)) == (value in words(ours.html))
+
+
+@pytest.mark.parametrize(
+    ("locale", "language", "shown"),
+    [
+        ("de-AT", "de", "2. März 2026, 16:05 (Mitteleuropäische Normalzeit)"),
+        ("fr", "fr", "2 mars 2026, 16:05 (heure normale d’Europe centrale)"),
+        ("es-MX", "es", "(hora estándar de Europa central)"),
+        ("vi", "vi", "16:05 2 tháng 3, 2026 (Giờ chuẩn Trung Âu)"),
+        ("en-GB", "en", "2 March 2026, 16:05 (Central European Standard Time)"),
+        ("xx", "en", "(Central European Standard Time)"),
+        (None, "en", "(Central European Standard Time)"),
+    ],
+)
+def test_locales(babel: Host, locale: str | None, language: str, shown: str) -> None:
+    """A mail is in the invitation's language, else in the app's own; it says so, and tells its time by the app's
+    clock with the name of its time zone."""
+    message = composed(babel, locale=locale)
+    assert message.headers["Content-Language"] == message.locale == language
+    assert shown in message.text
+    assert shown in words(message.html)
+
+
+# A host's own templates
+
+
+def host_with(folder: Path, templates: dict[str, str]) -> Host:
+    """A host that has these mail templates of its own."""
+    own = folder / "invitations/mail"
+    own.mkdir(parents=True)
+    for name, source in templates.items():
+        (own / name).write_text(source, "utf-8")
+    host = build("sqlite://", create_all=False)
+    host.app.jinja_loader = FileSystemLoader(folder)
+    return host
+
+
+def test_one_template_of_the_hosts_own(tmp_path: Path, english: Host) -> None:
+    """A host replaces one file by its own, which has the same words; every other stays."""
+    own = '{{ _("Join %(tenant)s", tenant=tenant_name) }}, {{ language.tag }}: {{ accept_url }}'
+    with host_with(tmp_path, {"invitation.txt": own}) as host:
+        message = composed(host)
+        assert message.text == f"Join Acme, en: {message.accept_url}"
+        assert message.subject == composed(english).subject
+        assert "decline on the same page" in message.html
+        assert "decline on the same page" in composed(host, Kind.REMINDER).text
+
+
+def test_a_frame_of_the_hosts_own(tmp_path: Path) -> None:
+    """A host replaces the frame of every HTML mail at once."""
+    frame = "<html><body><h2>Corporate</h2>{% block content %}{% endblock %}</body></html>"
+    with host_with(tmp_path, {"_frame.html": frame}) as host:
+        for kind in KINDS:
+            html = composed(host, kind).html
+            assert html.lstrip().startswith("<html><body><h2>Corporate</h2>")
+            assert "<h1" in html
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_hosts_own_ways_with_jinja(english: Host, kind: str) -> None:
+    """The text reads the same whatever the host does with white space, and no template asks for a word that it is not
+    given."""
+    with build("sqlite://", create_all=False) as host:
+        env = host.app.jinja_env
+        env.trim_blocks = env.lstrip_blocks = env.keep_trailing_newline = True
+        env.undefined = StrictUndefined
+        for message in (None, "Hello\n\nyou"):
+            own, usual = (composed(each, kind, message=message) for each in (host, english))
+            assert usual.text.strip() == usual.text
+            link = usual.accept_url or "-"
+            assert own.text.strip().replace(own.accept_url or "-", link) == usual.text
+            assert own.subject == usual.subject
+
+
 # The envelope and the headers
 
 
-def test_headers(tmp_path: Path) -> None:
+def test_headers(english: Host) -> None:
     """The headers tell robots not to answer, and let a provider recognise a second try."""
-    message = mailed(tmp_path)
+    message = composed(english)
     mail = parsed(message)
     assert mail["Auto-Submitted"] == "auto-generated"
     assert mail["X-Auto-Response-Suppress"] == "All"
@@ -221,10 +408,29 @@ def test_headers(tmp_path: Path) -> None:
     assert [part.get_content_charset() for part in mail.iter_parts()] == ["utf-8", "utf-8"]
 
 
-def test_a_message_without_an_id_gets_one(tmp_path: Path) -> None:
+@pytest.mark.xfail(reason="to_email sets Content-Language before set_content, which drops it", strict=True)
+def test_the_language_arrives(babel: Host) -> None:
+    """The mail as it is sent says which language it is in."""
+    assert parsed(composed(babel, locale="de-AT"))["Content-Language"] == "de"
+
+
+def test_a_message_without_an_id_gets_one(english: Host) -> None:
     """``to_email`` serves a host's own messages too."""
-    message = replace(mailed(tmp_path), headers={})
+    message = replace(composed(english), headers={})
     assert str(to_email(message, SENDER)["Message-ID"]).startswith("<")
+
+
+def test_an_address_that_is_none_is_not_shown(tmp_path: Path) -> None:
+    """E2: an inviter whose address is none, as the host has it, is not named by it."""
+    with build(f"sqlite:///{tmp_path / 'host.sqlite3'}") as host:
+        for inviter in ("not an address\r\nBcc: evil@example.com", "<b>@example.com"):
+            admin = host.user(inviter, role="admin")
+            with host.app.app_context():
+                host.invitations.invite(f"{uuid.uuid4()}@x.example", inviter=host.db.session.get(host.User, admin))
+            message = host.outbox.messages[-1]
+            assert message.subject == "You are invited to Acme"
+            assert "You are invited to join" in message.text
+            assert re.search("Bcc|<b>@", message.text + message.html) is None
 
 
 def test_a_retry_is_the_same_mail(tmp_path: Path) -> None:
@@ -245,19 +451,18 @@ def test_a_retry_is_the_same_mail(tmp_path: Path) -> None:
         assert (first.subject, first.text, first.html) == (second.subject, second.text, second.html)
 
 
-def test_a_message_shows_no_link(tmp_path: Path) -> None:
+def test_a_message_shows_no_link(english: Host) -> None:
     """D2: the ``repr`` of a message, which ends up in logs, has neither link nor words."""
-    message = mailed(tmp_path)
+    message = composed(english)
+    assert message.accept_url is not None
     shown = repr(message)
     assert message.accept_url not in shown
     assert message.accept_url.partition("#")[2] not in shown
     assert "ignore it" not in shown
 
 
-def test_an_international_address(tmp_path: Path) -> None:
+def test_an_international_address(english: Host) -> None:
     """A mail goes to the ASCII form of the stored domain, which every server takes; the local part is as typed."""
-    with build(f"sqlite:///{tmp_path / 'international.sqlite3'}") as host, host.app.app_context():
-        host.invitations.invite("Jo@Bücher.example", tenant_id=host.tenant())
-        message = host.outbox.messages[0]
+    message = composed(english, email="Jo@Bücher.example", email_key="jo@xn--bcher-kva.example")
     assert message.to == "Jo@xn--bcher-kva.example"
     assert to_email(message, SENDER)["To"].addresses[0].addr_spec == message.to

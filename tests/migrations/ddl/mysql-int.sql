@@ -20,6 +20,8 @@ CREATE TABLE user_invitations (
     locale VARCHAR(35)
     expires_at DATETIME(6) NOT NULL
     accepted_at DATETIME(6)
+    reminded_at DATETIME(6)
+    link_requested_at DATETIME(6)
     closed_at DATETIME(6)
     created_at DATETIME(6) NOT NULL
     updated_at DATETIME(6) NOT NULL
@@ -91,7 +93,7 @@ CREATE TABLE user_invitation_deliveries (
     PRIMARY KEY (id)
     CONSTRAINT ck_user_invitation_deliveries_leased_until CHECK ((state = 'sending') = (leased_until IS NOT NULL))
     CONSTRAINT ck_user_invitation_deliveries_next_attempt_at CHECK ((state = 'queued') = (next_attempt_at IS NOT NULL))
-    CONSTRAINT ck_user_invitation_deliveries_state CHECK (state IN ('queued', 'sending', 'sent', 'failed', 'cancelled'))
+    CONSTRAINT ck_user_invitation_deliveries_state CHECK (state IN ('queued', 'sending', 'sent', 'deferred', 'delivered', 'bounced', 'complained', 'failed', 'cancelled'))
     CONSTRAINT fk_user_invitation_deliveries_invitation_id FOREIGN KEY(invitation_id) REFERENCES user_invitations (id) ON DELETE CASCADE
 );
 

@@ -20,6 +20,8 @@ CREATE TABLE user_invitations (
     locale VARCHAR(35)
     expires_at TIMESTAMP WITH TIME ZONE NOT NULL
     accepted_at TIMESTAMP WITH TIME ZONE
+    reminded_at TIMESTAMP WITH TIME ZONE
+    link_requested_at TIMESTAMP WITH TIME ZONE
     closed_at TIMESTAMP WITH TIME ZONE
     created_at TIMESTAMP WITH TIME ZONE NOT NULL
     updated_at TIMESTAMP WITH TIME ZONE NOT NULL
@@ -89,7 +91,7 @@ CREATE TABLE user_invitation_deliveries (
     PRIMARY KEY (id)
     CONSTRAINT ck_user_invitation_deliveries_leased_until CHECK ((state = 'sending') = (leased_until IS NOT NULL))
     CONSTRAINT ck_user_invitation_deliveries_next_attempt_at CHECK ((state = 'queued') = (next_attempt_at IS NOT NULL))
-    CONSTRAINT ck_user_invitation_deliveries_state CHECK (state IN ('queued', 'sending', 'sent', 'failed', 'cancelled'))
+    CONSTRAINT ck_user_invitation_deliveries_state CHECK (state IN ('queued', 'sending', 'sent', 'deferred', 'delivered', 'bounced', 'complained', 'failed', 'cancelled'))
     CONSTRAINT fk_user_invitation_deliveries_invitation_id FOREIGN KEY(invitation_id) REFERENCES user_invitations (id) ON DELETE CASCADE
 );
 
