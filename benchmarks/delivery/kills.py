@@ -35,17 +35,19 @@ def kills(
     every: float = 2,
     lease: float = 5,
     batch: int = 1,
+    most: int = 1000,
 ) -> Report:
     """Workers are killed, one ``every`` so many seconds, and started again, until all mails are sent.
 
     :param seconds: how long the run shall take: the mail server is slowed down for it.
+    :param most: so many kills are enough.
     """
     report, emails = Report(), addresses(mails)
     delay = seconds * workers / mails
     with PostOffice(folder, Manners(delay=delay)) as office, _filled(url, office, emails, lease) as host:
         began = time.monotonic()
         with Workers(workers, Job(url, office.port, batch, lease)) as running:
-            late = _kill_until(lambda: not unfinished(host), host, running, every)
+            late = _kill_until(lambda: not unfinished(host), host, running, every, most)
         took = time.monotonic() - began
         report.tell(f"{mails:,} mails in {took:.0f} s ({delay * 1000:.0f} ms each at the server)")
         report.tell(
@@ -62,12 +64,12 @@ def _filled(url: str, office: PostOffice, emails: list[str], lease: float) -> Ho
     return host
 
 
-def _kill_until(done: Callable[[], bool], host: Host, running: Workers, every: float) -> float:
+def _kill_until(done: Callable[[], bool], host: Host, running: Workers, every: float, most: int) -> float:
     """Returns by how many seconds a mail outstayed its lease at most."""
     latest, started = 0.0, time.monotonic()
     due = started + every
     while not done() and time.monotonic() < started + PATIENCE:
-        if time.monotonic() > due:
+        if time.monotonic() > due and running.kills < most:
             running.kill_one()
             due += every
         latest = max(latest, _overdue(host))

@@ -67,7 +67,8 @@ def judge(report: Report, host: Host, mails: Sequence[Mail], emails: Sequence[st
     """Every mail arrived, at most ``copies`` twice; all copies are one, with the link that opens."""
     arrived = {mail.to for mail in mails}
     duplicates = len(mails) - len(arrived)
-    report.tell(f"{len(arrived):,} arrived", f"{duplicates} duplicates")
+    tries = sum(row.attempts for row in host.rows(host.invitations.models.Delivery))
+    report.tell(f"{len(arrived):,} arrived in {tries:,} tries", f"{duplicates} duplicates")
     report.promise(arrived == set(emails), f"{len(set(emails) - arrived)} mails are lost")
     report.promise(duplicates <= copies, f"{duplicates} duplicates where at most {copies} may be")
     report.promise(len(set(mails)) == len(arrived), "copies differ in link or Message-ID")

@@ -102,12 +102,19 @@ def dispatch(ctx: Context, posted: Posted) -> Posted:
 
 def _send_posted(ctx: Context, letter: Letter) -> DeliveryInfo | None:
     """Send the mail of a row that was born leased, unless a host's own transaction went on after it was posted, and has
-    revoked or resent (B11, R13). ``None``: it is left to the worker."""
-    found = ctx.unit.run(lambda: ctx.store.letters([letter.delivery.id]))
-    link = letter.token and letter.token.hash
-    live = [one for one in found if _is_true(one, letter.kind, ctx.now()) and one.row.token_hash == link]
-    outcome = send(ctx, letter) if live else _end(letter, DeliveryState.CANCELLED)
+    revoked or resent (B11, R13), or went on for so long that a worker has it by now. ``None``: it is left to that."""
+    found = [one for one in ctx.unit.run(lambda: ctx.store.letters([letter.delivery.id])) if _is_ours(one, letter)]
+    if not found:
+        return None
+    link, live = letter.token and letter.token.hash, _is_true(found[0], letter.kind, ctx.now())
+    still = live and found[0].row.token_hash == link
+    outcome = send(ctx, letter) if still else _end(letter, DeliveryState.CANCELLED)
     return outcome.delivery if outcome.delivery.id in _record(ctx, [outcome]) else None
+
+
+def _is_ours(found: Found, letter: Letter) -> bool:
+    mail = _mail(found)
+    return bool(mail.state == DeliveryState.SENDING and mail.attempts == letter.delivery.attempts)
 
 
 def _wake(ctx: Context, invitation_id: uuid.UUID, delivery_id: uuid.UUID) -> None:
@@ -141,10 +148,10 @@ def deliver(
     ended: Counter[str] = Counter()
     while not stop():
         outcomes = _deliver_some(ctx, batch, delivery_id, stop)
-        if outcomes is None:
+        ended.update(outcome.delivery.state for outcome in outcomes or ())
+        progress(len(outcomes or ()))
+        if outcomes is None or delivery_id is not None:
             break
-        ended.update(outcome.delivery.state for outcome in outcomes)
-        progress(len(outcomes))
     return ended
 
 
@@ -196,6 +203,7 @@ def _gather(ctx: Context, leased: Mapping[uuid.UUID, bool]) -> Sequence[Letter |
     except Exception as error:
         if len(leased) > 1:
             return [each for key, died in leased.items() for each in _gather(ctx, {key: died})]
+        log.exception("a hook failed for a mail that is due")
         found = ctx.unit.run(lambda: ctx.store.letters(leased))
         return [_failed(ctx, _letter_without_hooks(one, ctx.now()), error) for one in found]
 

@@ -5,22 +5,32 @@ In a host's ``conftest.py``, beside an ``app`` fixture::
     pytest_plugins = ["flask_invitations.testing"]
 
 Then a test may ask for ``invitation_mail`` and ``invitation_clock``; both take the place of the app's own
-mailer and clock for the length of the test.
+mailer and clock for the length of the test. :func:`check_pages` tells whether the templates that the host put in place of
+ours have all that they need.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from html.parser import HTMLParser
+from typing import Any
+from uuid import UUID
 
 import pytest
-from flask import Flask
+from flask import Flask, render_template, url_for
+from jinja2 import TemplateError
 
+from .acts import Offer, TenantInfo
 from .addresses import key_of
 from .clock import as_utc, utcnow
+from .errors import InvitationError, InvitationExpired, InvitationNotFound, InvitationRevoked, WrongAccount
 from .hooks import Message
-from .state import override
-from .tokens import find
+from .inputs import inputs
+from .models import InvitationInfo, Inviter, Status
+from .state import get_state, override
+from .tokens import Token, find
 
 
 class RecordingMailer:
@@ -103,3 +113,213 @@ def invitation_clock(app: Flask) -> Iterator[SettableClock]:
     clock = SettableClock()
     with override(app, clock=clock):
         yield clock
+
+
+# The pages
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """One page with sample data, and what must be there.
+
+    :param forms: endpoint to the names of the fields that its form must send.
+    :param texts: what a reader must be told.
+    :param marks: attributes by which the script finds its way.
+    """
+
+    template: str
+    words: Mapping[str, Any]
+    forms: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    texts: Sequence[str] = ()
+    marks: Sequence[str] = ()
+
+
+class _Seen(HTMLParser):
+    """What stands on a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: dict[str, list[dict[str, str | None]]] = {}
+        self.marks: set[str] = set()
+        self.forms: dict[str, set[str]] = {}
+        self.texts: dict[str, str] = {}
+        self._open: list[str] = []
+        self._form = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.tags.setdefault(tag, []).append(given)
+        self.marks |= given.keys()
+        if tag == "form":
+            self._form = given.get("action") or ""
+            self.forms.setdefault(self._form, set())
+        elif self._form and given.get("name"):
+            self.forms[self._form].add(given["name"] or "")
+        if tag in ("main", "title", "script", "h1"):
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "form":
+            self._form = ""
+        if tag in self._open:
+            self._open.remove(tag)
+
+    def handle_data(self, data: str) -> None:
+        for tag in ("page", *self._open):
+            self.texts[tag] = self.texts.get(tag, "") + data
+
+    def has(self, tag: str, name: str, part: str) -> bool:
+        return any(part in (attrs.get(name) or "") for attrs in self.tags.get(tag, ()))
+
+
+def check_pages(app: Flask) -> None:
+    """Render each of the invitee's pages with sample data, through the templates that ``app`` puts in place of ours, and
+    look for what it cannot do without: blocks, landmarks, forms and their fields, the script, no inline code.
+
+    :raises AssertionError: naming each template, what it lacks, and the mend.
+    """
+    with app.test_request_context():
+        lacks = [*_frame_lacks(app), *(each for sample in _samples(app) for each in _lacks(app, sample))]
+    if lacks:
+        raise AssertionError("\n".join(dict.fromkeys(lacks)))
+
+
+def _words() -> dict[str, Any]:
+    ctx = get_state().ctx
+    return {"app_name": ctx.config.app_name, "settings": ctx.config, **ctx.language(None).words()}
+
+
+def _frame_lacks(app: Flask) -> Iterator[str]:
+    frame = "invitations/base.html"
+    probe = (
+        f"{{% extends '{frame}' %}}{{% block title %}}the title{{% endblock %}}"
+        "{% block content %}the content{% endblock %}"
+    )
+    try:
+        seen = _Seen(app.jinja_env.from_string(probe).render(app.jinja_env.globals | _words()))
+    except TemplateError as error:
+        yield f"{frame}: it does not render: {type(error).__name__}: {error}"
+        return
+    for block, inside in (("title", "title"), ("content", "main")):
+        if f"the {block}" not in seen.texts.get(inside, ""):
+            yield f"{frame}: no {{% block {block} %}} inside of <{inside}>: put it there"
+    yield from _head_lacks(frame, seen)
+
+
+def _head_lacks(frame: str, seen: _Seen) -> Iterator[str]:
+    if not seen.has("link", "rel", "stylesheet"):
+        yield f"{frame}: no stylesheet: link invitations.css, or one of your own"
+    if not seen.has("script", "src", url_for("invitations.static", filename="invitations.js")):
+        yield f"{frame}: no invitations.js: without that script a mailed link must be pasted by hand"
+    if not seen.tags.get("html") or not seen.tags["html"][0].get("lang"):
+        yield f'{frame}: <html> does not say its language: lang="{{{{ language.tag }}}}"'
+    if len(seen.tags.get("main", ())) != 1:
+        yield f"{frame}: there must be one <main>"
+
+
+def _lacks(app: Flask, sample: _Sample) -> Iterator[str]:
+    template = f"invitations/{sample.template}"
+    try:
+        seen = _Seen(render_template(template, **_words(), **sample.words))
+    except TemplateError as error:
+        yield f"{template}: it does not render: {type(error).__name__}: {error}"
+        return
+    if "h1" not in seen.texts:
+        yield f"{template}: no <h1>"
+    if seen.tags.get("style") or "style" in seen.marks or seen.texts.get("script", "").strip():
+        yield f"{template}: inline style or script, which our Content-Security-Policy forbids: move it to a file"
+    for text in sample.texts:
+        if text not in seen.texts["page"]:
+            yield f"{template}: it does not show {text!r}"
+    for mark in sorted(set(sample.marks) - seen.marks):
+        yield f"{template}: no element with {mark}, by which the script finds its way"
+    csrf = ("csrf_token",) if "csrf_token" in app.jinja_env.globals else ()
+    for endpoint, names in sample.forms.items():
+        yield from _form_lacks(template, seen, url_for(f"invitations.{endpoint}"), (*names, *csrf))
+
+
+def _form_lacks(template: str, seen: _Seen, action: str, names: Sequence[str]) -> Iterator[str]:
+    if action not in seen.forms:
+        yield f"{template}: no form to {action}"
+        return
+    for name in names:
+        if name not in seen.forms[action]:
+            mend = ": put {{ form.carried(token) }} into it" if name in ("token", "csrf_token") else ""
+            yield f"{template}: the form to {action} has no field {name!r}{mend}"
+
+
+def _samples(app: Flask) -> Iterator[_Sample]:
+    """Every page, in every state in which it needs something else."""
+    token, open_it = Token("A" * 43), {"open_offer": ["token"]}
+    marks = ("data-landing", "data-paste-field", "data-with-link", "data-without-link", "data-cut-link")
+    yield _Sample("landing.html", {"token": None}, open_it, marks=marks)
+    yield _Sample("landing.html", {"token": token}, open_it, marks=("data-clean-address",))
+    yield from _offers(token)
+    yield _Sample("accepted.html", {"user": None, "login_url": None})
+    yield _Sample("declined.html", {})
+    yield _Sample("requested.html", {})
+    yield _refused(InvitationRevoked(), None, {})
+    yield _refused(InvitationNotFound(), None, open_it)
+    if get_state().ctx.config.fresh_link is not None:
+        yield _refused(InvitationExpired(), token, {"fresh": ["token"]})
+
+
+def _offers(token: Token) -> Iterator[_Sample]:
+    state = get_state()
+    told = ("Sample Tenant", "inviter@example.com", "invitee@example.com", "a-role")
+    required = [name for name, each in _profile_fields(state.profile_schema) if each.required]
+    decline = {"decline": ["token", "reason"]}
+    words: dict[str, Any] = {
+        "token": token,
+        "tenant_name": told[0],
+        "inviter_email": told[1],
+        "inviter_name": None,
+        "message": "a message",
+        "signed_in": False,
+        "signed_in_as": None,
+        "obstacle_said": None,
+        "errors": {},
+        "inputs": inputs(state.profile_schema),
+        "profile": {},
+        "login_url": None,
+        "logout_url": None,
+    }
+    accept = {"accept": ["token", "password", "username", *required], **decline}
+    yield _Sample("offer.html", {**words, "offer": _offer()}, accept, (*told, "a message"))
+    wrong = {"password": ["a complaint"], "reason": ["another one"]}
+    yield _Sample("offer.html", {**words, "offer": _offer(), "errors": wrong}, accept, ("a complaint", "another one"))
+    yield _Sample("offer.html", {**words, "offer": _offer(known=True)}, {"accept": ["token"], **decline}, told)
+    yield _Sample("offer.html", {**words, "offer": _offer(obstacle=WrongAccount())}, decline, told)
+
+
+def _profile_fields(schema: Any) -> Sequence[tuple[str, Any]]:
+    instance = schema() if isinstance(schema, type) else schema
+    return [] if instance is None else [(each.data_key or name, each) for name, each in instance.load_fields.items()]
+
+
+def _offer(*, known: bool = False, obstacle: InvitationError | None = None) -> Offer:
+    now, email = utcnow(), "invitee@example.com"
+    invitation = InvitationInfo(
+        id=UUID(int=0),
+        tenant_id=None,
+        email=email,
+        email_key=email,
+        role="a-role",
+        status=Status.PENDING,
+        message="a message",
+        details=None,
+        locale=None,
+        invited_by=Inviter(None, "inviter@example.com"),
+        link_shown=False,
+        expires_at=now,
+        created_at=now,
+        updated_at=now,
+        accepted_at=None,
+        accepted_by_id=None,
+    )
+    return Offer(invitation, TenantInfo(None, "Sample Tenant"), known, obstacle)
+
+
+def _refused(error: InvitationError, token: Token | None, forms: Mapping[str, Sequence[str]]) -> _Sample:
+    return _Sample("refused.html", {"error": error, "said": error.detail, "token": token, "login_url": None}, forms)

@@ -27,9 +27,8 @@ def shoot(site: Site, browser: Any, names: list[str], prefix: Path) -> None:
 
 def main(folder: Path, wanted: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch, chromium() as browser:
-        with serving(Path(scratch)) as site:
-            shoot(site, browser, wanted or list(STATES), folder / "page-")
+    with tempfile.TemporaryDirectory() as scratch, chromium() as browser, serving(Path(scratch)) as site:
+        shoot(site, browser, wanted or list(STATES), folder / "page-")
     if not wanted:
         with tempfile.TemporaryDirectory() as scratch, chromium() as browser:
             with serving(Path(scratch), profile_schema=Profile) as site:

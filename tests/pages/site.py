@@ -70,7 +70,9 @@ class Site:
         host, email = self.host, email or f"nora{next(_ids)}@example.com"
         with host.app.app_context():
             inviter = by and host.db.session.scalar(sa.select(host.User).filter_by(email=by))
-            host.invitations.invite(email, inviter=inviter, tenant_id=host.tenant("Acme"), **{"message": MESSAGE, **more})
+            host.invitations.invite(
+                email, inviter=inviter, tenant_id=host.tenant("Acme"), **{"message": MESSAGE, **more}
+            )
         return email, host.outbox.link_to(email)
 
     def row(self, email: str) -> Any:
@@ -221,7 +223,9 @@ def _offer_errors(site: Site, page: Any) -> None:
     page.get_by_text("11 of 15 characters").wait_for()
 
 
-def _as_account(site: Site, page: Any, *, tenant: str = "Elsewhere", verified: bool = True, signed_in: bool = True) -> str:
+def _as_account(
+    site: Site, page: Any, *, tenant: str = "Elsewhere", verified: bool = True, signed_in: bool = True
+) -> str:
     email, link = site.invite()
     user = site.host.user(email, "user", site.host.tenant(tenant), verified=verified)
     if signed_in:

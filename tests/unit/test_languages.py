@@ -1,0 +1,299 @@
+"""The languages: which one is chosen, what it makes of sentences and times, and whether its catalog is complete."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import datetime, timezone
+from functools import cache
+from pathlib import Path
+
+import pytest
+from babel.messages import Catalog, Message
+from babel.messages.frontend import CommandLineInterface
+from babel.messages.mofile import read_mo, write_mo
+from babel.messages.pofile import read_po
+from flask import Flask, request
+from flask_babel import Babel
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flask_invitations.babel import DOMAIN, current_tag, languages
+from flask_invitations.languages import ENGLISH, Language
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "src/flask_invitations"
+OURS = ("de", "es", "fr", "vi")
+#: The catalogs must be complete for what is found below here; "" is everything.
+COMPLETE = "templates/invitations/mail/"
+JANUARY = datetime(2026, 1, 2, 15, 5, tzinfo=timezone.utc)
+
+
+def host(default: str = "en", folder: Path | None = None, **how: object) -> Callable[[str | None], Language]:
+    """The languages of an app with Flask-Babel, whose own translations are in ``folder``."""
+    app = Flask("host")
+    found = languages(app)
+    Babel(app, default_locale=default, default_translation_directories=str(folder or "none"), **how)
+    return found
+
+
+def write(folder: Path, locale: str, sentences: dict[str, str], plurals: dict[tuple[str, str], list[str]]) -> None:
+    """A host's own catalog of our domain."""
+    catalog = Catalog(locale=locale)
+    for sentence, translation in {**sentences, **plurals}.items():
+        catalog.add(sentence, translation)
+    file = folder / locale / "LC_MESSAGES" / f"{DOMAIN}.mo"
+    file.parent.mkdir(parents=True)
+    with file.open("wb") as stream:
+        write_mo(stream, catalog)
+
+
+# Which one
+
+
+@pytest.mark.parametrize(
+    ("tag", "chosen"),
+    [
+        ("fr", "fr"),
+        ("fr-CA", "fr"),
+        ("FR_ca", "fr"),
+        ("fr-Latn-CA-x-mine", "fr"),
+        ("vi-XX", "vi"),
+        ("en-GB", "en"),
+        ("ja", "de"),
+        ("xx", "de"),
+        ("", "de"),
+        (None, "de"),
+        ("../../de", "de"),
+        ("fr/../es", "de"),
+        ("root", "de"),
+        ("\0", "de"),
+        ("-", "de"),
+        ("e" * 100_000, "de"),
+        ("-x" * 100_000, "de"),
+    ],
+)
+def test_nearest(tag: str | None, chosen: str) -> None:
+    """A tag finds itself, else its base language, else the app's own."""
+    assert host("de")(tag).tag == chosen
+
+
+@given(st.text() | st.from_regex(r"[a-z]{2,3}([-_][A-Za-z0-9]{1,8}){0,4}", fullmatch=True))
+def test_any_tag(tag: str) -> None:
+    """No tag, however made up, is an error."""
+    assert host("de")(tag).tag in ("en", *OURS)
+
+
+@pytest.mark.parametrize(("default", "chosen"), [("vi", "vi"), ("de_CH", "de"), ("ja", "en"), ("en_GB", "en")])
+def test_the_apps_own(default: str, chosen: str) -> None:
+    """An app whose own language there is no catalog of speaks English."""
+    assert host(default)(None).tag == chosen
+
+
+def test_the_request_is_not_asked(tmp_path: Path) -> None:
+    """The app's own language and time zone are those of its settings, whatever the request's are; what the host's
+    Babel chose for the request is known all the same."""
+    app = Flask("host")
+    found = languages(app)
+    Babel(
+        app,
+        default_locale="de",
+        default_timezone="Europe/Berlin",
+        locale_selector=lambda: request.args.get("lang"),
+        timezone_selector=lambda: "Asia/Tokyo",
+    )
+    outside = found(None)
+    assert current_tag() is None
+    with app.app_context():
+        assert current_tag() is None
+    with app.test_request_context("/?lang=pt_BR"):
+        assert current_tag() == "pt-BR"
+        assert found(None).tag == outside.tag == "de"
+        assert found(None).moment(JANUARY) == outside.moment(JANUARY)
+        assert "16:05" in outside.moment(JANUARY)
+    with app.test_request_context("/"):
+        assert current_tag() == "de"
+
+
+def test_without_babel() -> None:
+    """An app without Flask-Babel speaks English, whatever it is asked for, and knows of no request's language."""
+    app = Flask("host")
+    assert languages(app)("de") is languages(app)(None) is ENGLISH
+    with app.test_request_context("/"):
+        assert current_tag() is None
+
+
+def test_two_apps_are_apart(tmp_path: Path) -> None:
+    """What one app adds and sets is not another's."""
+    write(tmp_path, "it", {"See the invitation": "Vedi l'invito"}, {})
+    one, two = host("it", tmp_path, default_timezone="Europe/Rome"), host("fr")
+    assert [one(None).tag, two(None).tag, two("it").tag] == ["it", "fr", "fr"]
+    assert "17:05" not in one(None).moment(JANUARY)
+    assert "16:05" in one(None).moment(JANUARY)
+    assert two(None).gettext("See the invitation") == "Voir l’invitation"
+
+
+# What it says
+
+
+def test_a_sentence_of_the_hosts_own(tmp_path: Path) -> None:
+    """A host's catalog replaces a sentence of ours, in English too, and leaves the others."""
+    write(tmp_path, "de", {"See the invitation": "Zur Einladung"}, {})
+    write(tmp_path, "en", {"See the invitation": "Have a look"}, {})
+    found = host("en", tmp_path)
+    assert found("de-AT").gettext("See the invitation") == "Zur Einladung"
+    assert found("de").gettext("Join %(tenant)s") == "%(tenant)s beitreten"
+    assert found(None).gettext("See the invitation") == "Have a look"
+    assert found(None).gettext("Join %(tenant)s") == "Join %(tenant)s"
+    assert found("fr").gettext("See the invitation") == "Voir l’invitation"
+
+
+def test_a_language_of_the_hosts_own(tmp_path: Path) -> None:
+    """A host's catalog adds a language, its direction and its plurals with it; a regional one serves its region."""
+    forms = ["لا دعوات", "دعوة واحدة", "دعوتان", "%(num)s دعوات", "%(num)s دعوة", "%(num)s دعوة"]
+    write(tmp_path, "ar", {"See the invitation": "عرض الدعوة"}, {("%(num)s invitation", "%(num)s invitations"): forms})
+    write(tmp_path, "pt_BR", {"See the invitation": "Ver o convite"}, {})
+    write(tmp_path, "zh_TW", {"See the invitation": "查看邀請"}, {})
+    found = host("en", tmp_path)
+    arabic = found("ar-EG")
+    assert (arabic.tag, arabic.direction, found("de").direction) == ("ar", "rtl", "ltr")
+    assert arabic.gettext("See the invitation") == "عرض الدعوة"
+    one, many = "%(num)s invitation", "%(num)s invitations"
+    assert [arabic.ngettext(one, many, count) for count in (0, 1, 2, 3, 11)] == forms[:5]
+    assert (found("pt-BR").tag, found("pt").tag) == ("pt-BR", "en")
+    assert found("zh-TW").gettext("See the invitation") == found("zh-Hant-TW").gettext("See the invitation")
+
+
+def test_a_catalog_that_is_not_a_languages_is_left(tmp_path: Path) -> None:
+    """A directory of no known language, and a host without any, do no harm."""
+    (tmp_path / "klingon/LC_MESSAGES").mkdir(parents=True)
+    (tmp_path / "klingon/LC_MESSAGES" / f"{DOMAIN}.mo").write_bytes(b"")
+    assert host("en", tmp_path)("de").tag == "de"
+
+
+@pytest.mark.parametrize(
+    ("zone", "tag", "told"),
+    [
+        ("UTC", "en", "January 2, 2026, 3:05 PM (UTC)"),
+        ("UTC", "fr", "2 janvier 2026, 15:05 (UTC)"),
+        ("Europe/Vienna", "de", "2. Januar 2026, 16:05 (Mitteleuropäische Normalzeit)"),
+        ("Europe/Vienna", "de-AT", "2. Jänner 2026, 16:05 (Mitteleuropäische Normalzeit)"),
+        ("America/New_York", "en-GB", "2 January 2026, 10:05 (Eastern Standard Time)"),
+        ("America/New_York", "es", "2 de enero de 2026, 10:05 (hora estándar oriental)"),
+        ("Pacific/Auckland", "vi", "04:05 3 tháng 1, 2026 (Giờ chuẩn New Zealand)"),
+    ],
+)
+def test_moments(zone: str, tag: str, told: str) -> None:
+    """A time is told in the app's time zone, by its name, in the way of the language and the region."""
+    found = host("en", default_timezone=zone)(tag).moment
+    assert found(JANUARY).replace("\u202f", " ") == told
+    assert found(JANUARY.replace(tzinfo=None)) == found(JANUARY)
+
+
+def test_summer_time() -> None:
+    """The name of the time zone is the one of that day."""
+    assert "Sommerzeit" in host("de", default_timezone="Europe/Berlin")(None).moment(JANUARY.replace(month=7))
+
+
+WITHOUT = """
+import sys
+sys.path.insert(0, {root!r})
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("babel", "flask_babel"):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Missing())
+from tests.hosts import build
+with build("sqlite:///" + sys.argv[1]) as host:
+    with host.app.app_context():
+        host.invitations.invite("new@example.com", tenant_id=host.tenant(), locale="de")
+    page = host.app.test_client().get("/invitations/accept")
+    print(host.outbox.messages[0].subject, "|", host.outbox.messages[0].locale, "|", page.status_code)
+"""
+
+
+def test_babel_is_not_needed(tmp_path: Path) -> None:
+    """Where neither Babel nor Flask-Babel can be imported, mails and pages are in English."""
+    command = [sys.executable, "-c", WITHOUT.format(root=str(ROOT)), str(tmp_path / "host.sqlite3")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=dict(os.environ), check=False)
+    assert done.stdout.strip() == "You are invited to Acme | en | 200", done.stderr
+
+
+# The catalogs
+
+
+@cache
+def extracted(folder: Path) -> list[Message]:
+    """The sentences that .ci/translations would find now."""
+    made = folder / "made.pot"
+    mapping = ["-F", str(ROOT / "pyproject.toml"), "-c", "NOTE:", "--add-location=file", "-o", str(made)]
+    CommandLineInterface().run(["pybabel", "-q", "extract", *mapping, str(PACKAGE)])
+    return [each for each in read(made) if each.id and any(COMPLETE in file for file, _ in each.locations)]
+
+
+def read(file: Path) -> Catalog:
+    """A catalog of whichever kind."""
+    with file.open("rb") as stream:
+        return read_mo(stream) if file.suffix == ".mo" else read_po(stream)
+
+
+@pytest.fixture(scope="module")
+def sentences(tmp_path_factory: pytest.TempPathFactory) -> list[Message]:
+    """The sentences of the package as they are now."""
+    found = extracted(tmp_path_factory.getbasetemp())
+    assert len(found) > 30
+    return found
+
+
+def forms(text: object) -> list[str]:
+    """A sentence, or its singular and plurals."""
+    return [text] if isinstance(text, str) else list(text or ())  # type: ignore[call-overload]
+
+
+def placeholders(text: str) -> set[str]:
+    """What is filled in; what is left after that must be no ``%`` of its own."""
+    assert "%" not in re.sub(r"%\(\w+\)[sd]|%%", "", text), text
+    return set(re.findall(r"%\(\w+\)[sd]", text))
+
+
+def test_the_template_is_current(sentences: list[Message]) -> None:
+    """Whoever adds a language starts from the sentences that there are: ``.ci/translations`` was run."""
+    template = read(PACKAGE / f"translations/{DOMAIN}.pot")
+    assert [each.id for each in sentences if each.id not in template] == []
+
+
+@pytest.mark.parametrize("language", OURS)
+def test_every_sentence_is_translated(sentences: list[Message], language: str) -> None:
+    """Each sentence has its translation, of its own words, by somebody who was sure, with the same placeholders."""
+    catalog = read(PACKAGE / f"translations/{language}/LC_MESSAGES/{DOMAIN}.po")
+    for sentence in sentences:
+        found = catalog.get(sentence.id)
+        assert found is not None, sentence.id
+        assert not found.fuzzy, sentence.id
+        assert all(forms(found.string)), sentence.id
+        assert len(forms(found.string)) == (1 if isinstance(sentence.id, str) else catalog.num_plurals)
+        for form in forms(found.string):
+            assert form not in forms(sentence.id)
+            wanted = placeholders(forms(sentence.id)[-1])
+            assert wanted - {"%(num)s", "%(num)d"} <= placeholders(form) <= wanted, form
+
+
+@pytest.mark.parametrize("language", OURS)
+def test_compiled_catalogs_are_current(language: str) -> None:
+    """What is shipped compiled is what stands in the source beside it."""
+    source, compiled = (
+        {each.id: each.string for each in read(PACKAGE / f"translations/{language}/LC_MESSAGES/{DOMAIN}{kind}")}
+        for kind in (".po", ".mo")
+    )
+    ready = {key: text for key, text in source.items() if key and all(forms(text))}
+    assert {key: text for key, text in compiled.items() if key} == ready
+
+
+def test_the_languages_are_these() -> None:
+    """Every catalog that we ship is looked at here."""
+    assert sorted(path.name for path in (PACKAGE / "translations").iterdir() if path.is_dir()) == sorted(OURS)
