@@ -1,9 +1,9 @@
 """The outbox: every mail is a row written in its invitation's transaction, and leaves after the commit.
 
-A row is ``queued`` until its time comes, ``sending`` while one worker holds its lease, then ``sent``, ``failed``
-or ``cancelled``. A worker goes three steps, each on its own: it leases rows, looks whether their mails are still true,
-and, when they are sent, writes down how that went. No transaction is open while a mail is rendered and sent. The number
-of the attempt fences: a worker that outlived its lease completes nothing.
+A row is ``queued`` until its time comes, ``sending`` while one worker holds its lease, then ``sent``, ``failed`` or
+``cancelled``. Between two mails a worker runs one short transaction: it writes down how the last one went, leases the
+next, and looks whether that is still true. No transaction is open while a mail is rendered and sent. The number of the
+attempt fences: a worker that outlived its lease completes nothing.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def _send_posted(ctx: Context, letter: Letter) -> DeliveryInfo | None:
     link, live = letter.token and letter.token.hash, _is_true(found[0], letter.kind, ctx.now())
     still = live and found[0].row.token_hash == link
     outcome = send(ctx, letter) if still else _end(letter, DeliveryState.CANCELLED)
-    return outcome.delivery if outcome.delivery.id in _record(ctx, [outcome]) else None
+    return outcome.delivery if ctx.unit.run(lambda: _write_down(ctx, [outcome])) else None
 
 
 def _is_ours(found: Found, letter: Letter) -> bool:
@@ -146,13 +146,16 @@ def deliver(
     :raises TryAgain: the database does not answer; leased mails are due again when their lease is over.
     """
     ended: Counter[str] = Counter()
-    while not stop():
-        outcomes = _deliver_some(ctx, batch, delivery_id, stop)
-        ended.update(outcome.delivery.state for outcome in outcomes or ())
-        progress(len(outcomes or ()))
-        if outcomes is None or delivery_id is not None:
-            break
-    return ended
+    outcomes, ready = list[Outcome](), list[Letter | Outcome]()
+    wanted = 1 if delivery_id is not None else batch
+    while True:
+        take = 0 if stop() or (ended and delivery_id is not None) else wanted
+        ready = _turn(ctx, outcomes, ready[len(outcomes) :], partial(_lease, ctx, take, delivery_id))
+        if not ready:
+            return ended
+        outcomes = _send_some(ctx, ready, stop)
+        ended.update(outcome.delivery.state for outcome in outcomes)
+        progress(len(outcomes))
 
 
 def count_due(ctx: Context) -> int:
@@ -168,44 +171,65 @@ def retry_failed(ctx: Context) -> int:
     return ctx.unit.run(lambda: ctx.store.revive_deliveries(ctx.now()))
 
 
-def _deliver_some(
-    ctx: Context, batch: int, only: uuid.UUID | None, stop: Callable[[], bool]
-) -> Sequence[Outcome] | None:
-    """Lease, look, send, write down; ``None``: nothing was due."""
+Leased = Mapping[uuid.UUID, bool]
+
+
+def _lease(ctx: Context, count: int, only: uuid.UUID | None) -> Leased:
     now = ctx.now()
-    leased = ctx.unit.run(lambda: ctx.store.claim_deliveries(now, now + ctx.config.delivery_lease, batch, only))
-    if not leased:
-        return None
-    ready, looked_at = _gather(ctx, leased), ctx.now()
-    outcomes: list[Outcome] = []
+    return ctx.store.claim_deliveries(now, now + ctx.config.delivery_lease, count, only) if count else {}
+
+
+def _turn(
+    ctx: Context, outcomes: Sequence[Outcome], untried: Sequence[Letter | Outcome], lease: Callable[[], Leased]
+) -> list[Letter | Outcome]:
+    """Between two batches, in one transaction: write down how the last one went, lease the next, and look at it.
+
+    A hook that fails for one mail must not keep the others from leaving (J5): then these are three steps, and each mail
+    is looked at on its own.
+
+    :param untried: what was leased and not begun; it is put back.
+    :returns: what there is to send; what need not be sent has its outcome already.
+    """
+
+    def turn() -> list[Letter | Outcome]:
+        _write_down(ctx, outcomes, untried)
+        return _look(ctx, lease())
+
+    try:
+        return ctx.unit.run(turn)
+    except TryAgain:
+        raise
+    except Exception:
+        log.exception("a hook failed for a mail that is due")
+        ctx.unit.run(lambda: _write_down(ctx, outcomes, untried))
+        leased = ctx.unit.run(lease)
+        return [each for key, died in leased.items() for each in _look_alone(ctx, {key: died})]
+
+
+def _look(ctx: Context, leased: Leased) -> list[Letter | Outcome]:
+    """What it takes to send these mails."""
+    now = ctx.now()
+    return [_letter(ctx, found, now, died=leased[_mail(found).id]) for found in ctx.store.letters(leased)]
+
+
+def _look_alone(ctx: Context, leased: Leased) -> list[Letter | Outcome]:
+    try:
+        return ctx.unit.run(lambda: _look(ctx, leased))
+    except TryAgain:
+        raise
+    except Exception as error:
+        found = ctx.unit.run(lambda: ctx.store.letters(leased))
+        return [_failed(ctx, _letter_without_hooks(one, ctx.now()), error) for one in found]
+
+
+def _send_some(ctx: Context, ready: Sequence[Letter | Outcome], stop: Callable[[], bool]) -> list[Outcome]:
+    """Send the first of them, and as many more as there is time for."""
+    looked_at, outcomes = ctx.now(), list[Outcome]()
     for each in ready:
         if outcomes and (stop() or ctx.now() - looked_at > FRESH):
             break
         outcomes.append(send(ctx, each) if isinstance(each, Letter) else each)
-    untried = {each.delivery.id: each.delivery.attempts for each in ready[len(outcomes) :]}
-    _record(ctx, outcomes, untried)
     return outcomes
-
-
-def _gather(ctx: Context, leased: Mapping[uuid.UUID, bool]) -> Sequence[Letter | Outcome]:
-    """What it takes to send these mails, in one transaction; those that need not be sent have their outcome already.
-
-    A hook that fails for one of them must not keep the others from leaving (J5): then each is looked at on its own.
-    """
-
-    def look() -> Sequence[Letter | Outcome]:
-        return [_letter(ctx, found, ctx.now(), died=leased[_mail(found).id]) for found in ctx.store.letters(leased)]
-
-    try:
-        return ctx.unit.run(look)
-    except TryAgain:
-        raise
-    except Exception as error:
-        if len(leased) > 1:
-            return [each for key, died in leased.items() for each in _gather(ctx, {key: died})]
-        log.exception("a hook failed for a mail that is due")
-        found = ctx.unit.run(lambda: ctx.store.letters(leased))
-        return [_failed(ctx, _letter_without_hooks(one, ctx.now()), error) for one in found]
 
 
 def _letter(ctx: Context, found: Found, now: datetime, *, died: bool) -> Letter | Outcome:
@@ -294,26 +318,26 @@ def backoff(attempt: int) -> timedelta:
     return delay * random.uniform(0.9, 1)  # noqa: S311 - jitter, no secret
 
 
-def _record(
-    ctx: Context, outcomes: Sequence[Outcome], untried: Mapping[uuid.UUID, int] | None = None
+def _write_down(
+    ctx: Context, outcomes: Sequence[Outcome], untried: Sequence[Letter | Outcome] = ()
 ) -> Collection[uuid.UUID]:
-    """Write down how attempts went, all in one transaction; then tell the host.
+    """How attempts went; what was leased and not begun is put back. After the commit the host is told.
 
-    :param untried: leased mails that were not begun, and their numbers of attempts.
     :returns: the mails that were still ours to write.
     """
-
-    def write() -> Collection[uuid.UUID]:
-        ctx.store.put_back(untried or {}, ctx.now())
-        ours = {key for group in _alike(outcomes) for key in _settle(ctx, group)}
-        ctx.store.add_events([_event(one, ctx.now()) for one in outcomes if _tells(one, ours)])
-        return ours
-
-    ours = ctx.unit.run(write)
+    now = ctx.now()
+    ctx.store.put_back({each.delivery.id: each.delivery.attempts for each in untried}, now)
+    ours = {key for group in _alike(outcomes) for key in _settle(ctx, group)}
+    ctx.store.add_events([_event(one, now) for one in outcomes if one.delivery.state in _EVENTS and _has(one, ours)])
     for one in outcomes:
-        if one.delivery.state == DeliveryState.SENT and one.kind in Kind.WITH_LINK and one.delivery.id in ours:
-            ctx.announce(invitation_sent, replace(one.invitation, delivery=one.delivery))
+        if one.delivery.state == DeliveryState.SENT and one.kind in Kind.WITH_LINK and _has(one, ours):
+            info = replace(one.invitation, delivery=one.delivery)
+            ctx.unit.after_commit(partial(ctx.announce, invitation_sent, info))
     return ours
+
+
+def _has(one: Outcome, ours: Collection[uuid.UUID]) -> bool:
+    return one.delivery.id in ours
 
 
 def _alike(outcomes: Sequence[Outcome]) -> Collection[list[Outcome]]:
@@ -336,10 +360,6 @@ def _settle(ctx: Context, group: Sequence[Outcome]) -> Collection[uuid.UUID]:
 
 
 _EVENTS = {DeliveryState.SENT: "sent", DeliveryState.FAILED: "mail_failed"}
-
-
-def _tells(one: Outcome, ours: Collection[uuid.UUID]) -> bool:
-    return one.delivery.state in _EVENTS and one.delivery.id in ours
 
 
 def _event(one: Outcome, now: datetime) -> Mapping[str, Any]:
