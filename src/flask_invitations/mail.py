@@ -65,7 +65,7 @@ def one_line(text: str) -> str:
 def compose(ctx: Context, letter: Letter) -> Message:
     """Render ``letter`` from the ``invitations/mail/<kind>`` templates (subject, text, HTML)."""
     info, config, inviter = letter.invitation, ctx.config, letter.inviter
-    language = ctx.language(info.locale)
+    language = ctx.language(None if letter.kind in Kind.TO_INVITER else info.locale)  # the invitee's is the invitee's
     accept_url = config.link(letter.token.reveal()) if letter.token is not None else None
     words: dict[str, Any] = {
         "invitation": info,
@@ -125,10 +125,10 @@ def to_email(message: Message, sender: str) -> EmailMessage:
     email = EmailMessage(policy=_POLICY)
     email["From"], email["To"], email["Subject"] = sender, message.to, message.subject
     email["Date"] = format_datetime(utcnow())
-    for name, value in message.headers.items():
+    email.set_content(message.text)
+    email.add_alternative(message.html, subtype="html")
+    for name, value in message.headers.items():  # after the content: setting that drops Content-Language
         email[name] = value
     if "Message-ID" not in email:
         email["Message-ID"] = make_msgid()
-    email.set_content(message.text)
-    email.add_alternative(message.html, subtype="html")
     return email
