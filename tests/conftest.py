@@ -11,10 +11,15 @@ import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.hosts import KEYS, TENANCIES, Host, build
 from tests.servers import File, Scratch, find_mariadb, find_postgresql, in_ci, scratch
+
+#: How long an example takes is no law of ours, and on a busy machine no fact either.
+hypothesis.settings.register_profile("invitations", deadline=None)
+hypothesis.settings.load_profile("invitations")
 
 DATABASES = ("sqlite", "postgresql", "mariadb")
 #: Every kind of host once, each key and each tenancy on each database: for tests of what another one proves on all.

@@ -124,6 +124,33 @@ def test_list(thrifty: Thrifty) -> None:
     assert counts[0] == counts[1]
 
 
+def test_desk(thrifty: Thrifty) -> None:
+    """A page of the manager's desk takes at most 4 statements, whatever is searched for and however many there are."""
+    host, hooks = thrifty
+    client = host.client(host.user("admin@example.com", "admin"))
+    made = invite(client, "guest@example.com")
+    pages = ("/invitations/", "/invitations/?q=p&status=pending&role=user", f"/invitations/{made['id']}")
+    copy(host, made["id"], 100)
+    for page in (*pages, f"{pages[-1]}/revoke"):
+        with metered(host, *hooks) as meter:
+            assert client.get(page).status_code == 200
+        assert meter.total <= 4, meter.spent
+
+
+@pytest.mark.parametrize("signed_in", [False, True])
+def test_open_page(thrifty: Thrifty, signed_in: bool) -> None:
+    """R23: the page that shows the offer takes at most 3 statements, whoever looks at it; the landing page none."""
+    host, hooks = thrifty
+    invite(host.client(host.user("admin@example.com", "admin")), "guest@example.com", message="Hello")
+    client = host.client(host.user("guest@example.com", tenant=host.tenant("Elsewhere")) if signed_in else None)
+    with metered(host, *hooks) as meter:
+        assert client.get("/invitations/accept").status_code == 200
+        assert meter.total == 0
+        page = client.post("/invitations/open", data={"token": host.outbox.token_to("guest@example.com")})
+    assert (page.status_code, "Hello" in page.text) == (200, True)
+    assert meter.total <= 3, meter.spent
+
+
 @pytest.mark.parametrize("url", [PREVIEW, ACCEPT, DECLINE])
 def test_malformed_token(thrifty: Thrifty, url: str) -> None:
     """A11, R23: what cannot be a token costs no statement at all; an unknown one costs one."""

@@ -1,4 +1,4 @@
-"""An SMTP server in a process of its own, which keeps what it acknowledged.
+"""An SMTP server in a process of its own, which keeps what it acknowledged; and how we make processes.
 
 It is aiosmtpd: one event loop, no TLS. Before it answers 250 to a mail's content it has appended the mail to a file
 and called fsync, one mail at a time.
@@ -10,12 +10,14 @@ import asyncio
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from email import message_from_bytes, policy
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from threading import Thread
 from typing import IO, Any
 
 from aiosmtpd.smtp import SMTP
@@ -24,8 +26,27 @@ from flask_invitations import SMTPMailer
 
 SENDER = "Acme <no-reply@acme.example>"
 #: New processes come from a server that has no threads and no connections to inherit, and has imported everything.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["benchmarks.delivery.workers"])
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload(["benchmarks.delivery.workers"])
+
+
+def start(work: Callable[..., None], *arguments: Any) -> Any:
+    """A process that does ``work``, and ends when we end, however that comes."""
+    process = _PROCESSES.Process(target=_work, args=(work, *arguments), daemon=True)
+    process.start()
+    return process
+
+
+def _work(work: Callable[..., None], *arguments: Any) -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        Thread(target=_end_after, args=(parent,), daemon=True).start()
+    work(*arguments)
+
+
+def _end_after(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
 
 
 @dataclass(frozen=True)
@@ -63,9 +84,8 @@ class PostOffice(AbstractContextManager["PostOffice"]):
         self._arguments = self._file, manners or Manners()
 
     def __enter__(self) -> PostOffice:  # noqa: PYI034 - Self is of Python 3.11
-        here, there = PROCESSES.Pipe(duplex=False)
-        self._process = PROCESSES.Process(target=_run, args=(*self._arguments, there), daemon=True)
-        self._process.start()
+        here, there = _PROCESSES.Pipe(duplex=False)
+        self._process = start(_run, *self._arguments, there)
         if not here.poll(30):
             raise TimeoutError("the SMTP server did not start")
         self.port: int = here.recv()

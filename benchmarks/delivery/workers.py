@@ -17,7 +17,7 @@ from flask.cli import ScriptInfo
 from flask_invitations import SMTPMailer
 from tests.hosts import Host, build
 
-from .postoffice import PROCESSES, SENDER
+from .postoffice import SENDER, start
 
 #: Imported here so that the processes need not: the drivers of the databases.
 DRIVERS = psycopg, pymysql
@@ -62,13 +62,8 @@ class Workers(AbstractContextManager["Workers"]):
 
     def __init__(self, count: int, job: Job) -> None:
         self._job = job
-        self._running = [self._start() for _ in range(count)]
+        self._running = [start(deliver, job) for _ in range(count)]
         self.kills = 0
-
-    def _start(self) -> Any:
-        process = PROCESSES.Process(target=deliver, args=(self._job,), daemon=True)
-        process.start()
-        return process
 
     def kill_one(self) -> None:
         """SIGKILL the one that has run longest, and start another in its place."""
@@ -76,7 +71,7 @@ class Workers(AbstractContextManager["Workers"]):
         process.kill()
         process.join(10)
         self.kills += process.exitcode == -signal.SIGKILL
-        self._running.append(self._start())
+        self._running.append(start(deliver, self._job))
 
     def __exit__(self, *_error: object) -> None:
         for process in self._running:

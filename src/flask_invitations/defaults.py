@@ -59,8 +59,9 @@ class Defaults:
         """
         low, high = self._config.password_min_length, self._config.password_max_length
         if len(password) < low:
-            sentence = "Use at least %(minimum)s characters; a few words make a good password."
-            raise PasswordRejected(Sentence(sentence, minimum=low))
+            raise PasswordRejected(
+                Sentence("Use at least %(minimum)s characters; a few words make a good password.", minimum=low)
+            )
         if len(password) > high:
             raise PasswordRejected(Sentence("Use at most %(maximum)s characters.", maximum=high))
         if find_spec("zxcvbn") is not None and _is_common(password, [invitation.email_key, self._config.app_name]):

@@ -21,7 +21,7 @@ from .babel import current_tag
 from .errors import CrossSite, InvitationError, InvitationNotFound
 from .mail import one_line, plain
 from .models import DeliveryState, InvitationInfo, Status
-from .pages import _page, _said, _url, check_form, protect
+from .pages import check_form, in_words, page, protect, url_of
 from .schemas import MAX_MESSAGE, cursor_after, load
 from .state import actor, get_state, origin
 from .tokens import FormSeal
@@ -82,7 +82,7 @@ def details(invitation_id: uuid.UUID) -> Response:
 @desk.get("/<uuid:invitation_id>/resend")
 def look_again(invitation_id: uuid.UUID) -> AnyResponse:
     """A restored tab: the form that led here is on the invitation's page."""
-    return redirect(_address_of(invitation_id), 303)
+    return redirect(_link_to(invitation_id), 303)
 
 
 @desk.post("/<uuid:invitation_id>/resend")
@@ -105,7 +105,7 @@ def confirm_revoke(invitation_id: uuid.UUID) -> AnyResponse:
     by = _manager()
     invitation = acts.get(get_state().ctx, by=by, invitation_id=invitation_id)
     if invitation.status not in _OPEN:
-        return redirect(_address_of(invitation_id), 303)
+        return redirect(_link_to(invitation_id), 303)
     return _answer("revoke.html", by, invitation=invitation)
 
 
@@ -153,10 +153,10 @@ def _listing(by: Manager, refusal: InvitationError | None = None, typed: Mapping
     state = get_state()
     asked = {name: text.strip() for name, text in request.args.items() if name in (*FILTERS, "cursor") and text.strip()}
     given = load(state.list_query, asked)
-    after, limit = given.pop("cursor", None), given.pop("limit")
-    items, more = acts.list_page(state.ctx, by=by, limit=min(limit, PAGE), after=after, **given)
-    given.pop("status", None)
-    counts = acts.counts(state.ctx, by=by, **given)
+    wanted = {name: given[name] for name in FILTERS if name in given}
+    items, more = acts.list_page(state.ctx, by=by, limit=PAGE, after=given.get("cursor"), **wanted)
+    wanted.pop("status", None)
+    counts = acts.counts(state.ctx, by=by, **wanted)
     return _answer(
         "list.html",
         by,
@@ -215,17 +215,17 @@ def _came_back(invitation: InvitationInfo) -> bool:
 def _answer(template: str, by: Manager, refusal: InvitationError | None = None, **words: Any) -> Response:
     ctx, seal = get_state().ctx, _seal(by)
     now, language = ctx.now(), ctx.language(current_tag())
-    answer = _page(
+    answer = page(
         f"desk/{template}",
         200 if refusal is None else refusal.status,
         language,
-        said=None if refusal is None else _said(refusal, language),
+        said=None if refusal is None else in_words(refusal, language),
         tenant_name=one_line(ctx.hooks.tenant_name(by.tenant_id)),
         ttl=ctx.config.ttl,
         refusal=refusal,
         seal=lambda form: seal.make(_purpose(by, f"invitations_desk.{form}")),
         distance=lambda moment: _distance(moment, now),
-        length=lambda span: _length(span),
+        length=_length,
         line=one_line,
         plain=plain,
         **words,
@@ -246,20 +246,20 @@ def _length(span: timedelta) -> tuple[str, int]:
     return unit, max(1, round(seconds / size))
 
 
-def _address_of(invitation_id: uuid.UUID, done: str | None = None) -> str:
+def _link_to(invitation_id: uuid.UUID, done: str | None = None) -> str:
     return url_for("invitations_desk.details", invitation_id=invitation_id, done=done)
 
 
 def _done(invitation_id: uuid.UUID, what: str) -> AnyResponse:
     """To the invitation's page, which says so; ``done`` chooses the sentence and holds nothing else."""
-    return redirect(_address_of(invitation_id, done=what), 303)
+    return redirect(_link_to(invitation_id, done=what), 303)
 
 
 def refused(error: InvitationError) -> Response:
     """A page that says why, with the status that the API would answer, and what to do."""
     language = get_state().ctx.language(current_tag())
-    words = {"error": error, "said": _said(error, language), "login_url": _url("login_url")}
-    answer = _page("desk/refused.html", error.status, language, **words)
+    words = {"error": error, "said": in_words(error, language), "login_url": url_of("login_url")}
+    answer = page("desk/refused.html", error.status, language, **words)
     answer.headers.extend(error.headers)
     return answer
 

@@ -41,7 +41,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Sentence(str):
@@ -50,9 +53,10 @@ class Sentence(str):
     :param msgid: the sentence, with a named placeholder for each of ``values``.
     """
 
-    __slots__ = ("_msgid", "_values")
+    _msgid: str
+    _values: Mapping[str, Any]
 
-    def __new__(cls, msgid: str, /, **values: Any) -> Sentence:
+    def __new__(cls, msgid: str, /, **values: Any) -> Self:
         self = super().__new__(cls, msgid % values if values else msgid)
         self._msgid, self._values = msgid, values
         return self

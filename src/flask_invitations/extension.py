@@ -67,7 +67,8 @@ class Invitations:
         :param given: besides, the optional hooks of ``docs/hooks.md``: ``tenant_model``, ``current_user``,
             ``tenant_of``, ``role_of``, ``can_invite``, ``find_user``, ``email_is_verified``, ``create_user``,
             ``join``, ``profile_schema``, ``validate_password``, ``tenant_is_active``, ``tenant_name``,
-            ``display_name``, ``login_url``, ``logout_url``, ``enqueue``, ``on_accepted``; and ``clock``, ``() -> aware datetime``, for tests.
+            ``display_name``, ``login_url``, ``logout_url``, ``enqueue``, ``on_accepted``; and ``clock``,
+            ``() -> aware datetime``, for tests.
         :raises ConfigurationError: a hook or setting is missing or wrong; the message tells which and the mend.
         """
         refuse_second(app)

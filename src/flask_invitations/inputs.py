@@ -103,7 +103,8 @@ def _kind(field: Any, many: bool, has_choices: bool) -> tuple[str | None, str | 
 def _choices(field: Any) -> Sequence[tuple[Any, str]]:
     """Each value that may be sent, and its label."""
     if isinstance(field, fields.Enum):
-        return [(field._serialize(each, "", None), _words(each)) for each in field.enum]
+        members = field.enum.__members__.values()
+        return [(field.serialize("", each, accessor=lambda each, *_: each), _words(each)) for each in members]
     for rule in field.validators:
         if isinstance(rule, validate.OneOf):
             return [(value, str(label or value)) for value, label in rule.options(lambda each: each)]

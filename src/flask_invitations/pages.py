@@ -50,7 +50,7 @@ HEADERS: Mapping[str, str] = {
 @pages.get("/accept/<path:token>")
 def landing(token: str = "") -> Response:
     """Where the mailed link leads. Looks nothing up: a link scanner that comes here sees and changes nothing."""
-    return _page("landing.html", token=find(token) or find(request.query_string.decode("ascii", "replace")))
+    return page("landing.html", token=find(token) or find(request.query_string.decode("ascii", "replace")))
 
 
 @pages.get("/open")
@@ -80,7 +80,7 @@ def fresh() -> AnyResponse:
 @pages.get("/requested")
 def requested() -> Response:
     """A fresh link was asked for."""
-    return _page("requested.html")
+    return page("requested.html")
 
 
 @pages.post("/accept")
@@ -113,13 +113,13 @@ def decline() -> AnyResponse:
 @pages.get("/accepted")
 def accepted() -> Response:
     """The invitation was accepted."""
-    return _page("accepted.html", user=actor(), login_url=_url("login_url"))
+    return page("accepted.html", user=actor(), login_url=url_of("login_url"))
 
 
 @pages.get("/declined")
 def declined() -> Response:
     """The invitation was declined."""
-    return _page("declined.html")
+    return page("declined.html")
 
 
 def _token() -> Token:
@@ -137,7 +137,7 @@ def _carried() -> Token | None:
     return find(request.form.get("token", "")[:4096])
 
 
-def _url(hook: str) -> str | None:
+def url_of(hook: str) -> str | None:
     """Where the host signs its users in or out, if it says so."""
     where = getattr(get_state().ctx.hooks, hook)
     return None if where is None else str(where())
@@ -158,21 +158,23 @@ def _offer(
         "message": plain(offer.invitation.message or ""),
         "signed_in": user is not None,
         "signed_in_as": getattr(user, "email", None),
-        "obstacle_said": offer.obstacle and _said(offer.obstacle, language),
+        "obstacle_said": offer.obstacle and in_words(offer.obstacle, language),
         "errors": {name: sentences(said, language.gettext) for name, said in (errors or {}).items()},
         "inputs": inputs(get_state().profile_schema),
         "profile": profile or {},
-        "login_url": _url("login_url"),
-        "logout_url": _url("logout_url"),
+        "login_url": url_of("login_url"),
+        "logout_url": url_of("logout_url"),
     }
-    return _page("offer.html", status, language, token=token, **words)
+    return page("offer.html", status, language, token=token, **words)
 
 
-def _said(refusal: InvitationError, language: Language) -> str:
+def in_words(refusal: InvitationError, language: Language) -> str:
+    """The sentence of a refusal."""
     return sentences(refusal.detail, language.gettext)[0]
 
 
-def _page(template: str, status: int = 200, language: Language | None = None, **words: Any) -> Response:
+def page(template: str, status: int = 200, language: Language | None = None, **words: Any) -> Response:
+    """A page in the language that was asked for, else in the request's."""
     ctx = get_state().ctx
     language = language or ctx.language(current_tag())
     words = {"app_name": ctx.config.app_name, "settings": ctx.config, **language.words(), **words}
@@ -182,8 +184,8 @@ def _page(template: str, status: int = 200, language: Language | None = None, **
 def refused(error: InvitationError) -> Response:
     """A page that says why, with the status that the API would answer, and what to do."""
     language = get_state().ctx.language(current_tag())
-    words = {"error": error, "said": _said(error, language), "token": _carried(), "login_url": _url("login_url")}
-    answer = _page("refused.html", error.status, language, **words)
+    words = {"error": error, "said": in_words(error, language), "token": _carried(), "login_url": url_of("login_url")}
+    answer = page("refused.html", error.status, language, **words)
     answer.headers.extend(error.headers)
     return answer
 

@@ -5,8 +5,8 @@ In a host's ``conftest.py``, beside an ``app`` fixture::
     pytest_plugins = ["flask_invitations.testing"]
 
 Then a test may ask for ``invitation_mail`` and ``invitation_clock``; both take the place of the app's own
-mailer and clock for the length of the test. :func:`check_pages` tells whether the templates that the host put in place of
-ours have all that they need.
+mailer and clock for the length of the test. :func:`check_pages` tells whether the templates that the host put in
+place of ours have all that they need.
 """
 
 from __future__ import annotations
@@ -67,12 +67,12 @@ class RecordingMailer:
         return token_in(self.link_to(email))
 
 
-def token_in(link: str) -> str:
+def token_in(link: str | None) -> str:
     """The bare token at the end of ``link``.
 
     :raises LookupError: there is none.
     """
-    token = find(link)
+    token = find(link or "")
     if token is None:
         raise LookupError("There is no token in this link.")
     return token.reveal()
@@ -174,8 +174,8 @@ class _Seen(HTMLParser):
 
 
 def check_pages(app: Flask) -> None:
-    """Render each of the invitee's pages with sample data, through the templates that ``app`` puts in place of ours, and
-    look for what it cannot do without: blocks, landmarks, forms and their fields, the script, no inline code.
+    """Render each of the invitee's pages with sample data, through the templates that ``app`` puts in place of ours,
+    and look for what it cannot do without: blocks, landmarks, forms and their fields, the script, no inline code.
 
     :raises AssertionError: naming each template, what it lacks, and the mend.
     """

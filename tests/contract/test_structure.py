@@ -23,11 +23,13 @@ TESTS = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for path
 OWNERS = {
     "alembic": "migrations/",
     "apispec": "openapi.py",
+    "babel": "babel.py",
     "blinker": "hooks.py",
     "celery": "contrib/celery.py",
     "click": "cli.py",
     "dramatiq": "contrib/dramatiq.py",
     "email_validator": "addresses.py",
+    "flask_babel": "babel.py",
     "flask_login": "defaults.py",
     "huey": "contrib/huey.py",
     "itsdangerous": "tokens.py",
@@ -57,6 +59,7 @@ FLASK = {
 }
 #: Other people's entries in ``app.extensions`` that we look up, and why.
 LOOK_UPS = {
+    ("babel.py", "babel"): "where Flask-Babel keeps the host's languages and time zone",
     ("migrations/__init__.py", "migrate"): "the host's migration tree is where our steps go",
     ("migrations/tree.py", "migrate"): "the same",
     ("wire.py", "csrf"): "CSRFProtect would refuse JSON calls, and forms without a Referer: we exempt ourselves",
@@ -66,9 +69,9 @@ NAMES = """
 Acceptance AcceptedUser AccountExists AccountUnverified AlreadyInvited AlreadyMember BodyTooLarge ConfigurationError
 CrossSite DeliveryInfo DeliveryState EventInfo Forbidden InvalidRequest InvitationAccepted InvitationDeclined
 InvitationError InvitationExpired InvitationGone InvitationInfo InvitationNotFound InvitationReplaced
-InvitationRevoked InvitationWithdrawn Invitations Inviter LogMailer MailBounced MailRefused MalformedRequest Message Offer
-OpenAPIUnavailable PasswordRejected RedactFilter RoleNotAllowed SMTPMailer Status Swept TenantInactive TenantInfo
-TryAgain Unauthenticated UnsupportedMediaType WrongAccount invitation_accepted invitation_created
+InvitationRevoked InvitationWithdrawn Invitations Inviter LogMailer MailBounced MailRefused MalformedRequest
+Message Offer OpenAPIUnavailable PasswordRejected RedactFilter RoleNotAllowed SMTPMailer Status Swept
+TenantInactive TenantInfo TryAgain Unauthenticated UnsupportedMediaType WrongAccount invitation_accepted invitation_created
 invitation_declined invitation_expired invitation_resent invitation_revoked invitation_sent redact to_email
 """
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -238,7 +241,7 @@ def test_package_has_its_data() -> None:
     """What is no Python file but belongs to the package lies where the build looks for it."""
     data = {path.relative_to(PACKAGE).parts[0] for path in PACKAGE.rglob("*") if path.is_file()}
     strays = {name for name in data if not name.endswith(".py") and name != "__pycache__"}
-    assert strays <= {"py.typed", "templates", "static", "acts", "contrib", "migrations"}
+    assert strays <= {"py.typed", "templates", "static", "translations", "acts", "contrib", "migrations"}
     assert "py.typed" in strays
 
 

@@ -46,7 +46,7 @@ def chromium() -> Iterator[Any]:
     yield _running[0]
 
 
-def _start(path: str) -> Any:
+def _start(path: str | None) -> Any:
     from playwright.sync_api import sync_playwright
 
     playwright = _stack.enter_context(sync_playwright())

@@ -1,4 +1,7 @@
-"""Screenshots of every page and state, light and dark, on a phone and on a desk: ``python -m tests.pages.shots FOLDER``."""
+"""Screenshots of every page and state, light and dark, narrow and wide.
+
+.venv/bin/python -m tests.pages.shots FOLDER [STATE ...]
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,12 @@ from tests.pages.site import STATES, Profile, Site, serving
 WIDTHS = {"phone": (375, 720), "desktop": (1200, 760)}
 
 
-def shoot(site: Site, browser: Any, names: list[str], prefix: Path) -> None:
+def shoot(site: Site, browser: Any, names: list[str], prefix: str) -> None:
     for name in names:
         for width, (across, down) in WIDTHS.items():
             with browser.new_context(viewport={"width": across, "height": down}) as context:
                 page = context.new_page()
                 STATES[name](site, page)
-                page.mouse.move(0, 0)
                 for scheme in ("light", "dark"):
                     page.emulate_media(color_scheme=scheme)
                     page.screenshot(path=f"{prefix}{name}-{width}-{scheme}.png", full_page=True)
@@ -28,11 +30,11 @@ def shoot(site: Site, browser: Any, names: list[str], prefix: Path) -> None:
 def main(folder: Path, wanted: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch, chromium() as browser, serving(Path(scratch)) as site:
-        shoot(site, browser, wanted or list(STATES), folder / "page-")
+        shoot(site, browser, wanted or list(STATES), f"{folder}/page-")
     if not wanted:
-        with tempfile.TemporaryDirectory() as scratch, chromium() as browser:
-            with serving(Path(scratch), profile_schema=Profile) as site:
-                shoot(site, browser, ["offer"], folder / "page-profile-")
+        more = tempfile.TemporaryDirectory()
+        with more as scratch, chromium() as browser, serving(Path(scratch), profile_schema=Profile) as site:
+            shoot(site, browser, ["offer"], f"{folder}/page-profile-")
     stop()
 
 

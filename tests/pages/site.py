@@ -70,9 +70,8 @@ class Site:
         host, email = self.host, email or f"nora{next(_ids)}@example.com"
         with host.app.app_context():
             inviter = by and host.db.session.scalar(sa.select(host.User).filter_by(email=by))
-            host.invitations.invite(
-                email, inviter=inviter, tenant_id=host.tenant("Acme"), **{"message": MESSAGE, **more}
-            )
+            more = {"message": MESSAGE, **more}
+            host.invitations.invite(email, inviter=inviter, tenant_id=host.tenant("Acme"), **more)
         return email, host.outbox.link_to(email)
 
     def row(self, email: str) -> Any:
@@ -224,7 +223,7 @@ def _offer_errors(site: Site, page: Any) -> None:
 
 
 def _as_account(
-    site: Site, page: Any, *, tenant: str = "Elsewhere", verified: bool = True, signed_in: bool = True
+    site: Site, page: Any, tenant: str = "Elsewhere", *, verified: bool = True, signed_in: bool = True
 ) -> str:
     email, link = site.invite()
     user = site.host.user(email, "user", site.host.tenant(tenant), verified=verified)
@@ -298,7 +297,7 @@ def _requested(site: Site, page: Any) -> None:
 
 @state
 def _dead_accepted(site: Site, page: Any) -> None:
-    email, link = site.invite()
+    _, link = site.invite()
     with site.host.app.app_context():
         site.host.invitations.accept(link[-43:], password=PASSWORD, profile={"name": "Nora"})
     open_offer(page, link)

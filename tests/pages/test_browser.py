@@ -1,124 +1,310 @@
-"""The invitee's way through a real browser, over the demo, with JavaScript and without."""
+"""The invitee's way through a real browser: narrow and wide, with JavaScript and without, by keyboard alone."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from flask_invitations.testing import token_in
-from tests.examples.serve import Browser, copy, running
-from tests.pages.browser import chromium
+from tests.examples.serve import Browser
+from tests.hosts import PASSWORD
+from tests.pages.site import PAGES, STATES, Site, fill_in, open_offer, serving
 
-WORDS = "a few words will do"
+PHONE, DESK = {"width": 375, "height": 720}, {"width": 1280, "height": 800}
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Any]]:
-    with chromium() as browser, running(copy("demo", tmp_path_factory.mktemp("browser"))) as (base, log):
-        yield base, (browser, log)
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """One host for all of these tests; each invites somebody of its own."""
+    with serving(tmp_path_factory.mktemp("browser")) as served:
+        yield served
 
 
-def invite(base: str, email: str) -> str:
-    """Have Acme's admin invite; gives the mailed link."""
-    admin = Browser(base)
-    admin.form("/sign-in", email="adam@acme.example", password="open sesame, open sesame")
-    admin.form("/invite", email=email, role="user", message="Hello!\nSee http://evil.example")
-    return next(line for line in admin.get("/mails/latest").text.splitlines() if "accept#" in line)
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A page in a browser that knows nothing yet."""
+    with browser.new_context(viewport=PHONE) as context:
+        context.set_default_timeout(10_000)
+        yield context.new_page()
 
 
-def accept(page: Any) -> None:
-    page.get_by_role("button", name="Continue").click()
-    page.get_by_role("heading", name="Join Acme").wait_for()
-    page.get_by_label("Name").fill("Nora")
-    page.get_by_label("Choose a password").fill(WORDS)
-    page.get_by_role("button", name="Accept the invitation").click()
+@contextmanager
+def without_javascript(browser: Any) -> Iterator[Any]:
+    with browser.new_context(viewport=PHONE, java_script_enabled=False) as context:
+        yield context.new_page()
+
+
+def welcome(page: Any) -> None:
     page.get_by_role("heading", name="Welcome, you are in").wait_for()
 
 
-def test_with_javascript(demo: tuple[str, Any]) -> None:
-    """D1: the link's secret leaves the address bar and the history at once and reaches the server only in the form;
-    nothing is sent before the button is pressed, and the policy of our own headers breaks nothing."""
-    base, (browser, log) = demo
-    link = invite(base, "nora@example.com")
+def users(site: Site, email: str) -> int:
+    return len(site.host.rows(site.host.User, email=email))
+
+
+def kept(page: Any) -> str:
+    """Whatever the browser keeps of a site but the page itself."""
+    stores = "[document.cookie, {...localStorage}, {...sessionStorage}, history.state, location.href, window.name]"
+    return json.dumps([page.context.storage_state(), page.evaluate(f"JSON.stringify({stores})")])
+
+
+@pytest.mark.parametrize("viewport", [PHONE, DESK], ids=["phone", "desk"])
+def test_with_javascript(site: Site, browser: Any, viewport: Any) -> None:
+    """D1: the link's secret leaves address bar and history at once, and reaches the server in forms only: it is in no
+    request's address, no Referer, cookie, storage or log; nothing is sent before the button is pressed; and the policy
+    of our own headers breaks nothing."""
+    email, link = site.invite()
     token = token_in(link)
-    with browser.new_context() as context:
+    with browser.new_context(viewport=viewport) as context:
         page = context.new_page()
-        seen: list[str] = []
+        asked: list[Any] = []
         said: list[str] = []
-        page.on("request", lambda request: seen.append(f"{request.method} {request.url} {request.headers}"))
-        page.on("console", lambda message: said.append(f"{message.text} {message.location}"))
+        page.on("request", lambda request: asked.append(request))
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
         page.goto(link)
         page.get_by_role("button", name="Continue").wait_for()
-        assert page.url == f"{base}/invitations/accept"
+        assert page.url == f"{site.base}{PAGES}/accept"
         assert page.evaluate("history.length") == 2  # the empty page before, and the cleaned one
         assert not page.get_by_label("Your invitation link").is_visible()
-        assert not any(line.startswith("POST") for line in seen)
-        accept(page)
-        assert page.url == f"{base}/invitations/accepted"
-        assert token not in " ".join(line for line in seen if link not in line)
-        assert [line for line in seen if "'referer': 'http" in line] == []
-        assert [line for line in said if "favicon.ico" not in line] == []
-        page.goto(link)
+        assert {request.method for request in asked} == {"GET"}
+        assert token not in kept(page)
         page.get_by_role("button", name="Continue").click()
-        page.get_by_role("heading", name="This invitation was accepted already").wait_for()
-    assert token not in log.read_text()
+        page.get_by_role("heading", name="Join Acme").wait_for()
+        assert token not in kept(page)
+        fill_in(page)
+        welcome(page)
+        assert page.url == f"{site.base}{PAGES}/accepted"
+        assert token not in kept(page)
+        # the browser itself never sends a fragment; Playwright shows it in the first request's address
+        sent = [(request.url.partition("#")[0], request.headers) for request in asked]
+        assert token not in str(sent)
+        assert [headers["referer"] for _, headers in sent if headers.get("referer")] == []
+        assert said == []
+    assert users(site, email) == 1
+    assert len(site.log) > 4
+    assert token not in " ".join(site.log)
 
 
-def test_without_javascript(demo: tuple[str, Any]) -> None:
-    """Without JavaScript the link is pasted into the page that it led to."""
-    base, (browser, log) = demo
-    link = invite(base, "niko@example.com")
-    with browser.new_context(java_script_enabled=False) as context:
-        page = context.new_page()
+def test_without_javascript(site: Site, browser: Any) -> None:
+    """Without JavaScript the link is pasted into the page that it led to, and no button is there that does nothing."""
+    email, link = site.invite()
+    with without_javascript(browser) as page:
         page.goto(link)
         page.get_by_label("Your invitation link").fill(link)
-        accept(page)
-        assert page.url == f"{base}/invitations/accepted"
-    assert token_in(link) not in log.read_text()
+        page.get_by_role("button", name="Continue").click()
+        assert not page.get_by_role("button", name="Show password").is_visible()
+        fill_in(page, password="short but seen")
+        assert page.get_by_role("heading", name="Join Acme").is_visible()  # minlength holds the form back
+        fill_in(page, password="passwordpassword")
+        page.get_by_role("heading", name="Please check what you entered").wait_for()
+        fill_in(page)
+        welcome(page)
+    assert users(site, email) == 1
 
 
-def test_by_keyboard(demo: tuple[str, Any]) -> None:
-    """The whole way goes by keyboard; after a mistake the summary has the focus, and its link leads to the field."""
-    base, (browser, _) = demo
-    with browser.new_context() as context:
+def test_declining_without_javascript(site: Site, browser: Any) -> None:
+    """Declining is folded away and needs no script either."""
+    email, link = site.invite()
+    with without_javascript(browser) as page:
+        page.goto(f"{site.base}{PAGES}/accept/{token_in(link)}")
+        page.get_by_role("button", name="Continue").click()
+        assert not page.get_by_role("button", name="Decline the invitation").is_visible()
+        page.get_by_text("I do not want to join").click()
+        page.get_by_label("Why not?").fill("No time")
+        page.get_by_role("button", name="Decline the invitation").click()
+        page.get_by_role("heading", name="You declined the invitation").wait_for()
+    assert site.row(email).status == "declined"
+
+
+def focused(page: Any) -> str:
+    """What has the focus, as a screen reader names it."""
+    name = "e => (e.labels?.[0] ?? e).textContent.trim().split('\\n')[0].trim()"
+    return str(page.evaluate(f"({name})(document.activeElement)"))
+
+
+def press(page: Any, *keys: str) -> None:
+    for key in keys:
+        page.keyboard.press(key)
+
+
+def test_by_keyboard(site: Site, page: Any) -> None:
+    """The whole way goes by keyboard, in the order in which one reads; after a mistake the summary has the focus, is
+    announced, and its link leads to the field, which names its error."""
+    _, link = site.invite()
+    page.goto(link)
+    press(page, "Tab")
+    assert focused(page) == "Continue"
+    press(page, "Enter")
+    page.get_by_role("heading", name="Join Acme").wait_for()
+    order = []
+    for _ in range(5):
+        press(page, "Tab")
+        order.append(focused(page))
+    assert order == [
+        "Your name",
+        "Choose a password",
+        "Show password",
+        "Accept the invitation",
+        "I do not want to join",
+    ]
+    press(page, *["Shift+Tab"] * 4)
+    page.keyboard.type("Kim")
+    press(page, "Tab")
+    page.keyboard.type("passwordpassword")
+    press(page, "Enter")
+    summary = page.get_by_role("alert").get_by_role("heading", name="Please check what you entered")
+    summary.wait_for()
+    assert page.title().startswith("Error: ")
+    assert summary.evaluate("element => element === document.activeElement")
+    press(page, "Tab", "Enter")
+    field = page.get_by_label("Choose a password")
+    assert field.evaluate("element => element === document.activeElement")
+    assert page.get_by_label("Your name").input_value() == "Kim"
+    assert field.get_attribute("aria-invalid") == "true"
+    about = (field.get_attribute("aria-describedby") or "").split()
+    assert [page.locator(f"#{each}").is_visible() for each in about] == [True, True]
+    assert "easy to guess" in page.locator(f"#{about[0]}").inner_text()
+    page.keyboard.type(PASSWORD)
+    press(page, "Tab", "Space")
+    assert (field.get_attribute("type"), focused(page)) == ("text", "Hide password")
+    press(page, "Space")
+    assert (field.get_attribute("type"), focused(page)) == ("password", "Show password")
+    press(page, "Tab", "Enter")
+    welcome(page)
+
+
+def test_help_with_the_password(site: Site, page: Any) -> None:
+    """While a password is typed, pasted or filled in, a polite line tells how far it is; nothing is cut or refused."""
+    open_offer(page, site.invite()[1])
+    field, said = page.get_by_label("Choose a password"), page.get_by_role("status")
+    for text, words in [
+        ("a few 🐘", "7 of 15 characters"),
+        ("aaaaaaaaaaaaaaaa", "Easy to guess: use more different characters"),
+        (PASSWORD, "Long enough"),
+        (PASSWORD * 5, "Too long: at most 128 characters"),
+    ]:
+        field.fill(text)
+        said.filter(has_text=words).wait_for()
+        assert field.input_value() == text
+    field.fill("")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.evaluate("text => navigator.clipboard.writeText(text)", PASSWORD)
+    field.press("Control+v")
+    assert field.input_value() == PASSWORD
+    hints = [field.get_attribute(name) for name in ("autocomplete", "minlength", "maxlength")]
+    assert hints == ["new-password", "15", None]
+
+
+def test_a_link_pasted_into_the_address_bar_of_the_landing_page(site: Site, page: Any) -> None:
+    """Only the fragment changes then, and no page is loaded: the script takes it all the same; a link cut short is told
+    to be so, leaves the address bar too, and can be pasted whole."""
+    _, link = site.invite()
+    STATES["landing-paste"](site, page)
+    assert page.get_by_label("Your invitation link").is_visible()
+    page.evaluate("link => { location.href = link }", link[:-5])
+    page.get_by_text("This link has lost a part on its way").wait_for()
+    assert page.url == f"{site.base}{PAGES}/accept"
+    assert page.get_by_label("Your invitation link").input_value() == ""
+    page.evaluate("link => { location.href = link }", link)
+    page.get_by_label("Your invitation link").wait_for(state="hidden")
+    assert page.url == f"{site.base}{PAGES}/accept"
+    page.get_by_role("button", name="Continue").click()
+    fill_in(page, password="passwordpassword")
+    page.get_by_role("alert").wait_for()
+    page.evaluate("link => { location.href = link }", link)  # the address of this page is that of the landing page
+    page.get_by_role("button", name="Continue").click()
+    fill_in(page)
+    welcome(page)
+
+
+def test_back_and_reload_after_accept(site: Site, page: Any) -> None:
+    """Reloading what follows an accept, going back and sending the form again: one account, and no error of ours."""
+    email, link = site.invite()
+    open_offer(page, link)
+    fill_in(page)
+    welcome(page)
+    page.reload()
+    welcome(page)
+    page.go_back()
+    page.get_by_role("heading", name="You have an invitation").wait_for()
+    page.go_forward()
+    welcome(page)
+    page.goto(link)
+    page.get_by_role("button", name="Continue").click()
+    page.get_by_role("heading", name="This invitation was accepted already").wait_for()
+    assert users(site, email) == 1
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_a_double_click(site: Site, browser: Any, javascript: bool) -> None:
+    """A double click on the button makes one account; with JavaScript the form is sent once, and all is well."""
+    email, link = site.invite()
+    with browser.new_context(java_script_enabled=javascript) as context:
         page = context.new_page()
-        page.goto(invite(base, "kim@example.com"))
-        page.keyboard.press("Tab")
-        page.keyboard.press("Enter")
-        page.get_by_label("Name").focus()
-        page.keyboard.type("Kim")
-        page.keyboard.press("Tab")
-        page.keyboard.type("passwordpassword")
-        page.keyboard.press("Enter")
-        summary = page.get_by_role("heading", name="Please check what you entered")
-        summary.wait_for()
-        assert summary.evaluate("element => element === document.activeElement")
-        page.keyboard.press("Tab")
-        page.keyboard.press("Enter")
-        field = page.get_by_label("Choose a password")
-        assert field.evaluate("element => element === document.activeElement")
-        assert page.get_by_label("Name").input_value() == "Kim"
-        assert field.get_attribute("aria-invalid") == "true"
-        page.keyboard.type(WORDS)
-        page.keyboard.press("Tab")
-        page.keyboard.press("Space")
-        assert field.get_attribute("type") == "text"
-        page.keyboard.press("Tab")
-        page.keyboard.press("Enter")
-        page.get_by_role("heading", name="Welcome, you are in").wait_for()
+        page.goto(f"{site.base}{PAGES}/accept/{token_in(link)}")
+        page.get_by_role("button", name="Continue").click()
+        page.get_by_label("Your name").fill("Nora")
+        page.get_by_label("Choose a password").fill(PASSWORD)
+        sent: list[Any] = []
+        page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
+        page.get_by_role("button", name="Accept the invitation").dblclick(no_wait_after=True)
+        page.wait_for_url(f"{site.base}{PAGES}/accept**")
+        if javascript:
+            welcome(page)
+            assert len(sent) == 1
+    assert users(site, email) == 1
 
 
-def test_a_link_pasted_into_the_address_bar_of_the_landing_page(demo: tuple[str, Any]) -> None:
-    """Only the fragment changes then, and no page is loaded: the script takes it all the same."""
-    base, (browser, _) = demo
-    link = invite(base, "lena@example.com")
-    with browser.new_context() as context:
-        page = context.new_page()
-        page.goto(f"{base}/invitations/accept")
-        assert page.get_by_label("Your invitation link").is_visible()
-        page.evaluate("link => { location.href = link }", link)
-        page.get_by_label("Your invitation link").wait_for(state="hidden")
-        assert page.url == f"{base}/invitations/accept"
-        accept(page)
+def test_many_clicks_at_once(site: Site) -> None:
+    """The same form sent five times at one moment makes one account: one is welcomed, the others hear that it is
+    spent."""
+    email, link = site.invite()
+    form = {"token": token_in(link), "name": "Nora", "password": PASSWORD}
+    with ThreadPoolExecutor(5) as pool:
+        answers = list(pool.map(lambda _: Browser(site.base).form(f"{PAGES}/accept", **form), range(5)))
+    assert sorted({answer.status for answer in answers}) == [200, 409]
+    assert users(site, email) == 1
+
+
+def test_sign_in_and_come_back(site: Site, page: Any) -> None:
+    """An account signs in by the host's own page in a new tab, which learns nothing of the link, and goes on where it
+    was."""
+    STATES["account-exists"](site, page)
+    link = page.get_by_role("link", name="Sign in")
+    assert link.evaluate("a => [a.getAttribute('href'), a.target, a.rel]") == ["/sign-in", "_blank", "noopener"]
+    email = page.locator("dd bdi").inner_text()
+    site.sign_in(page, site.host.rows(site.host.User, email=email)[0].id)
+    page.get_by_role("button", name="I have signed in: continue").click()
+    page.get_by_role("button", name="Accept the invitation").click()
+    welcome(page)
+    page.get_by_text("are signed in").wait_for()
+
+
+def test_sign_out_and_come_back(site: Site, page: Any) -> None:
+    """Whoever is signed in as somebody else is told as whom, signs out in a new tab, and goes on where they were."""
+    STATES["wrong-account"](site, page)
+    assert page.get_by_text("and you are signed in as other").is_visible()
+    assert page.get_by_role("link", name="Sign out").get_attribute("target") == "_blank"
+    page.set_extra_http_headers({})
+    page.get_by_role("button", name="I have signed out: continue").click()
+    fill_in(page)
+    welcome(page)
+
+
+def test_a_fresh_link(site: Site, page: Any) -> None:
+    """From the expired link to a fresh one in the mailbox, which opens."""
+    email, link = site.invite()
+    site.expire(email)
+    open_offer(page, link)
+    page.get_by_role("button", name="Send me a new link").click()
+    page.get_by_role("heading", name="Look into your mailbox").wait_for()
+    fresh = site.host.outbox.link_to(email)
+    assert fresh != link
+    open_offer(page, fresh)
+    page.get_by_role("heading", name="Join Acme").wait_for()

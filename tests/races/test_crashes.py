@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from flask_invitations import Status
-from flask_invitations.outbox import LEASE
+from flask_invitations.config import Config
 from flask_invitations.testing import token_in
 from tests.hosts import PASSWORD, Host, Tenancy, build
 from tests.races.crew import Crew
@@ -140,7 +140,7 @@ def test_invite_killed_anywhere(database_url: str, crew: Crew, tmp_path: Path) -
             rows = host.rows(invitation, email_key=email)
             assert len(rows) == (at >= committed), passed[at]
             assert len(post.links_to(email)) == (at > passed.index("before mail"))
-            host.clock.tick(LEASE)
+            host.clock.tick(Config.delivery_lease)
             host.outbox.clear()
             assert worker.invoke(args=["invitations", "deliver"]).exit_code == 0
             mails = [message for message in host.outbox.messages if message.to == email]

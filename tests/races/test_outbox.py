@@ -6,14 +6,19 @@ promised; in a soak all of them run at full length on every database.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from benchmarks.delivery.failures import hang, outage, poison
+from benchmarks.delivery.failures import hang, poison
 from benchmarks.delivery.kills import crowd, kills, web_kill
 from benchmarks.delivery.report import Report
+from benchmarks.delivery.rows import addresses, queue
+from flask_invitations import Message
+from flask_invitations.state import override
 from tests.conftest import DATABASES
+from tests.hosts import build
 from tests.races.harness import SOAK, rounds
 
 pytestmark = pytest.mark.soak
@@ -38,14 +43,45 @@ def crew(database_url: str, many: int) -> int:
 def test_workers_are_killed(database_url: str, tmp_path: Path) -> None:
     """R7, R17: however often a worker is killed, every mail arrives, at most one of them twice for each kill and then
     with the same link and Message-ID, and none waits longer than for the end of its lease."""
-    lengths = {"mails": rounds(24, 1000), "seconds": rounds(1, 30)}
-    kept(kills(database_url, tmp_path, workers=crew(database_url, 4), every=0.5, lease=2, **lengths))
+    kept(
+        kills(
+            database_url,
+            tmp_path,
+            mails=rounds(24, 1000),
+            workers=crew(database_url, 4),
+            seconds=rounds(1, 30),
+            every=2 if SOAK else 0.5,
+            lease=rounds(2, 5),
+            most=rounds(3, 1000),
+            late=15,
+        )
+    )
+
+
+@pytest.mark.xfail(reason="a claim looks for waiting mails first, for abandoned ones only where there are too few")
+@on("sqlite")
+def test_abandoned_mail_is_not_starved(database_url: str) -> None:
+    """R7, J3: a mail whose worker died is taken up once its lease is over, however many others wait."""
+    with build(database_url, config={"INVITATIONS_DELIVERY": "queue"}) as host:
+        queue(host, ["abandoned@example.com"])
+        with override(host.app, mailer=_die), host.app.app_context(), pytest.raises(SystemExit):
+            host.invitations.deliver()
+        queue(host, addresses(20))
+        host.clock.tick(timedelta(minutes=3))
+        assert host.app.test_cli_runner().invoke(args=["invitations", "deliver"]).exit_code == 0
+        order = [message.to for message in host.outbox.messages]
+        assert len(order) == 21
+        assert order.index("abandoned@example.com") <= 1
+
+
+def _die(_message: Message) -> None:
+    raise SystemExit
 
 
 @on("postgresql", "mariadb")
 def test_crowd_of_workers(database_url: str, tmp_path: Path) -> None:
     """R8: workers that nobody kills send no mail twice, however many there are."""
-    kept(crowd(database_url, tmp_path, mails=rounds(60, 1000), workers=crew(database_url, 8)))
+    kept(crowd(database_url, tmp_path, mails=rounds(60, 1000), workers=crew(database_url, rounds(4, 8))))
 
 
 @on("postgresql")
@@ -60,7 +96,7 @@ def test_web_process_is_killed(database_url: str, delivery: str, tmp_path: Path)
 def test_mail_server_hangs(database_url: str, tmp_path: Path) -> None:
     """R11: while one worker waits for a mail server that never answers no transaction is open, and another worker sends
     the other mails; the one that hung is given back and arrives later."""
-    kept(hang(database_url, tmp_path, mails=20, timeout=rounds(2, 10)))
+    kept(hang(database_url, tmp_path, mails=10, timeout=rounds(3, 10)))
 
 
 @on("mariadb")

@@ -94,7 +94,7 @@ def test_message_shows_no_secret() -> None:
         text="text with SECRET",
         html="html with SECRET",
         headers={},
-        locale=None,
+        locale="en",
         accept_url="https://app.example.com/#SECRET",
         invitation=invitation,
     )

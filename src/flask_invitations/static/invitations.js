@@ -25,10 +25,13 @@
     show("cut-link", cut);
   }
 
-  if (landing) {
-    take();
-    addEventListener("hashchange", take);
+  // What answers an accept has the landing page's address: a link pasted there loads nothing by itself.
+  function leave() {
+    if (shape.exec(location.hash)) location.replace("open" + location.hash);
   }
+
+  if (landing) take();
+  addEventListener("hashchange", landing ? take : leave);
 
   var opened = document.querySelector("[data-clean-address]");
   if (opened) clean(opened.dataset.cleanAddress);
@@ -61,11 +64,14 @@
     field.form.addEventListener("submit", function () { field.type = "password"; });
   });
 
-  // A double click sends a form once.
+  // A double click sends a form once, and the way back from an answer leads to the landing page, not to the form.
   document.addEventListener("submit", function (event) {
     var form = event.target, now = event.timeStamp;
     if (form.method !== "post") return;
     if (now - form.dataset.sent < 2000) event.preventDefault();
-    else form.dataset.sent = now;
+    else {
+      form.dataset.sent = now;
+      if (form.dataset.leave) clean(form.dataset.leave);
+    }
   });
 })();

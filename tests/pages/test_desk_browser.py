@@ -1,0 +1,198 @@
+"""The manager's desk in a real browser: by keyboard, with and without JavaScript, on a phone and on a desk; what axe
+has to say about it, and whether it fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from flask_babel import Babel
+
+from tests.pages.site import PAGES, Site, serving
+from tests.pages.test_access import LANGUAGES, overflows, violations
+
+DESK = f"{PAGES}/"
+PHONE, DESKTOP = {"width": 375, "height": 720}, {"width": 1200, "height": 800}
+#: As long as an address and a role can be, without a place to break.
+LONG = f"{'a' * 64}@{'b' * 60}.{'c' * 60}.{'d' * 52}.example"
+LONG_ROLE = "administrator-of-all-the-things-that-there-are-to-administrate"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A host with invitations of every kind."""
+    config = {"INVITATIONS_ROLES": ("user", LONG_ROLE, "admin", "owner")}
+    with serving(tmp_path_factory.mktemp("desk"), config=config) as running:
+        host = running.host
+        Babel(host.app, locale_selector=lambda: host.app.config.get("SPOKEN", "en"))
+        for number in range(22):
+            running.invite(f"guest{number}@example.com")
+        running.invite("over@example.com")
+        running.expire("over@example.com")
+        running.invite(LONG, role=LONG_ROLE, message="x" * 1000)
+        with host.app.app_context():
+            host.invitations.record_delivery(host.outbox.messages[-1].id, "bounced", "550 " + "y" * 300)
+            host.invitations.revoke(running.row("guest20@example.com").id)
+        yield running
+
+
+def manager(site: Site, tenant: str = "Acme") -> Any:
+    """The id of an owner of that tenant."""
+    email = f"owner@{tenant.lower()}.example"
+    found = site.host.rows(site.host.User, email=email)
+    return found[0].id if found else site.host.user(email, "owner", site.host.tenant(tenant))
+
+
+def to(page: Any, name: str) -> None:
+    """Press Tab until something of that name has the focus."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.locator(":focus").evaluate("here => (here.labels?.[0] ?? here).textContent.trim()") == name:
+            return
+    raise AssertionError(f"Tab does not lead to {name}")
+
+
+def has_focus(locator: Any) -> bool:
+    return bool(locator.evaluate("element => element === document.activeElement"))
+
+
+@pytest.mark.parametrize(("javascript", "size"), [(True, DESKTOP), (False, PHONE)])
+def test_the_managers_way(site: Site, browser: Any, javascript: bool, size: Any) -> None:
+    """Inviting, finding, resending and revoking go by keyboard alone, with JavaScript and without, on a phone and on a
+    desk; after a mistake the summary has the focus, and its link leads to the field."""
+    email = f"new-{size['width']}-{javascript}@example.com".lower()
+    with browser.new_context(java_script_enabled=javascript, viewport=size) as context:
+        page = context.new_page()
+        said: list[str] = []
+        page.on("console", lambda message: said.append(message.text))
+        site.sign_in(page, manager(site))
+        page.goto(site.base + DESK)
+        to(page, "Invite somebody")
+        page.keyboard.press("Enter")
+        to(page, "E-mail address")
+        page.keyboard.type("guest1@example.com")
+        page.keyboard.press("Enter")
+        page.get_by_role("alert").wait_for()
+        assert has_focus(page.get_by_role("heading", name="The invitation was not made"))
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        field = page.get_by_label("E-mail address")
+        assert has_focus(field)
+        assert field.get_attribute("aria-invalid") == "true"
+        page.keyboard.press("Control+A")
+        page.keyboard.type(email)
+        to(page, "Send the invitation")
+        page.keyboard.press("Enter")
+        page.get_by_role("heading", name=email).wait_for()
+        assert has_focus(page.get_by_role("status"))
+        assert ("done=" in page.url) is not javascript
+        to(page, "Resend the mail")
+        page.keyboard.press("Enter")
+        page.get_by_text("Resent with a new link").wait_for()
+        page.goto(site.base + DESK)
+        to(page, "Part of the address")
+        page.keyboard.type(email)
+        page.keyboard.press("Enter")
+        page.get_by_role("link", name="Pending 1").wait_for()
+        to(page, email)
+        page.keyboard.press("Enter")
+        page.get_by_role("heading", name="What happened").wait_for()
+        to(page, "Revoke the invitation")
+        page.keyboard.press("Enter")
+        page.get_by_role("heading", name="Revoke this invitation?").wait_for()
+        to(page, "Revoke the invitation")
+        page.keyboard.press("Enter")
+        page.get_by_text("The invitation was revoked.").wait_for()
+        assert site.row(email).status == "revoked"
+        assert len([mail for mail in site.host.outbox.messages if mail.to == email]) == 2
+        assert [line for line in said if "409 (CONFLICT)" not in line] == []
+
+
+Act = Callable[[Site, Any], None]
+
+
+def _list(site: Site, page: Any) -> None:
+    page.goto(site.base + DESK)
+    page.get_by_text("Invite somebody", exact=True).click()
+
+
+def _empty(site: Site, page: Any) -> None:
+    site.sign_in(page, manager(site, "Fresh"))
+    page.goto(site.base + DESK)
+
+
+def _nothing_found(site: Site, page: Any) -> None:
+    page.goto(f"{site.base}{DESK}?q=nobody")
+
+
+def _errors(site: Site, page: Any) -> None:
+    _list(site, page)
+    page.get_by_label("E-mail address").fill("guest1@example.com")
+    page.get_by_role("button", name="Send the invitation").click()
+    page.get_by_role("alert").wait_for()
+
+
+def _details(site: Site, page: Any) -> None:
+    page.goto(f"{site.base}{DESK}{site.row('guest1@example.com').id}?done=invited")
+
+
+def _bounced(site: Site, page: Any) -> None:
+    page.goto(f"{site.base}{DESK}{site.row(LONG).id}")
+    page.get_by_role("button", name="Resend").click()
+    page.get_by_role("alert").wait_for()
+
+
+def _confirmation(site: Site, page: Any) -> None:
+    page.goto(f"{site.base}{DESK}{site.row(LONG).id}/revoke")
+
+
+def _signed_out(site: Site, page: Any) -> None:
+    page.set_extra_http_headers({})
+    page.goto(site.base + DESK)
+
+
+STATES: tuple[Act, ...] = (_list, _empty, _nothing_found, _errors, _details, _bounced, _confirmation, _signed_out)
+
+
+def test_every_page_and_state(site: Site, browser: Any) -> None:
+    """WCAG 2.2 AA: axe finds nothing on any page in any state, in light and dark, as cards and as a table; at 320 px
+    and with text of twice the size nothing has to be scrolled sideways, however long the address and the role."""
+    found = {}
+    with browser.new_context(viewport=PHONE, reduced_motion="reduce") as context:
+        page = context.new_page()
+        for act in STATES:
+            site.sign_in(page, manager(site))
+            page.emulate_media(color_scheme="light")
+            act(site, page)
+            complaints = [*violations(page), *overflows(page)]
+            page.emulate_media(color_scheme="dark")
+            complaints += violations(page, "color-contrast")
+            page.set_viewport_size(DESKTOP)
+            found[act.__name__] = complaints + (violations(page) if act is _list else [])
+    assert {name: complaints for name, complaints in found.items() if complaints} == {}
+
+
+def test_every_language(site: Site, browser: Any) -> None:
+    """In every language of ours the desk says which one it is, and fits a narrow screen."""
+    with browser.new_context(viewport=PHONE) as context:
+        page = context.new_page()
+        site.sign_in(page, manager(site))
+        for tag in LANGUAGES:
+            site.host.app.config["SPOKEN"] = tag
+            for address in (f"{DESK}?q=guest1@", f"{DESK}{site.row(LONG).id}"):
+                page.goto(site.base + address)
+                assert page.locator("html").get_attribute("lang") == tag
+                assert overflows(page) == []
+        del site.host.app.config["SPOKEN"]
+
+
+def test_a_table_stays_a_table(site: Site, browser: Any) -> None:
+    """As cards, too, each invitation is a row with its cells, to whoever hears the page."""
+    with browser.new_context(viewport=PHONE) as context:
+        page = context.new_page()
+        site.sign_in(page, manager(site))
+        page.goto(f"{site.base}{DESK}?q=guest1@")
+        row = page.get_by_role("table", name="Invitations, newest first").get_by_role("row").last
+        assert row.get_by_role("cell").count() == 6
+        assert "Role" in row.aria_snapshot()

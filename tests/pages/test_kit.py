@@ -1,0 +1,123 @@
+"""The test kit's look at the pages: a host that put templates of its own in place of ours learns what they lack."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask_wtf import CSRFProtect
+from jinja2 import ChoiceLoader, DictLoader, StrictUndefined
+from marshmallow import Schema, fields
+
+from flask_invitations.testing import check_pages
+from tests.hosts import Host, build
+from tests.pages.site import Profile
+
+OURS = Path(__file__).parents[2] / "src/flask_invitations/templates"
+FRAME = (OURS / "invitations/frame.html").read_text()
+EVERYTHING = {"INVITATIONS_FRESH_LINK": "send"}
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Host]:
+    """A host with every kind of field, and fresh links."""
+    with build(f"sqlite:///{tmp_path / 'kit.sqlite3'}", profile_schema=Profile, config=EVERYTHING) as host:
+        yield host
+
+
+def put(site: Host, **templates: str) -> None:
+    """Give the host templates of its own."""
+    own = {f"invitations/{name}.html": text for name, text in templates.items()}
+    site.app.jinja_loader = ChoiceLoader([DictLoader(own)])
+
+
+def complaints(site: Host) -> str:
+    with pytest.raises(AssertionError) as found:
+        check_pages(site.app)
+    return str(found.value)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("csrf", [False, True])
+def test_ours_are_complete(site: Host, strict: bool, csrf: bool) -> None:
+    """The kit has nothing to say about our own templates, with a host's form tokens and strict names or without."""
+    if strict:
+        site.app.jinja_env.undefined = StrictUndefined
+    if csrf:
+        CSRFProtect(site.app)
+    check_pages(site.app)
+
+
+@pytest.mark.parametrize(
+    ("lost", "told"),
+    [
+        ("{% block content %}{% endblock %}", "invitations/base.html: no {% block content %} inside of <main>"),
+        ("{% block title %}{% endblock %}", "invitations/base.html: no {% block title %} inside of <title>"),
+        ('lang="{{ language.tag }}"', "invitations/base.html: <html> does not say its language"),
+        ("{% block styles %}.*?{% endblock %}", "invitations/base.html: no stylesheet"),
+        ("<script.*?</script>", "invitations/base.html: no invitations.js"),
+        ("</?main>", "invitations/base.html: there must be one <main>"),
+    ],
+)
+def test_a_frame_that_forgets(site: Host, lost: str, told: str) -> None:
+    """A base template without one of its blocks, landmarks or files is named, with what it lacks."""
+    pattern = lost if lost.startswith(("<", "{% block styles")) else re.escape(lost)
+    frame = re.sub(pattern, "", FRAME)
+    assert frame != FRAME
+    put(site, base=frame)
+    assert told in complaints(site)
+
+
+@pytest.mark.parametrize(
+    ("name", "lost", "told"),
+    [
+        ("landing", "{{ form.paste() }}", "invitations/landing.html: no form to /invitations/open"),
+        ("landing", "{{ form.carried(token) }}", "the form to /invitations/open has no field 'token': put {{"),
+        ("landing", "data-with-link", "invitations/landing.html: no element with data-with-link"),
+        ("offer", "{% block profile %}.*{% endblock %}(?=\n  {% set hint)", "/invitations/accept has no field 'name'"),
+        ("offer", '{% call form.field\\("password".*?endcall %}', "has no field 'password'"),
+        ("offer", '<input type="text" name="username"[^>]*>', "has no field 'username'"),
+        ("offer", "{{ form.carried\\(token\\) }}", "the form to /invitations/accept has no field 'csrf_token': put {{"),
+        ("offer", "<details.*</details>", "invitations/offer.html: no form to /invitations/decline"),
+        ("offer", "{% if errors %}{{ form.summary.*?endif %}|said=[^,]*,", "it does not show 'a complaint'"),
+        ("offer", "<h1>.*?</h1>", "invitations/offer.html: no <h1>"),
+        ("refused", '{% elif error.code == "invitation-expired".*?</form>', "no form to /invitations/fresh"),
+        ("declined", "<h1>.*?</h1>", "invitations/declined.html: no <h1>"),
+        ("accepted", "<h1>", "invitations/accepted.html: inline style"),
+        ("requested", "{% block content %}", "invitations/requested.html: it does not render: TemplateSyntaxError"),
+    ],
+)
+def test_a_page_that_forgets(site: Host, name: str, lost: str, told: str) -> None:
+    """A page without a form, a field, a token, its heading or its errors, or with inline code, is named with it."""
+    CSRFProtect(site.app)
+    text = (OURS / f"invitations/{name}.html").read_text()
+    pattern = lost if lost.startswith(("{%", "<")) or "\\" in lost else re.escape(lost)
+    put(site, **{name: re.sub(pattern, "<h1 style='color: red'>" if lost == "<h1>" else "", text, flags=re.DOTALL)})
+    assert told in complaints(site)
+
+
+def test_a_field_that_no_input_asks_for(tmp_path: Path) -> None:
+    """A required profile field of a kind that our page cannot ask for is told before an invitee is stuck."""
+
+    class Deep(Schema):
+        address = fields.Nested(Schema.from_dict({"street": fields.String()}), required=True)
+
+    with build(f"sqlite:///{tmp_path / 'kit.sqlite3'}", profile_schema=Deep) as host:
+        assert "the form to /invitations/accept has no field 'address'" in complaints(host)
+
+
+def test_each_template_can_be_the_hosts(tmp_path: Path, site: Host) -> None:
+    """E: every template of ours, once a file of its name lies in the host's own folder, is rendered from there."""
+    folder = tmp_path / "templates" / "invitations"
+    folder.mkdir(parents=True)
+    site.app.root_path = str(tmp_path)
+    names = [path.name for path in (OURS / "invitations").glob("*.html")]
+    assert len(names) >= 9
+    rendered: Any = site.app.jinja_env
+    for name in names:
+        (folder / name).write_text("OURS NO MORE")
+        with site.app.test_request_context():
+            assert rendered.get_template(f"invitations/{name}").render() == "OURS NO MORE", name
