@@ -23,7 +23,7 @@ from .workers import Job, Workers, settings
 
 INVITE = "/api/v1/users/invite"
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
-#: Tries: 12 span more than 20 hours; the default of 8 spans two.
+#: Tries: 12 span at least 18 hours; the default of 8 spans two.
 TRIES = 12
 #: Nobody listens there: IANA keeps it for discarding.
 CLOSED = SMTPMailer("127.0.0.1", 9, sender=SENDER, security="none", timeout=1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -95,6 +96,8 @@ def serving(folder: Path, **overrides: Any) -> Iterator[Site]:
     kind, profiles, log = shape("int", "membership"), list[Mapping[str, Any]](), list[str]()
 
     def create_user(invitation: Any, profile: Mapping[str, Any], password: str | None) -> Any:
+        if profile.get("name") == "Slow":
+            time.sleep(0.5)
         profiles.append(profile)
         user = kind.User(email=invitation.email_key, name=profile.get("name"), email_verified=True)
         user.set_password(password)
