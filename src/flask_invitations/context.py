@@ -14,8 +14,9 @@ from .config import Config
 from .hooks import Hooks
 from .languages import Language
 from .models import Models
-from .store import Store, Unit
+from .store import Store
 from .tokens import Mint
+from .unit import Unit
 
 log = logging.getLogger("flask_invitations")
 

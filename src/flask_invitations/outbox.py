@@ -65,8 +65,8 @@ def post(ctx: Context, row: Invitation, token: Token, now: datetime, info: Invit
     """
     kind = Kind.INVITATION
     if ctx.config.delivery == "queue":
-        return Posted(replace(info, delivery=ctx.store.add_delivery(row, kind, now).info()))
-    delivery = ctx.store.add_delivery(
+        return Posted(replace(info, delivery=ctx.store.mails.add(row, kind, now).info()))
+    delivery = ctx.store.mails.add(
         row,
         kind,
         now,
@@ -82,7 +82,7 @@ def post(ctx: Context, row: Invitation, token: Token, now: datetime, info: Invit
 
 def notify(ctx: Context, row: Invitation, kind: str, now: datetime) -> None:
     """Write the outbox row of any other mail, inside the transaction of what it tells; it leaves after the commit."""
-    delivery = ctx.store.add_delivery(row, kind, now)
+    delivery = ctx.store.mails.add(row, kind, now)
     ctx.unit.after_commit(partial(_wake, ctx, row.id, delivery.id))
 
 
@@ -160,7 +160,7 @@ def deliver(
 
 def count_due(ctx: Context) -> int:
     """How many mails are due now."""
-    return ctx.unit.run(lambda: ctx.store.count_due(ctx.now()))
+    return ctx.unit.run(lambda: ctx.store.mails.count_due(ctx.now()))
 
 
 def retry_failed(ctx: Context) -> int:
@@ -168,7 +168,7 @@ def retry_failed(ctx: Context) -> int:
 
     :returns: how many.
     """
-    return ctx.unit.run(lambda: ctx.store.revive_deliveries(ctx.now()))
+    return ctx.unit.run(lambda: ctx.store.mails.revive(ctx.now()))
 
 
 Leased = Mapping[uuid.UUID, bool]
@@ -176,7 +176,7 @@ Leased = Mapping[uuid.UUID, bool]
 
 def _lease(ctx: Context, count: int, only: uuid.UUID | None) -> Leased:
     now = ctx.now()
-    return ctx.store.claim_deliveries(now, now + ctx.config.delivery_lease, count, only) if count else {}
+    return ctx.store.mails.claim(now, now + ctx.config.delivery_lease, count, only) if count else {}
 
 
 def _turn(
@@ -326,7 +326,7 @@ def _write_down(
     :returns: the mails that were still ours to write.
     """
     now = ctx.now()
-    ctx.store.put_back({each.delivery.id: each.delivery.attempts for each in untried}, now)
+    ctx.store.mails.put_back({each.delivery.id: each.delivery.attempts for each in untried}, now)
     ours = {key for group in _alike(outcomes) for key in _settle(ctx, group)}
     ctx.store.add_events([_event(one, now) for one in outcomes if one.delivery.state in _EVENTS and _has(one, ours)])
     for one in outcomes:
@@ -350,7 +350,7 @@ def _alike(outcomes: Sequence[Outcome]) -> Collection[list[Outcome]]:
 
 def _settle(ctx: Context, group: Sequence[Outcome]) -> Collection[uuid.UUID]:
     last = group[-1]
-    return ctx.store.settle_deliveries(
+    return ctx.store.mails.settle(
         {one.delivery.id: one.delivery.attempts for one in group},
         last.delivery.state,
         sent_at=last.delivery.sent_at,

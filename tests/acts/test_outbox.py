@@ -106,7 +106,7 @@ def _rules(host: Host, now: datetime) -> list[set[uuid.UUID]]:
     with host.app.app_context():
         store = host.app.extensions["invitations"].ctx.store
         mail = store.models.Delivery
-        return [set(store.session.scalars(sa.select(mail.id).where(rule))) for rule in store.due(now)]
+        return [set(store.session.scalars(sa.select(mail.id).where(rule))) for rule in store.mails.due(now)]
 
 
 @pytest.mark.parametrize("batch", [1, 7])
@@ -336,9 +336,9 @@ def test_two_workers_never_meet(queued: Host) -> None:
         return
     with queued.app.app_context():
         ctx = queued.app.extensions["invitations"].ctx
-        mine = ctx.store.claim_deliveries(ctx.now(), ctx.now() + LEASE, 4)  # its transaction stays open
+        mine = ctx.store.mails.claim(ctx.now(), ctx.now() + LEASE, 4)  # its transaction stays open
         with queued.app.app_context():
-            theirs = ctx.unit.run(lambda: ctx.store.claim_deliveries(ctx.now(), ctx.now() + LEASE, 100))
+            theirs = ctx.unit.run(lambda: ctx.store.mails.claim(ctx.now(), ctx.now() + LEASE, 100))
         assert (len(mine), len(theirs)) == (4, 26)
         assert not mine.keys() & theirs.keys()
         ctx.store.session.rollback()

@@ -173,11 +173,11 @@ def test_one_reader_of_the_config() -> None:
 
 
 def test_one_committer() -> None:
-    """R5, B8: one line in store.py commits, and nothing else anywhere."""
+    """R5, B8: one line in unit.py commits, and nothing else anywhere."""
     commits = [
         file for file, node in _nodes(ast.Call) if isinstance(node.func, ast.Attribute) and node.func.attr == "commit"
     ]
-    assert commits == ["store.py"]
+    assert commits == ["unit.py"]
 
 
 def test_one_clock() -> None:

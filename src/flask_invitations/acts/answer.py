@@ -112,7 +112,7 @@ def decline(ctx: Context, *, token: str, reason: str | None = None, user: Any = 
         row = found.row
         check_standing(ctx, row)
         ctx.store.close(row, Status.DECLINED, now)
-        ctx.store.cancel_deliveries(row)
+        ctx.store.mails.cancel(row)
         ctx.store.event(row, "declined", now, details=reason and {"reason": reason}, **audit(actor_id, origin))
         _tell_inviter(ctx, row, Kind.DECLINED, now)
         offer = _offer(ctx, found, now, user)

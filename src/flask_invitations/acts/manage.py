@@ -96,7 +96,7 @@ def renew(
         reminded_at=None,
         **link,
     )
-    ctx.store.cancel_deliveries(row)
+    ctx.store.mails.cancel(row)
     ctx.store.event(row, "resent", now, details={"rotated": bool(link)}, **by.audit())
     info = row.info(now, inviter_email)
     if show_link:
@@ -107,7 +107,7 @@ def renew(
 
 def check_wanted(ctx: Context, row: Invitation) -> None:
     """:raises MailBounced: the address does not take our mails."""
-    latest = ctx.store.latest_deliveries([row.id]).get(row.id)
+    latest = ctx.store.mails.latest([row.id]).get(row.id)
     if latest is not None and latest.state in DeliveryState.UNWANTED:
         raise MailBounced
 
@@ -144,7 +144,7 @@ def _revoke(ctx: Context, by: Manager, invitation_id: uuid.UUID) -> InvitationIn
         return infos(ctx, [(row, inviter_email)])[0]
     open_ = ctx.models.Invitation.status.in_(_OPEN)
     ctx.store.change(row, now, open_, status=Status.REVOKED, pending_key=None, closed_at=now)
-    ctx.store.cancel_deliveries(row)
+    ctx.store.mails.cancel(row)
     ctx.store.event(row, "revoked", now, **by.audit())
     info = infos(ctx, [(row, inviter_email)])[0]
     ctx.unit.after_commit(lambda: ctx.announce(invitation_revoked, info))

@@ -59,7 +59,7 @@ def find(ctx: Context, by: Manager, invitation_id: uuid.UUID) -> tuple[Invitatio
 
 def infos(ctx: Context, rows: Rows) -> Sequence[InvitationInfo]:
     """Rows with their inviters' e-mails as they are shown, each with its latest mail: one statement for all."""
-    mails, now = ctx.store.latest_deliveries([row.id for row, _ in rows]), ctx.now()
+    mails, now = ctx.store.mails.latest([row.id for row, _ in rows]), ctx.now()
     return [row.info(now, email, mails.get(row.id)) for row, email in rows]
 
 

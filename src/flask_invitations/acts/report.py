@@ -64,7 +64,7 @@ def record_delivery(ctx: Context, *, message_id: uuid.UUID | str, event: str, de
 
 def _record(ctx: Context, delivery_id: uuid.UUID, state: str, event: str, detail: str | None) -> bool:
     now = ctx.now()
-    if not ctx.store.report_delivery(delivery_id, state, _AFTER[state], now):
+    if not ctx.store.mails.report(delivery_id, state, _AFTER[state], now):
         return False
     (found,) = ctx.store.letters([delivery_id])
     about = {"delivery_id": str(delivery_id), "event": event}

@@ -69,7 +69,7 @@ def _remind_some(ctx: Context) -> tuple[int, int]:
     if span is None:
         return 0, 0
     rows = ctx.store.to_remind(now, now + span, CHUNK)
-    mails = ctx.store.latest_deliveries([row.id for row in rows])
+    mails = ctx.store.mails.latest([row.id for row in rows])
     return len(rows), sum(_remind(ctx, row, mails.get(row.id), span, now) for row in rows)
 
 

@@ -1,0 +1,37 @@
+"""What the rooms of SQL share: the host's session, and how a statement of ours reaches our tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from .models import Models
+
+
+class Tables:
+    """The tables of one host.
+
+    :param session: gives the host's session.
+    """
+
+    def __init__(self, session: Callable[[], Any], models: Models) -> None:
+        self._session = session
+        self.models = models
+
+    @property
+    def session(self) -> Any:
+        return self._session()
+
+    def _execute(self, statement: Any, values: Mapping[str, Any] | None = None) -> int:
+        """How many rows an UPDATE of one of our tables changed."""
+        where = {"mapper": sa.inspect(self.models.Invitation)}
+        result = self.session.execute(
+            statement, values, execution_options={"synchronize_session": False}, bind_arguments=where
+        )
+        count: int = result.rowcount
+        return count
+
+    def _insert(self, model: type[Any], values: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
+        self.session.execute(sa.insert(model.__table__), values, bind_arguments={"mapper": sa.inspect(model)})
