@@ -51,7 +51,8 @@ def throughput(url: str, folder: Path, *, mails: int, rounds: int, profile: bool
 
 
 def _host(url: str, office: PostOffice) -> Host:
-    return build(url, config={"INVITATIONS_DELIVERY": "queue"}, mailer=office.mailer(), clock=None)
+    settings = {"INVITATIONS_DELIVERY": "queue"}
+    return build(url, config=settings, mailer=office.mailer(), clock=None, tenant_is_active=None)
 
 
 def _tell(report: Report, batch: int, pairs: Sequence[tuple[float, float]]) -> None:

@@ -81,7 +81,13 @@ class Mails(Tables):
         return waiting, abandoned
 
     def claim(
-        self, now: datetime, leased_until: datetime, limit: int, only: uuid.UUID | None = None
+        self,
+        now: datetime,
+        leased_until: datetime,
+        limit: int,
+        *,
+        only: uuid.UUID | None = None,
+        rescue: bool = False,
     ) -> Mapping[uuid.UUID, bool]:
         """Lease at most ``limit`` due mails, the longest waiting first.
 
@@ -89,10 +95,12 @@ class Mails(Tables):
         there each is taken by an UPDATE of its own that must find it due.
 
         :param only: this one, if it is due.
+        :param rescue: those that another worker died over come first; else they come when no other is due.
         :returns: their ids, and whether a worker had died over it.
         """
         claimed: dict[uuid.UUID, bool] = {}
-        for abandoned, oldest in enumerate(self._oldest):
+        rules = list(enumerate(self._oldest))
+        for abandoned, oldest in reversed(rules) if rescue else rules:
             statement = oldest if only is None else oldest.where(self._table.c.id == only)
             given = {"now": now, "count": limit - len(claimed)}
             ids = self.session.scalars(statement, given, bind_arguments=self._bind).all()

@@ -29,6 +29,8 @@ from .tokens import Token
 FIRST_DELAY, LONGEST_DELAY = timedelta(minutes=1), timedelta(hours=6)
 #: What was looked at longer ago is not sent, but put back and looked at again: it may have been revoked.
 FRESH = timedelta(seconds=1)
+#: How often a worker looks first for mails that another one died over: however many wait, those do not wait for long.
+RESCUE = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
@@ -147,10 +149,13 @@ def deliver(
     """
     ended: Counter[str] = Counter()
     outcomes, ready = list[Outcome](), list[Letter | Outcome]()
-    wanted = 1 if delivery_id is not None else batch
+    wanted, rescued = 1 if delivery_id is not None else batch, ctx.now()
     while True:
         take = 0 if stop() or (ended and delivery_id is not None) else wanted
-        ready = _turn(ctx, outcomes, ready[len(outcomes) :], partial(_lease, ctx, take, delivery_id))
+        rescue = ctx.now() - rescued >= RESCUE
+        rescued = ctx.now() if rescue else rescued
+        lease = partial(_lease, ctx, take, only=delivery_id, rescue=rescue)
+        ready = _turn(ctx, outcomes, ready[len(outcomes) :], lease)
         if not ready:
             return ended
         outcomes = _send_some(ctx, ready, stop)
@@ -174,9 +179,10 @@ def retry_failed(ctx: Context) -> int:
 Leased = Mapping[uuid.UUID, bool]
 
 
-def _lease(ctx: Context, count: int, only: uuid.UUID | None) -> Leased:
+def _lease(ctx: Context, count: int, *, only: uuid.UUID | None, rescue: bool) -> Leased:
     now = ctx.now()
-    return ctx.store.mails.claim(now, now + ctx.config.delivery_lease, count, only) if count else {}
+    until = now + ctx.config.delivery_lease
+    return ctx.store.mails.claim(now, until, count, only=only, rescue=rescue) if count else {}
 
 
 def _turn(

@@ -329,6 +329,24 @@ def test_a_worker_that_outlived_its_lease_overwrites_nothing(queued: Host) -> No
     assert len(events) == 3
 
 
+def test_nobody_waits_for_long_behind_others(queued: Host) -> None:
+    """R7, J3: a mail whose worker died is taken up within a second after its lease, however many others are waiting."""
+    waiting(queued, 20)
+    model, now = queued.invitations.models.Delivery, queued.clock()
+    (lost, *_) = sorted(row.id for row in mails(queued))
+    dead = {"state": "sending", "next_attempt_at": None, "leased_until": now, "attempts": 1}
+    set_columns(queued, model, lost, **dead)
+    sent: list[uuid.UUID] = []
+
+    def mailer(message: Any) -> None:
+        queued.clock.tick(timedelta(milliseconds=400))
+        sent.append(message.id)
+
+    with override(queued.app, mailer=mailer):
+        assert deliver(queued) == {"sent": 20}
+    assert sent.index(lost) == 3
+
+
 def test_two_workers_never_meet(queued: Host) -> None:
     """R8: while one worker is claiming, another takes other rows and waits for nothing; SQLite serialises them."""
     waiting(queued, 30)
