@@ -65,7 +65,7 @@ class Config:
     #: Show the link in the answers to create and resend: whoever sees it can accept for the invitee.
     return_link: bool = False
     #: Tries before a mail is given up.
-    delivery_attempts: int = 8
+    delivery_attempts: int = 10
     #: How long one worker has a mail for itself; must be longer than it takes to send one. 1 second to 1 hour.
     delivery_lease: timedelta = timedelta(minutes=3)
     #: ``"inline"``: sent right after the commit; ``"queue"``: a worker sends.

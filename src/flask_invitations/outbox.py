@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from .context import Context, log
@@ -213,8 +213,10 @@ def _turn(
 
 
 def _look(ctx: Context, leased: Leased) -> list[Letter | Outcome]:
-    """What it takes to send these mails."""
-    now = ctx.now()
+    """What it takes to send these mails; the host is asked once about each tenant."""
+    now, hooks = ctx.now(), ctx.hooks
+    is_active, name = cache(hooks.tenant_is_active), cache(hooks.tenant_name)
+    ctx = replace(ctx, hooks=replace(hooks, tenant_is_active=is_active, tenant_name=name))
     return [_letter(ctx, found, now, died=leased[_mail(found).id]) for found in ctx.store.letters(leased)]
 
 

@@ -194,6 +194,7 @@ def _final(error: Stale | DBAPIError, conflict: Callable[[], InvitationError] | 
         return error  # a foreign key, a NOT NULL of the host's: no race, and no second try would mend it
     if isinstance(error, IntegrityError) and conflict is not None:
         return conflict()
+    log.warning("the database refused to the last: %s", type(getattr(error, "orig", error)).__name__)
     return TryAgain()
 
 
@@ -210,7 +211,8 @@ def _worth_another(error: Stale | DBAPIError) -> bool:
         return True
     if error.connection_invalidated or _code(error) in _TRANSIENT:
         return True
-    return isinstance(error, OperationalError) and "locked" in str(error.orig)
+    # Without a statement it could not even connect; drivers give that no common code.
+    return isinstance(error, OperationalError) and (error.statement is None or "locked" in str(error.orig))
 
 
 def _code(error: DBAPIError) -> Any:

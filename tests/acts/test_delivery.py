@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -104,13 +105,13 @@ def test_giving_up(host: Host) -> None:
         assert deliver(host) == {}
         host.clock.tick(timedelta(microseconds=1))
         deliver(host)
-    assert len(waits) == 7
+    assert len(waits) == 9
     for number, wait in enumerate(waits):
         longest = min(2**number, 360)
         assert longest * 0.9 <= wait <= longest
     shown: Any = host.client(admin).get(f"{LIST}/{made['id']}").json
     delivery = shown["delivery"]
-    assert (delivery["state"], delivery["attempts"], delivery["error"]) == ("failed", 8, "MailDown")
+    assert (delivery["state"], delivery["attempts"], delivery["error"]) == ("failed", 10, "MailDown")
     assert shown["status"] == "pending"
     host.outbox.fail_with = None
     host.clock.tick(timedelta(days=1))
@@ -444,7 +445,7 @@ def test_hanging_mailer_holds_no_transaction(database_url: str, mode: str) -> No
             thread.start()
             try:
                 assert entered.wait(20)
-                assert open_transactions(host) == 0
+                wait_for(lambda: open_transactions(host) == 0)  # MariaDB's list of them is up to 0.1 s old
                 case_id = host.rows(host.invitations.models.Invitation)[0].id
                 assert host.client(admin).delete(f"{LIST}/{case_id}").status_code == 204
             finally:
@@ -452,6 +453,13 @@ def test_hanging_mailer_holds_no_transaction(database_url: str, mode: str) -> No
                 thread.join(20)
         assert not thread.is_alive()
         assert states(host) == ["sent"]
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 2
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def open_transactions(host: Host) -> int:

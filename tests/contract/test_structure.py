@@ -72,7 +72,8 @@ InvitationError InvitationExpired InvitationGone InvitationInfo InvitationNotFou
 InvitationRevoked InvitationWithdrawn Invitations Inviter LogMailer MailBounced MailRefused MalformedRequest
 Message Offer OpenAPIUnavailable PasswordRejected RedactFilter RoleNotAllowed SMTPMailer Status Swept
 TenantInactive TenantInfo TryAgain Unauthenticated UnsupportedMediaType WrongAccount invitation_accepted
-invitation_created invitation_declined invitation_expired invitation_resent invitation_revoked invitation_sent redact to_email
+invitation_created invitation_declined invitation_expired invitation_resent
+invitation_revoked invitation_sent redact to_email
 """
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 

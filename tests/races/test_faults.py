@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
-from flask_invitations import Status
+from flask_invitations import Status, TryAgain, outbox
 from tests.hosts import PASSWORD, Host, build
 from tests.races.harness import ACCEPT, Racers, accept, crowded, event_types, invited, rounds, unexpected
 from tests.races.proxy import AFTER, BEFORE, Proxy
@@ -246,3 +247,18 @@ def test_a_locked_sqlite_file(database_url: str) -> None:
         untouched(host, "ann@example.com", invitation_id)
         assert accept(host, token) == (201, "")
         one_member(host, "ann@example.com", invitation_id)
+
+
+@pytest.mark.parametrize("driver", ["postgresql+psycopg", "mysql+pymysql"])
+def test_no_server_at_all(driver: str, caplog: pytest.LogCaptureFixture) -> None:
+    """R16: where nothing listens a call answers 503 and the log says why; a worker that watches goes on."""
+    from flask_invitations.state import get_state
+
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with build(f"{driver}://nobody@127.0.0.1:{port}/nothing", create_all=False) as host:
+        answer = host.client().post(ACCEPT, json={"token": "A" * 43, "password": PASSWORD})
+        assert (answer.status_code, answer.get_json()["code"]) == TRY_AGAIN
+        with host.app.app_context(), pytest.raises(TryAgain):
+            outbox.deliver(get_state().ctx)
+    assert "refused to the last: OperationalError" in caplog.text

