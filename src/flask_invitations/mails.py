@@ -6,10 +6,10 @@ The worker runs the same few statements for every mail; they are built once: to 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from functools import cached_property
-from typing import Any
+from functools import cache, cached_property
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -24,6 +24,13 @@ def _by_key(update: Any) -> Any:
     for dialect in ("mysql", "mariadb"):
         update = update.with_hint("FORCE INDEX (PRIMARY)", dialect_name=dialect)
     return update
+
+
+class _Choice(NamedTuple):
+    """By one rule: the longest waiting mails; for PostgreSQL the UPDATE that leases them in the same statement."""
+
+    look: Any
+    lease: Any
 
 
 class Mails(Tables):
@@ -89,32 +96,32 @@ class Mails(Tables):
         only: uuid.UUID | None = None,
         rescue: bool = False,
     ) -> Mapping[uuid.UUID, bool]:
-        """Lease at most ``limit`` due mails, the longest waiting first.
+        """Lease at most ``limit`` due mails, the longest waiting first, by UPDATEs that must find them still due.
 
-        Rows that another worker is claiming are passed over where the database can (SKIP LOCKED); SQLite cannot, so
-        there each is taken by an UPDATE of its own that must find it due.
+        Rows that another worker is claiming are passed over (SKIP LOCKED); SQLite knows no such locks, and has one
+        writer at a time.
 
         :param only: this one, if it is due.
         :param rescue: those that another worker died over come first; else they come when no other is due.
         :returns: their ids, and whether a worker had died over it.
         """
-        claimed: dict[uuid.UUID, bool] = {}
-        rules = list(enumerate(self._oldest))
-        for abandoned, oldest in reversed(rules) if rescue else rules:
-            statement = oldest if only is None else oldest.where(self._table.c.id == only)
-            given = {"now": now, "count": limit - len(claimed)}
-            ids = self.session.scalars(statement, given, bind_arguments=self._bind).all()
-            claimed.update(dict.fromkeys(self._leased(ids, now, leased_until), bool(abandoned)))
+        claimed, connection = dict[uuid.UUID, bool](), self.connection
+        for abandoned in (True, False) if rescue else (False, True):
+            choice = self._choice(abandoned, only is not None)
+            given = {"now": now, "until": leased_until, "count": limit - len(claimed), "only": only}
+            claimed.update(dict.fromkeys(self._lease(connection, choice, given), abandoned))
             if len(claimed) == limit:
                 break
         return claimed
 
-    def _leased(self, ids: Sequence[uuid.UUID], now: datetime, leased_until: datetime) -> Sequence[uuid.UUID]:
-        """Of these mails, those that are still due, leased."""
-        given = {"now": now, "until": leased_until}
-        if self.session.get_bind(**self._bind).dialect.name == "sqlite":
-            return [each for each in ids if self._execute(self._lease, {**given, "ids": [each]}) == 1]
-        if ids and self._execute(self._lease, {**given, "ids": ids}) != len(ids):
+    def _lease(self, connection: Any, choice: _Choice, given: Mapping[str, Any]) -> Sequence[uuid.UUID]:
+        if connection.dialect.name == "postgresql":
+            at_once: Sequence[uuid.UUID] = connection.scalars(choice.lease, given).all()
+            return at_once
+        ids: Sequence[uuid.UUID] = connection.scalars(choice.look, given).all()
+        if connection.dialect.name == "sqlite":  # locks no rows; and for a WITH ... UPDATE its driver would not BEGIN
+            return [each for each in ids if connection.execute(self._lease_these, {**given, "ids": [each]}).rowcount]
+        if ids and connection.execute(self._lease_these, {**given, "ids": ids}).rowcount != len(ids):
             raise Stale  # cannot be, with their rows locked
         return ids
 
@@ -139,7 +146,7 @@ class Mails(Tables):
         if self._execute(self._settle, {**these, **how}) == len(attempts):
             return attempts.keys()
         ours = sa.select(self._table.c.id).where(self._table.c.state == state, *self._mine)
-        found: Sequence[uuid.UUID] = self.session.scalars(ours, these, bind_arguments=self._bind).all()
+        found: Sequence[uuid.UUID] = self.connection.scalars(ours, these).all()
         return found
 
     def put_back(self, attempts: Mapping[uuid.UUID, int], now: datetime) -> None:
@@ -154,31 +161,39 @@ class Mails(Tables):
     def _table(self) -> sa.Table:
         return self.models.Delivery.__table__
 
+    @cached_property
+    def _choice(self) -> Callable[[bool, bool], _Choice]:
+        return cache(self._choose)
+
+    def _choose(self, abandoned: bool, only: bool) -> _Choice:
+        mail, now = self._table.c, self._now
+        since = mail.leased_until if abandoned else mail.next_attempt_at
+        look = sa.select(mail.id).where(self.due(now)[abandoned]).order_by(since)
+        look = look.where(mail.id == sa.bindparam("only")) if only else look
+        look = look.limit(sa.bindparam("count", type_=sa.Integer)).with_for_update(skip_locked=True)
+        chosen = sa.select(look.cte("oldest").c.id)
+        return _Choice(look, self._leased.where(mail.id.in_(chosen)).returning(mail.id))
+
+    @cached_property
+    def _now(self) -> Any:
+        return sa.bindparam("now", type_=self._table.c.leased_until.type)
+
     @property
-    def _bind(self) -> dict[str, Any]:
-        return {"mapper": sa.inspect(self.models.Delivery)}
+    def _leased(self) -> Any:
+        mail = self._table.c
+        still_due = sa.func.coalesce(mail.next_attempt_at, mail.leased_until) <= self._now  # either rule, by the CHECKs
+        lease = {
+            "state": DeliveryState.SENDING,
+            "attempts": mail.attempts + 1,
+            "next_attempt_at": None,
+            "last_attempt_at": self._now,
+            "leased_until": sa.bindparam("until"),
+        }
+        return _by_key(sa.update(self._table)).where(still_due).values(**lease)
 
     @cached_property
-    def _oldest(self) -> Sequence[Any]:
-        """One for each rule of :meth:`due`."""
-        now, count = sa.bindparam("now", type_=self._table.c.leased_until.type), sa.bindparam("count", type_=sa.Integer)
-        since = self._table.c.next_attempt_at, self._table.c.leased_until
-        rules = zip(self.due(now), since, strict=True)
-        chosen = [sa.select(self._table.c.id).where(rule).order_by(moment).limit(count) for rule, moment in rules]
-        return [each.with_for_update(skip_locked=True) for each in chosen]
-
-    @cached_property
-    def _lease(self) -> Any:
-        mail, now = self._table.c, sa.bindparam("now", type_=self._table.c.leased_until.type)
-        still_due = sa.func.coalesce(mail.next_attempt_at, mail.leased_until) <= now  # either rule, by the CHECKs
-        update = _by_key(sa.update(self._table)).where(still_due, mail.id.in_(sa.bindparam("ids", expanding=True)))
-        return update.values(
-            state=DeliveryState.SENDING,
-            attempts=mail.attempts + 1,
-            next_attempt_at=None,
-            last_attempt_at=now,
-            leased_until=sa.bindparam("until"),
-        )
+    def _lease_these(self) -> Any:
+        return self._leased.where(self._table.c.id.in_(sa.bindparam("ids", expanding=True)))
 
     @property
     def _mine(self) -> tuple[Any, Any]:

@@ -24,14 +24,15 @@ class Tables:
     def session(self) -> Any:
         return self._session()
 
+    @property
+    def connection(self) -> Any:
+        """The session's own connection, in its transaction: for statements that need nothing of the ORM."""
+        return self.session.connection(bind_arguments={"mapper": sa.inspect(self.models.Invitation)})
+
     def _execute(self, statement: Any, values: Mapping[str, Any] | None = None) -> int:
         """How many rows an UPDATE of one of our tables changed."""
-        where = {"mapper": sa.inspect(self.models.Invitation)}
-        result = self.session.execute(
-            statement, values, execution_options={"synchronize_session": False}, bind_arguments=where
-        )
-        count: int = result.rowcount
+        count: int = self.connection.execute(statement, values).rowcount
         return count
 
     def _insert(self, model: type[Any], values: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
-        self.session.execute(sa.insert(model.__table__), values, bind_arguments={"mapper": sa.inspect(model)})
+        self.connection.execute(sa.insert(model.__table__), values)
