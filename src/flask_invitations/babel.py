@@ -54,6 +54,12 @@ def current_tag() -> str | None:
     return _tag(get_locale())
 
 
+def spoken() -> dict[str, str]:
+    """The languages of the current app, those that the host added included: BCP 47 tag to its own name of itself."""
+    babel = current_app.extensions.get("babel")
+    return {_SOURCE: "English"} if babel is None else _Catalogs(_OURS, *babel.translation_directories).names()
+
+
 class _Catalogs:
     """Every language that there is a catalog of, in directories of which a later one wins."""
 
@@ -79,6 +85,12 @@ class _Catalogs:
         dates = asked if asked is not None and asked.script == chosen.script else chosen
         text = self._translations(name)
         return Language(_tag(chosen), chosen.text_direction, text.gettext, text.ngettext, _moment(dates, zone))
+
+    def names(self) -> dict[str, str]:
+        """Tag to name ("Deutsch"), English first, the others by their tags."""
+        found = sorted(filter(None, map(_parse, self._files)), key=lambda locale: (str(locale) != _SOURCE, str(locale)))
+        told = {_tag(each): each.get_display_name() or _tag(each) for each in found}
+        return {tag: name[:1].upper() + name[1:] for tag, name in told.items()}
 
     def _matches(self, tags: Iterable[str]) -> Iterator[tuple[str, Locale]]:
         for asked in filter(None, map(_nearest_locale, tags)):

@@ -17,7 +17,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from . import acts
 from .acts import Manager
-from .babel import current_tag
+from .babel import current_tag, spoken
 from .errors import CrossSite, InvitationError, InvitationNotFound
 from .mail import one_line, plain
 from .models import DeliveryState, InvitationInfo, Status
@@ -36,14 +36,6 @@ FILTERS = ("status", "role", "q")
 FIELDS = ("email", "role", "message", "expires_in", "locale")
 #: How long an invitation may be made to stand, beside the setting ``TTL``.
 SPANS = tuple(timedelta(days=days) for days in (1, 3, 7, 14, 30))
-#: What the package itself is translated into, each in its own words.
-LANGUAGES: Mapping[str, str] = {
-    "en": "English",
-    "de": "Deutsch",
-    "es": "Español",
-    "fr": "Français",
-    "vi": "Tiếng Việt",
-}
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60))
 _OPEN = (Status.PENDING, Status.EXPIRED)
 
@@ -175,14 +167,13 @@ def _listing(by: Manager, refusal: InvitationError | None = None, typed: Mapping
 def _choices(by: Manager) -> dict[str, Any]:
     """What the form to invite offers."""
     ctx = get_state().ctx
-    spoken = {ctx.language(tag).tag for tag in LANGUAGES}
     return {
         "roles": ctx.config.roles,
         "grantable": acts.grantable(ctx, by),
         "default_role": ctx.config.default_role,
         "spans": SPANS,
         "max_message": MAX_MESSAGE,
-        "languages": {tag: name for tag, name in LANGUAGES.items() if tag in spoken},
+        "languages": spoken(),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -35,6 +36,20 @@ KINDS: Sequence[tuple[type[Any], str, str | None]] = (
     (fields.DateTime, "datetime-local", None),
     (fields.Time, "time", None),
     (fields.Date, "date", None),
+)
+#: What marshmallow says most often of what people type: it has no catalogs, so these sentences stand in ours.
+SAID = (
+    Sentence("Missing data for required field."),
+    Sentence("Not a valid email address."),
+    Sentence("Not a valid URL."),
+    Sentence("Not a valid integer."),
+    Sentence("Not a valid number."),
+    Sentence("String does not match expected pattern."),
+    Sentence("Must be equal to True."),
+    Sentence("Shorter than minimum length %(min)s."),
+    Sentence("Longer than maximum length %(max)s."),
+    Sentence("Length must be between %(min)s and %(max)s."),
+    Sentence("Must be greater than or equal to %(min)s."),
 )
 
 
@@ -155,4 +170,13 @@ def sentences(said: Any, gettext: Callable[[str], str]) -> list[str]:
         return [each for part in said.values() for each in sentences(part, gettext)]
     if isinstance(said, (list, tuple)):
         return [each for part in said for each in sentences(part, gettext)]
-    return [gettext(str(said))]
+    return [_apart(str(said)).translated(gettext)]
+
+
+def _apart(said: str) -> Sentence:
+    """What marshmallow said, its values apart from its words; any other sentence as it is."""
+    for each in SAID:
+        found = re.fullmatch(re.sub(r"%\\\((\w+)\\\)s", r"(?P<\1>\\S+)", re.escape(each)), said)
+        if found is not None:
+            return Sentence(each, **found.groupdict())
+    return Sentence(said)

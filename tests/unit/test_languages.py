@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from datetime import datetime, timezone
 from functools import cache
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -20,15 +21,16 @@ from flask import Flask, request
 from flask_babel import Babel
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from marshmallow import Schema, fields, validate
 
-from flask_invitations.babel import DOMAIN, current_tag, languages
+from flask_invitations.babel import DOMAIN, current_tag, languages, spoken
+from flask_invitations.inputs import SAID
 from flask_invitations.languages import ENGLISH, Language
+from tests.hosts import build
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src/flask_invitations"
 OURS = ("de", "es", "fr", "vi")
-#: The catalogs must be complete for what is found below here; "" is everything.
-COMPLETE = "templates/invitations/mail/"
 #: Words that a language shares with English.
 SAME = {
     "de": {"Organisation", "Status"},
@@ -232,6 +234,107 @@ def test_babel_is_not_needed(tmp_path: Path) -> None:
     assert done.stdout.strip() == "You are invited to Acme | en | 200", done.stderr
 
 
+# Which there are
+
+
+def test_all_that_are_spoken(tmp_path: Path) -> None:
+    """All languages there are, ours and the host's, once each by its own name for itself, English first; without
+    Flask-Babel that is English alone. Each is found again by its tag."""
+    for locale in ("ar", "de", "pt_BR"):
+        write(tmp_path, locale, {"See the invitation": "x"}, {})
+    app = Flask("host")
+    with app.app_context():
+        assert spoken() == {"en": "English"}
+        Babel(app, default_translation_directories=str(tmp_path))
+        assert list(spoken().items()) == [
+            ("en", "English"),
+            ("ar", "العربية"),
+            ("de", "Deutsch"),
+            ("es", "Español"),
+            ("fr", "Français"),
+            ("pt-BR", "Português (Brasil)"),
+            ("vi", "Tiếng Việt"),
+        ]
+        assert [languages(app)(tag).tag for tag in spoken()] == list(spoken())
+
+
+def test_the_desk_offers_them(tmp_path: Path) -> None:
+    """Whoever invites may choose a language that the host added, and the mail is in it."""
+    write(tmp_path, "pt_BR", {"You are invited to join %(tenant)s as %(role)s.": "Convite para %(tenant)s"}, {})
+    with build(f"sqlite:///{tmp_path / 'h.sqlite3'}") as made:
+        Babel(made.app, default_translation_directories=str(tmp_path))
+        desk = made.client(made.user("ada@example.com", role="admin"))
+        offered = desk.get("/invitations/").text
+        assert '<option value="pt-BR">Português (Brasil)</option>' in offered
+        seal = re.search(r'name="seal" value="([^"]+)"', offered)
+        assert seal is not None
+        typed = {"email": "new@example.com", "locale": "pt-BR", "seal": seal[1]}
+        assert desk.post("/invitations/invite", data=typed).status_code == 303
+        assert made.outbox.messages[0].locale == "pt-BR"
+
+
+# What is wrong with a form
+
+
+class Profile(Schema):
+    """A field for each complaint of marshmallow's that is in our catalogs."""
+
+    name = fields.String(required=True)
+    mail = fields.Email()
+    site = fields.Url()
+    age = fields.Integer()
+    part = fields.Float()
+    code = fields.String(validate=validate.Regexp("x"))
+    terms = fields.Boolean(validate=validate.Equal(True))
+    short = fields.String(validate=validate.Length(min=3))
+    long = fields.String(validate=validate.Length(max=4))
+    length = fields.String(validate=validate.Length(3, 4))
+    years = fields.Integer(validate=validate.Range(min=3))
+
+
+WRONG = {
+    **dict.fromkeys(("mail", "site", "age", "part", "code"), "?"),
+    **dict.fromkeys(("short", "length"), "a"),
+    "long": "abcde",
+    "years": "1",
+    "terms": False,
+}
+VALUES = {"min": 3, "max": 4}
+
+
+def test_complaints_are_marshmallows() -> None:
+    """The sentences that we translate for marshmallow are the very ones that it says."""
+    said = {each for complaints in Profile().validate(WRONG).values() for each in complaints}
+    assert said == {each % VALUES for each in SAID}
+
+
+@pytest.mark.parametrize("language", OURS)
+def test_a_form_complains_in_its_language(tmp_path: Path, language: str) -> None:
+    """What is wrong with a field is told in the language of the page: our own sentences and marshmallow's."""
+    with build(f"sqlite:///{tmp_path / 'h.sqlite3'}", profile_schema=Profile) as made:
+        Babel(made.app, default_locale=language)
+        with made.app.app_context():
+            made.invitations.invite("new@example.com", tenant_id=made.tenant())
+        token = made.outbox.token_to("new@example.com")
+        sent = {"token": token, "password": "short", "mail": "?", "age": "?", "short": "a", "length": "a"}
+        page = made.client().post("/invitations/accept", data=sent)
+        translate, shown = languages(made.app)(language).gettext, unescape(page.text)
+    low = "Use at least %(minimum)s characters; a few words make a good password."
+    assert page.status_code == 422
+    assert f'<html lang="{language}"' in shown
+    assert f'<p class="error" id="error-password">{translate(low) % {"minimum": 15}}</p>' in shown
+    for field, sentence in (
+        ("name", "Missing data for required field."),
+        ("mail", "Not a valid email address."),
+        ("age", "Not a valid integer."),
+        ("terms", "Must be equal to True."),
+        ("short", "Shorter than minimum length %(min)s."),
+        ("length", "Length must be between %(min)s and %(max)s."),
+    ):
+        assert f'id="error-{field}">{translate(sentence) % VALUES}</p>' in shown
+        assert sentence % VALUES not in shown
+
+
 # The catalogs
 
 
@@ -239,11 +342,11 @@ def test_babel_is_not_needed(tmp_path: Path) -> None:
 def extracted(folder: Path) -> list[Message]:
     """The sentences that .ci/translations would find now."""
     made = folder / "made.pot"
-    mapping = ["-F", str(ROOT / "pyproject.toml"), "-c", "NOTE:", "--add-location=file", "-o", str(made)]
+    mapping = ["-F", str(ROOT / "pyproject.toml"), "-c", "NOTE:", "-k", "Sentence", "-o", str(made)]
     CommandLineInterface().run(  # type: ignore[no-untyped-call]
         ["pybabel", "-q", "extract", *mapping, str(PACKAGE)]
     )
-    return [each for each in read(made) if each.id and any(COMPLETE in file for file, _ in each.locations)]
+    return [each for each in read(made) if each.id]
 
 
 def read(file: Path) -> Catalog:
@@ -256,7 +359,8 @@ def read(file: Path) -> Catalog:
 def sentences(tmp_path_factory: pytest.TempPathFactory) -> list[Message]:
     """The sentences of the package as they are now."""
     found = extracted(tmp_path_factory.getbasetemp())
-    assert len(found) > 30
+    files = {file for sentence in found for file, _ in sentence.locations}
+    assert {Path(file).suffix for file in files} == {".html", ".txt", ".py"}
     return found
 
 
