@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 import click
-from flask import Flask
+from flask import Flask, url_for
 from marshmallow import Schema, fields, validate
 
 from flask_invitations import SMTPMailer
@@ -49,6 +49,7 @@ def create_app() -> Flask:
         tenant_model=Tenant,
         profile_schema=Profile,
         mailer=SMTPMailer("127.0.0.1", mailbox.port, sender="Demo <no-reply@demo.example>", security="none"),
+        login_url=lambda: url_for("views.sign_in"),
     )
 
     app.register_blueprint(views)

@@ -45,7 +45,7 @@ def invite() -> Response:
     return redirect(url_for("views.home"))
 
 
-@views.post("/invitations/<uuid:invitation_id>/<any(resend, revoke):act>")
+@views.post("/manage/<uuid:invitation_id>/<any(resend, revoke):act>")
 @login_required
 def manage(invitation_id: UUID, act: str) -> Response:
     if act == "resend":

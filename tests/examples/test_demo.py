@@ -64,7 +64,7 @@ def test_the_whole_flow_by_clicking(demo: str) -> None:
     nora = Browser(demo)
     offer = nora.form("/invitations/open", token=link).text
     assert "Join <bdi>Acme</bdi>" in offer
-    assert "<bdi>adam@acme.example</bdi> invites you" in offer
+    assert "adam@acme.example" in offer
     form = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', offer))
     refused = nora.form("/invitations/accept", **form, name="Nora", password="short")
     assert (refused.status, 'value="Nora"' in refused.text) == (422, True)
@@ -100,7 +100,7 @@ def test_resend_and_revoke(demo: str) -> None:
     olga = signed_in(demo, "olga@acme.example")
     page = olga.form("/invite", email="vera@example.com", role="admin", message="").text
     first = Browser(demo).get("/mails/latest").text
-    resend, revoke = re.findall(r'action="(/invitations/\S+)"', row(page, "vera@example.com"))
+    resend, revoke = re.findall(r'action="(/manage/\S+)"', row(page, "vera@example.com"))
     assert "A new link was mailed to vera@example.com." in olga.form(resend).text
     second = Browser(demo).get("/mails/latest").text
     assert Browser(demo).form("/invitations/open", token=first).status == 410
