@@ -25,10 +25,13 @@ from jinja2 import TemplateError
 from .acts import Offer, TenantInfo
 from .addresses import key_of
 from .clock import as_utc, utcnow
-from .errors import InvitationError, InvitationExpired, InvitationNotFound, InvitationRevoked, WrongAccount
+from .desk import FIELDS, SPANS
+from .errors import Forbidden, InvitationError, InvitationExpired, InvitationNotFound, InvitationRevoked, WrongAccount
 from .hooks import Message
 from .inputs import inputs
+from .mail import one_line, plain
 from .models import InvitationInfo, Inviter, Status
+from .schemas import MAX_MESSAGE
 from .state import get_state, override
 from .tokens import Token, find
 
@@ -122,7 +125,7 @@ def invitation_clock(app: Flask) -> Iterator[SettableClock]:
 class _Sample:
     """One page with sample data, and what must be there.
 
-    :param forms: endpoint to the names of the fields that its form must send.
+    :param forms: endpoint of the invitee's, or address, to the names of the fields that its form must send.
     :param texts: what a reader must be told.
     :param marks: attributes by which the script finds its way.
     """
@@ -174,13 +177,15 @@ class _Seen(HTMLParser):
 
 
 def check_pages(app: Flask) -> None:
-    """Render each of the invitee's pages with sample data, through the templates that ``app`` puts in place of ours,
-    and look for what it cannot do without: blocks, landmarks, forms and their fields, the script, no inline code.
+    """Render each page, the invitee's and the manager's, with sample data, through the templates that ``app`` puts in
+    place of ours, and look for what it cannot do without: blocks, landmarks, forms and their fields, the script, no
+    inline code.
 
     :raises AssertionError: naming each template, what it lacks, and the mend.
     """
     with app.test_request_context():
-        lacks = [*_frame_lacks(app), *(each for sample in _samples(app) for each in _lacks(app, sample))]
+        samples = [*_samples(app), *_desk_samples()]
+        lacks = [*_frame_lacks(app), *(each for sample in samples for each in _lacks(app, sample))]
     if lacks:
         raise AssertionError("\n".join(dict.fromkeys(lacks)))
 
@@ -236,7 +241,8 @@ def _lacks(app: Flask, sample: _Sample) -> Iterator[str]:
         yield f"{template}: no element with {mark}, by which the script finds its way"
     csrf = ("csrf_token",) if "csrf_token" in app.jinja_env.globals else ()
     for endpoint, names in sample.forms.items():
-        yield from _form_lacks(template, seen, url_for(f"invitations.{endpoint}"), (*names, *csrf))
+        action = endpoint if endpoint.startswith("/") else url_for(f"invitations.{endpoint}")
+        yield from _form_lacks(template, seen, action, (*names, *csrf))
 
 
 def _form_lacks(template: str, seen: _Seen, action: str, names: Sequence[str]) -> Iterator[str]:
@@ -246,6 +252,7 @@ def _form_lacks(template: str, seen: _Seen, action: str, names: Sequence[str]) -
     for name in names:
         if name not in seen.forms[action]:
             mend = ": put {{ form.carried(token) }} into it" if name in ("token", "csrf_token") else ""
+            mend = ": put {{ desk.sealed(...) }} into it" if name == "seal" else mend
             yield f"{template}: the form to {action} has no field {name!r}{mend}"
 
 
@@ -323,3 +330,47 @@ def _offer(*, known: bool = False, obstacle: InvitationError | None = None) -> O
 
 def _refused(error: InvitationError, token: Token | None, forms: Mapping[str, Sequence[str]]) -> _Sample:
     return _Sample("refused.html", {"error": error, "said": error.detail, "token": token, "login_url": None}, forms)
+
+
+def _desk_samples() -> Iterator[_Sample]:
+    """The manager's pages."""
+    one, words = _offer().invitation, _desk_words()
+    invite = {url_for("invitations_desk.invite"): ["seal", *FIELDS[:4]]}
+    address = {name: url_for(f"invitations_desk.{name}", invitation_id=one.id) for name in ("resend", "revoke")}
+    list_ = {
+        **words,
+        "counts": dict.fromkeys(Status.ALL, 1),
+        "asked": {},
+        "later": False,
+        "next_cursor": None,
+        "typed": dict.fromkeys(FIELDS, ""),
+    }
+    yield _Sample("desk/list.html", {**list_, "items": [], "none_at_all": True}, invite)
+    yield _Sample("desk/list.html", {**list_, "items": [one], "none_at_all": False}, invite, (str(one.email),))
+    details = {**words, "invitation": one, "events": [], "is_open": True, "came_back": True, "done": None}
+    yield _Sample(
+        "desk/details.html", details, {address["resend"]: ["seal", "confirm", "same_link"]}, (str(one.email),)
+    )
+    yield _Sample("desk/revoke.html", {**words, "invitation": one}, {address["revoke"]: ["seal"]}, (str(one.email),))
+    yield _Sample("desk/refused.html", {"error": Forbidden(), "said": Forbidden.sentence, "login_url": None})
+
+
+def _desk_words() -> dict[str, Any]:
+    config = get_state().ctx.config
+    return {
+        "said": None,
+        "refusal": None,
+        "tenant_name": "Sample Tenant",
+        "ttl": config.ttl,
+        "roles": config.roles,
+        "grantable": config.roles,
+        "default_role": config.default_role,
+        "spans": SPANS,
+        "max_message": MAX_MESSAGE,
+        "languages": {"en": "English"},
+        "seal": lambda form: "a-seal",
+        "distance": lambda moment: ("day", 2, False),
+        "length": lambda span: ("day", 2),
+        "line": one_line,
+        "plain": plain,
+    }

@@ -88,6 +88,10 @@ def test_a_frame_that_forgets(site: Host, lost: str, told: str) -> None:
         ("declined", "<h1>.*?</h1>", "invitations/declined.html: no <h1>"),
         ("accepted", "<h1>", "invitations/accepted.html: inline style"),
         ("requested", "{% block content %}", "invitations/requested.html: it does not render: TemplateSyntaxError"),
+        ("desk/list", '{{ desk.sealed("invite") }}', "/invitations/invite has no field 'seal': put {{ desk.sealed"),
+        ("desk/details", '{{ desk.sealed("resend") }}', "/resend has no field 'seal': put {{ desk.sealed"),
+        ("desk/revoke", "<form.*?</form>", "invitations/desk/revoke.html: no form to /invitations/"),
+        ("desk/refused", "<h1.*?</h1>", "invitations/desk/refused.html: no <h1>"),
     ],
 )
 def test_a_page_that_forgets(site: Host, name: str, lost: str, told: str) -> None:
@@ -114,10 +118,11 @@ def test_each_template_can_be_the_hosts(tmp_path: Path, site: Host) -> None:
     folder = tmp_path / "templates" / "invitations"
     folder.mkdir(parents=True)
     site.app.root_path = str(tmp_path)
-    names = [path.name for path in (OURS / "invitations").glob("*.html")]
-    assert len(names) >= 9
+    names = [path.relative_to(OURS / "invitations").as_posix() for path in (OURS / "invitations").rglob("*.*")]
+    assert len(names) >= 30
     rendered: Any = site.app.jinja_env
     for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("OURS NO MORE")
         with site.app.test_request_context():
             assert rendered.get_template(f"invitations/{name}").render() == "OURS NO MORE", name
