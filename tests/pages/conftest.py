@@ -10,13 +10,9 @@ import pytest
 from tests.pages import browser as browsers
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Any]:
-    """The running browser."""
+    """The running browser. It ends with these tests: its event loop is in nobody else's way."""
     with browsers.chromium() as running:
         yield running
-
-
-def pytest_sessionfinish() -> None:
-    """Stop it; nothing where none was started."""
     browsers.stop()
