@@ -105,7 +105,7 @@ class Tongue:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("tag", LANGUAGES if SOAK else [])
+@pytest.mark.parametrize("tag", LANGUAGES if SOAK else LANGUAGES[:1])
 def test_every_state_in_every_language(site: Site, page: Any, tag: str) -> None:
     """WCAG 2.2 AA: axe finds nothing on any page in any state, in any language of ours."""
     site.host.app.config["BABEL_DEFAULT_LOCALE"] = tag
