@@ -26,6 +26,11 @@ def _by_key(update: Any) -> Any:
     return update
 
 
+def _named(attempts: Mapping[uuid.UUID, int]) -> dict[str, Any]:
+    """The parameters of ``Mails._mine``."""
+    return {"ids": list(attempts), "pairs": list(attempts.items())}
+
+
 class _Choice(NamedTuple):
     """By one rule: the longest waiting mails; for PostgreSQL the UPDATE that leases them in the same statement."""
 
@@ -141,7 +146,7 @@ class Mails(Tables):
         :param attempts: delivery ids, and which attempt at it this was: the number fences.
         :returns: those that were still ours, and not another worker's since their lease ran out.
         """
-        these = {"ids": list(attempts), "pairs": list(attempts.items())}
+        these = _named(attempts)
         how = {"to": state, "sent": sent_at, "error": last_error, "next": next_attempt_at}
         if self._execute(self._settle, {**these, **how}) == len(attempts):
             return attempts.keys()
@@ -152,8 +157,7 @@ class Mails(Tables):
     def put_back(self, attempts: Mapping[uuid.UUID, int], now: datetime) -> None:
         """Give up leases on mails that were not tried: due again at once, and no attempt is counted."""
         if attempts:
-            these = {"ids": list(attempts), "pairs": list(attempts.items())}
-            self._execute(self._put_back, {**these, "now": now})
+            self._execute(self._put_back, {**_named(attempts), "now": now})
 
     # The statements of the worker
 
