@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass, field
+from email.headerregistry import HeaderRegistry
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, make_msgid
+from functools import lru_cache
 from typing import Any
 
 from .addresses import key_of
@@ -17,8 +19,24 @@ from .hooks import Message
 from .models import DeliveryInfo, InvitationInfo, Inviter, Kind
 from .tokens import Token
 
+_remembered = lru_cache(maxsize=64)
+
+
+class _Headers(HeaderRegistry):
+    """The standard library's, which makes a class for each header and parses each value: most of the time in which a
+    mail is built, and most of it for what the last mail had too."""
+
+    @_remembered
+    def __getitem__(self, name: str) -> Any:
+        return super().__getitem__(name)
+
+    @_remembered
+    def __call__(self, name: str, value: str) -> Any:
+        return super().__call__(name, value)
+
+
 #: Long lines stay whole: the default policy breaks a long link in a header into encoded words.
-_POLICY = SMTP.clone(max_line_length=998)
+_POLICY = SMTP.clone(max_line_length=998, header_factory=_Headers())
 _WORD_JOINER = "\u2060"
 
 

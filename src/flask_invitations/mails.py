@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cache, cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 
-from .models import Delivery, DeliveryState, Invitation, Kind, new_id
+from .models import Delivery, DeliveryInfo, DeliveryState, Invitation, Kind, Models, new_id
+from .people import FoundMail, People
 from .tables import Tables
 from .unit import Stale
 
@@ -31,15 +33,12 @@ def _named(attempts: Mapping[uuid.UUID, int]) -> dict[str, Any]:
     return {"ids": list(attempts), "pairs": list(attempts.items())}
 
 
-class _Choice(NamedTuple):
-    """By one rule: the longest waiting mails; for PostgreSQL the UPDATE that leases them in the same statement."""
-
-    look: Any
-    lease: Any
-
-
 class Mails(Tables):
     """The rows of ``user_invitation_deliveries``."""
+
+    def __init__(self, session: Callable[[], Any], models: Models, people: People) -> None:
+        super().__init__(session, models)
+        self._people = people
 
     def add(self, row: Invitation, kind: str, now: datetime, **values: Any) -> Delivery:
         columns = {
@@ -59,7 +58,7 @@ class Mails(Tables):
         self._insert(self.models.Delivery, columns)
         return self.models.Delivery(**columns)
 
-    def latest(self, invitation_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, Delivery]:
+    def latest(self, invitation_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, DeliveryInfo]:
         """For each invitation its latest mail with the link."""
         if not invitation_ids:
             return {}
@@ -69,13 +68,11 @@ class Mails(Tables):
             sa.select(mail).where(*wanted).order_by(mail.created_at, mail.id),
             execution_options={"populate_existing": True},
         )
-        return {row.invitation_id: row for row in rows}
+        return {row.invitation_id: row.info() for row in rows}
 
-    def is_replaced(self) -> Any:
-        """The condition that a resend has made another mail since."""
-        mail, newer = self._table, self._table.alias()
-        after = (newer.c.invitation_id == mail.c.invitation_id, newer.c.created_at > mail.c.created_at)
-        return sa.exists().where(*after, newer.c.kind == Kind.INVITATION).correlate(mail)
+    def found(self, delivery_ids: Collection[uuid.UUID]) -> Sequence[FoundMail]:
+        """These mails, with their invitations and inviters."""
+        return self._people.find_mails(self._these, {"ids": list(delivery_ids)}) if delivery_ids else ()
 
     # Leases
 
@@ -92,43 +89,46 @@ class Mails(Tables):
         abandoned = sa.and_(mail.state == DeliveryState.SENDING, mail.leased_until <= now)
         return waiting, abandoned
 
-    def claim(
+    def lease(
         self,
         now: datetime,
-        leased_until: datetime,
+        until: datetime,
         limit: int,
         *,
         only: uuid.UUID | None = None,
         rescue: bool = False,
-    ) -> Mapping[uuid.UUID, bool]:
+    ) -> Sequence[FoundMail]:
         """Lease at most ``limit`` due mails, the longest waiting first, by UPDATEs that must find them still due.
 
-        Rows that another worker is claiming are passed over (SKIP LOCKED); SQLite knows no such locks, and has one
+        Rows that another worker is leasing are passed over (SKIP LOCKED); SQLite knows no such locks, and has one
         writer at a time.
 
         :param only: this one, if it is due.
         :param rescue: those that another worker died over come first; else they come when no other is due.
-        :returns: their ids, and whether a worker had died over it.
         """
-        claimed, connection = dict[uuid.UUID, bool](), self.connection
+        leased: list[FoundMail] = []
         for abandoned in (True, False) if rescue else (False, True):
-            choice = self._choice(abandoned, only is not None)
-            given = {"now": now, "until": leased_until, "count": limit - len(claimed), "only": only}
-            claimed.update(dict.fromkeys(self._lease(connection, choice, given), abandoned))
-            if len(claimed) == limit:
+            given = {"now": now, "until": until, "count": limit - len(leased), "only": only}
+            leased += [replace(one, abandoned=abandoned) for one in self._lease(abandoned, given)]
+            if len(leased) == limit:
                 break
-        return claimed
+        return leased
 
-    def _lease(self, connection: Any, choice: _Choice, given: Mapping[str, Any]) -> Sequence[uuid.UUID]:
-        if connection.dialect.name == "postgresql":
-            at_once: Sequence[uuid.UUID] = connection.scalars(choice.lease, given).all()
-            return at_once
-        ids: Sequence[uuid.UUID] = connection.scalars(choice.look, given).all()
-        if connection.dialect.name == "sqlite":  # locks no rows; and for a WITH ... UPDATE its driver would not BEGIN
-            return [each for each in ids if connection.execute(self._lease_these, {**given, "ids": [each]}).rowcount]
-        if ids and connection.execute(self._lease_these, {**given, "ids": ids}).rowcount != len(ids):
+    def _lease(self, abandoned: bool, given: Mapping[str, Any]) -> Sequence[FoundMail]:
+        dialect = self.connection.dialect.name
+        due = self._people.find_mails(self._due(dialect, abandoned, given["only"] is not None), given)
+        if dialect == "postgresql":  # leased by the same statement
+            return due
+        if dialect == "sqlite":  # locks no rows
+            due = [one for one in due if self._take([one], given)]
+        elif due and self._take(due, given) != len(due):
             raise Stale  # cannot be, with their rows locked
-        return ids
+        taken = {"state": DeliveryState.SENDING, "last_attempt_at": given["now"]}
+        return [replace(one, mail=replace(one.mail, attempts=one.mail.attempts + 1, **taken)) for one in due]
+
+    def _take(self, due: Sequence[FoundMail], given: Mapping[str, Any]) -> int:
+        these = _named({one.mail.id: one.mail.attempts for one in due})
+        return self._execute(self._lease_these, {**given, **these})
 
     # Outcomes
 
@@ -166,17 +166,24 @@ class Mails(Tables):
         return self.models.Delivery.__table__
 
     @cached_property
-    def _choice(self) -> Callable[[bool, bool], _Choice]:
-        return cache(self._choose)
+    def _these(self) -> Any:
+        return self._people.mails(self._table).where(self._table.c.id.in_(sa.bindparam("ids", expanding=True)))
 
-    def _choose(self, abandoned: bool, only: bool) -> _Choice:
-        mail, now = self._table.c, self._now
+    @cached_property
+    def _due(self) -> Callable[[str, bool, bool], Any]:
+        return cache(self._find_due)
+
+    def _find_due(self, dialect: str, abandoned: bool, only: bool) -> Any:
+        """By one rule the longest waiting mails, locked; on PostgreSQL, which can, leased as well."""
+        mail = self._table.c
         since = mail.leased_until if abandoned else mail.next_attempt_at
-        look = sa.select(mail.id).where(self.due(now)[abandoned]).order_by(since)
-        look = look.where(mail.id == sa.bindparam("only")) if only else look
-        look = look.limit(sa.bindparam("count", type_=sa.Integer)).with_for_update(skip_locked=True)
-        chosen = sa.select(look.cte("oldest").c.id)
-        return _Choice(look, self._leased.where(mail.id.in_(chosen)).returning(mail.id))
+        due = sa.select(self._table).where(self.due(self._now)[abandoned]).order_by(since)
+        due = due.where(mail.id == sa.bindparam("only")) if only else due
+        due = due.limit(sa.bindparam("count", type_=sa.Integer)).with_for_update(skip_locked=True)
+        if dialect != "postgresql":
+            return self._people.mails(due.subquery("due"))
+        chosen = sa.select(due.with_only_columns(mail.id).cte("due").c.id)
+        return self._people.mails(self._leased.where(mail.id.in_(chosen)).returning(self._table).cte("leased"))
 
     @cached_property
     def _now(self) -> Any:
@@ -197,7 +204,7 @@ class Mails(Tables):
 
     @cached_property
     def _lease_these(self) -> Any:
-        return self._leased.where(self._table.c.id.in_(sa.bindparam("ids", expanding=True)))
+        return self._leased.where(*self._mine)
 
     @property
     def _mine(self) -> tuple[Any, Any]:

@@ -116,6 +116,21 @@ class DeliveryInfo:
     sent_at: datetime | None
     error: str | None
 
+    @classmethod
+    def read(
+        cls,
+        id: uuid.UUID,  # noqa: A002 - the column's name
+        state: str,
+        attempts: int,
+        last_attempt_at: datetime | None,
+        sent_at: datetime | None,
+        last_error: str | None,
+    ) -> DeliveryInfo:
+        """From the columns of these names, as the database gives them."""
+        return cls(
+            id, state, attempts, last_attempt_at and as_utc(last_attempt_at), sent_at and as_utc(sent_at), last_error
+        )
+
 
 @dataclass(frozen=True)
 class InvitationInfo:
@@ -232,7 +247,9 @@ class Invitation:
             return Status.EXPIRED
         return self.status
 
-    def info(self, now: datetime, inviter_email: str | None = None, delivery: Delivery | None = None) -> InvitationInfo:
+    def info(
+        self, now: datetime, inviter_email: str | None = None, delivery: DeliveryInfo | None = None
+    ) -> InvitationInfo:
         """This row as it is shown at ``now``."""
         by = None if self.invited_by_id is None else Inviter(self.invited_by_id, inviter_email)
         return InvitationInfo(
@@ -252,7 +269,7 @@ class Invitation:
             updated_at=as_utc(self.updated_at),
             accepted_at=self.accepted_at and as_utc(self.accepted_at),
             accepted_by_id=self.accepted_by_id,
-            delivery=None if delivery is None else delivery.info(),
+            delivery=delivery,
         )
 
 
@@ -341,13 +358,8 @@ class Delivery:
     created_at: Mapped[datetime] = mapped_column(Timestamp)
 
     def info(self) -> DeliveryInfo:
-        return DeliveryInfo(
-            self.id,
-            self.state,
-            self.attempts,
-            self.last_attempt_at and as_utc(self.last_attempt_at),
-            self.sent_at and as_utc(self.sent_at),
-            self.last_error,
+        return DeliveryInfo.read(
+            self.id, self.state, self.attempts, self.last_attempt_at, self.sent_at, self.last_error
         )
 
 

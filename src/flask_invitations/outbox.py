@@ -22,8 +22,8 @@ from .errors import MailRefused, TryAgain
 from .hooks import invitation_sent
 from .mail import Letter, compose, introduce
 from .models import DeliveryInfo, DeliveryState, Invitation, InvitationInfo, Kind, Status
+from .people import FoundMail
 from .smtp import is_final
-from .store import Found
 from .tokens import Token
 
 FIRST_DELAY, LONGEST_DELAY = timedelta(minutes=1), timedelta(hours=6)
@@ -105,7 +105,7 @@ def dispatch(ctx: Context, posted: Posted) -> Posted:
 def _send_posted(ctx: Context, letter: Letter) -> DeliveryInfo | None:
     """Send the mail of a row that was born leased, unless a host's own transaction went on after it was posted, and has
     revoked or resent (B11, R13), or went on for so long that a worker has it by now. ``None``: it is left to that."""
-    found = [one for one in ctx.unit.run(lambda: ctx.store.letters([letter.delivery.id])) if _is_ours(one, letter)]
+    found = [one for one in ctx.unit.run(lambda: ctx.store.mails.found([letter.delivery.id])) if _is_ours(one, letter)]
     if not found:
         return None
     link, live = letter.token and letter.token.hash, _is_true(found[0], letter.kind, ctx.now())
@@ -114,9 +114,8 @@ def _send_posted(ctx: Context, letter: Letter) -> DeliveryInfo | None:
     return outcome.delivery if ctx.unit.run(lambda: _write_down(ctx, [outcome])) else None
 
 
-def _is_ours(found: Found, letter: Letter) -> bool:
-    mail = _mail(found)
-    return bool(mail.state == DeliveryState.SENDING and mail.attempts == letter.delivery.attempts)
+def _is_ours(found: FoundMail, letter: Letter) -> bool:
+    return found.mail.state == DeliveryState.SENDING and found.mail.attempts == letter.delivery.attempts
 
 
 def _wake(ctx: Context, invitation_id: uuid.UUID, delivery_id: uuid.UUID) -> None:
@@ -176,17 +175,17 @@ def retry_failed(ctx: Context) -> int:
     return ctx.unit.run(lambda: ctx.store.mails.revive(ctx.now()))
 
 
-Leased = Mapping[uuid.UUID, bool]
-
-
-def _lease(ctx: Context, count: int, *, only: uuid.UUID | None, rescue: bool) -> Leased:
+def _lease(ctx: Context, count: int, *, only: uuid.UUID | None, rescue: bool) -> Sequence[FoundMail]:
     now = ctx.now()
     until = now + ctx.config.delivery_lease
-    return ctx.store.mails.claim(now, until, count, only=only, rescue=rescue) if count else {}
+    return ctx.store.mails.lease(now, until, count, only=only, rescue=rescue) if count else ()
 
 
 def _turn(
-    ctx: Context, outcomes: Sequence[Outcome], untried: Sequence[Letter | Outcome], lease: Callable[[], Leased]
+    ctx: Context,
+    outcomes: Sequence[Outcome],
+    untried: Sequence[Letter | Outcome],
+    lease: Callable[[], Sequence[FoundMail]],
 ) -> list[Letter | Outcome]:
     """Between two batches, in one transaction: write down how the last one went, lease the next, and look at it.
 
@@ -208,26 +207,28 @@ def _turn(
     except Exception:
         log.exception("a hook failed for a mail that is due")
         ctx.unit.run(lambda: _write_down(ctx, outcomes, untried))
-        leased = ctx.unit.run(lease)
-        return [each for key, died in leased.items() for each in _look_alone(ctx, {key: died})]
+        return [each for mail in ctx.unit.run(lease) for each in _look_alone(ctx, mail)]
 
 
-def _look(ctx: Context, leased: Leased) -> list[Letter | Outcome]:
+def _look(ctx: Context, leased: Sequence[FoundMail]) -> list[Letter | Outcome]:
     """What it takes to send these mails; the host is asked once about each tenant."""
     now, hooks = ctx.now(), ctx.hooks
     is_active, name = cache(hooks.tenant_is_active), cache(hooks.tenant_name)
     ctx = replace(ctx, hooks=replace(hooks, tenant_is_active=is_active, tenant_name=name))
-    return [_letter(ctx, found, now, died=leased[_mail(found).id]) for found in ctx.store.letters(leased)]
+    return [_letter(ctx, found, now) for found in leased]
 
 
-def _look_alone(ctx: Context, leased: Leased) -> list[Letter | Outcome]:
+def _look_alone(ctx: Context, leased: FoundMail) -> list[Letter | Outcome]:
+    def look() -> list[Letter | Outcome]:
+        found = ctx.store.mails.found([leased.mail.id])
+        return _look(ctx, [replace(one, abandoned=leased.abandoned) for one in found])
+
     try:
-        return ctx.unit.run(lambda: _look(ctx, leased))
+        return ctx.unit.run(look)
     except TryAgain:
         raise
     except Exception as error:
-        found = ctx.unit.run(lambda: ctx.store.letters(leased))
-        return [_failed(ctx, _letter_without_hooks(one, ctx.now()), error) for one in found]
+        return [_failed(ctx, _letter_without_hooks(leased, ctx.now()), error)]
 
 
 def _send_some(ctx: Context, ready: Sequence[Letter | Outcome], stop: Callable[[], bool]) -> list[Outcome]:
@@ -240,10 +241,9 @@ def _send_some(ctx: Context, ready: Sequence[Letter | Outcome], stop: Callable[[
     return outcomes
 
 
-def _letter(ctx: Context, found: Found, now: datetime, *, died: bool) -> Letter | Outcome:
-    """:param died: the worker that had this mail before outlived its lease."""
+def _letter(ctx: Context, found: FoundMail, now: datetime) -> Letter | Outcome:
     letter, row = _letter_without_hooks(found, now), found.row
-    if died and (letter.delivery.attempts - 1) % ctx.config.delivery_attempts == 0:
+    if found.abandoned and (letter.delivery.attempts - 1) % ctx.config.delivery_attempts == 0:
         return _end(letter, DeliveryState.FAILED, error="WorkerLost")
     if not _is_true(found, letter.kind, now) or not ctx.hooks.tenant_is_active(row.tenant_id):
         return _end(letter, DeliveryState.CANCELLED)
@@ -257,16 +257,12 @@ def _letter(ctx: Context, found: Found, now: datetime, *, died: bool) -> Letter 
     return replace(letter, tenant_name=ctx.hooks.tenant_name(row.tenant_id), inviter=inviter, token=token)
 
 
-def _letter_without_hooks(found: Found, now: datetime) -> Letter:
-    mail = _mail(found)
-    return Letter(mail.info(), mail.kind, found.row.info(now, found.inviter_email, mail), "", None)
+def _letter_without_hooks(found: FoundMail, now: datetime) -> Letter:
+    info = found.row.info(now, found.inviter_email, found.mail)
+    return Letter(found.mail, found.kind, info, "", None)
 
 
-def _mail(found: Found) -> Any:
-    return found.mail
-
-
-def _is_true(found: Found, kind: str, now: datetime) -> bool:
+def _is_true(found: FoundMail, kind: str, now: datetime) -> bool:
     """Whether what the mail says is still so, and no later mail says it."""
     overtaken = found.replaced and kind in Kind.WITH_LINK
     return found.row.status_at(now) == Kind.WHILE[kind] and found.row.email_key is not None and not overtaken

@@ -7,43 +7,25 @@ from __future__ import annotations
 
 import unicodedata
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 from sqlalchemy.orm.attributes import set_committed_value
 
 from .mails import Mails
-from .models import Delivery, Invitation, InvitationEvent, InvitationInfo, Models, Status, new_id
+from .models import Invitation, InvitationEvent, InvitationInfo, Models, Status, new_id
+from .people import Found, People
 from .tables import Tables
 from .unit import Stale, Unit
 
-T = TypeVar("T")
 Rows = Sequence[tuple[Invitation, "str | None"]]
 
 #: In place of a tenant's id: all tenants. For the system only.
 EVERYWHERE: Final = object()
-
-
-@dataclass(frozen=True)
-class Found:
-    """An invitation with the host's row of whoever invited, read in one statement.
-
-    :param mail: the one that was asked for; :param replaced: a resend has made another since.
-    """
-
-    row: Invitation
-    inviter: Any
-    mail: Delivery | None = None
-    replaced: bool = False
-
-    @property
-    def inviter_email(self) -> str | None:
-        return getattr(self.inviter, "email", None)
 
 
 #: Compared byte by byte; only MariaDB and MySQL have to be told.
@@ -55,12 +37,6 @@ def _is_exactly(column: Any, text: str) -> Any:
     return sa.and_(column == text, sa.cast(column, _BYTES) == sa.literal(text, sa.String()))
 
 
-def _made(model: type[T], values: Sequence[Any]) -> T:
-    """A row of ``model`` that no session knows."""
-    table: sa.Table = model.__table__  # type: ignore[attr-defined]
-    return model(**dict(zip(table.c.keys(), values, strict=True)))
-
-
 class Store(Tables):
     """The rows of one host.
 
@@ -70,7 +46,8 @@ class Store(Tables):
     def __init__(self, session: Callable[[], Any], models: Models) -> None:
         super().__init__(session, models)
         self.unit = Unit(session, models)
-        self.mails = Mails(session, models)
+        self._people = People(session, models, self.unit)
+        self.mails = Mails(session, models, self._people)
         email = sa.inspect(models.user).all_orm_descriptors.get("email")
         self._inviter_email: Any = sa.null() if email is None else models.user.email
 
@@ -120,56 +97,14 @@ class Store(Tables):
 
     def by_token(self, token_hash: str) -> Found | None:
         """The invitation that this link opens or, before the latest resend, opened."""
-        found = self._with_people(self._by_token, token_hash=token_hash)
+        found = self._people.find(self._by_token, {"token_hash": token_hash})
         return found[0] if found else None
-
-    def letters(self, delivery_ids: Collection[uuid.UUID]) -> Sequence[Found]:
-        """Mails, each with its invitation and inviter."""
-        return self._with_people(self._letters, ids=list(delivery_ids)) if delivery_ids else ()
-
-    @cached_property
-    def _hosts(self) -> tuple[Any, ...]:
-        return (self.models.user,) if self.models.tenant is None else (self.models.user, self.models.tenant)
 
     @cached_property
     def _by_token(self) -> Any:
-        ours, token_hash = self.models.Invitation.__table__, sa.bindparam("token_hash", type_=sa.String())
-        statement = self._join_people(sa.select(*self._hosts, *ours.c))
-        return statement.where(sa.or_(ours.c.token_hash == token_hash, ours.c.previous_token_hash == token_hash))
-
-    @cached_property
-    def _letters(self) -> Any:
-        ours, mails = self.models.Invitation.__table__, self.models.Delivery.__table__
-        statement = self._join_people(sa.select(*self._hosts, *ours.c, *mails.c, self.mails.is_replaced()))
-        statement = statement.join(mails, mails.c.invitation_id == ours.c.id)
-        return statement.where(mails.c.id.in_(sa.bindparam("ids", expanding=True)))
-
-    def _join_people(self, statement: Any) -> Any:
-        """With the inviters, and with the tenants for whoever asks next, in one statement.
-
-        Ours are read as columns, into objects that no session knows: so they are as the database has them now, and
-        what the host has changed of its own rows stays as the host has it.
-        """
-        ours, tenant = self.models.Invitation.__table__, self.models.tenant
-        statement = statement.select_from(ours).outerjoin(self.models.user, self._user_key() == ours.c.invited_by_id)
-        if tenant is None:
-            return statement
-        return statement.outerjoin(tenant, sa.inspect(tenant).primary_key[0] == ours.c.tenant_id)
-
-    def _with_people(self, statement: Any, **given: Any) -> Sequence[Found]:
-        # A host that loads collections eagerly gets a line for each of their rows: one of them is enough.
-        key = len(self._hosts) + (0 if statement is self._by_token else len(self.models.Invitation.__table__.c))
-        rows = self.session.execute(statement, given).unique(lambda row: row[key]).all()
-        return [self._found(tuple(row)) for row in rows]
-
-    def _found(self, values: tuple[Any, ...]) -> Found:
-        hosts = len(self._hosts)
-        width = hosts + len(self.models.Invitation.__table__.c)
-        self.unit.keep(values[:hosts])
-        row = _made(self.models.Invitation, values[hosts:width])
-        if len(values) == width:
-            return Found(row, values[0])
-        return Found(row, values[0], _made(self.models.Delivery, values[width:-1]), bool(values[-1]))
+        ours, token_hash = self.models.Invitation.__table__.c, sa.bindparam("token_hash", type_=sa.String())
+        opens = sa.or_(ours.token_hash == token_hash, ours.previous_token_hash == token_hash)
+        return self._people.invitations().where(opens)
 
     def by_id(self, tenant_id: Any, invitation_id: uuid.UUID) -> tuple[Invitation, str | None] | None:
         row = self.models.Invitation

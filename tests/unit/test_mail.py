@@ -449,6 +449,25 @@ def test_a_message_without_an_id_gets_one(english: Host) -> None:
     assert str(to_email(message, SENDER)["Message-ID"]).startswith("<")
 
 
+def test_mails_share_no_more_than_they_have_in_common(english: Host) -> None:
+    """What mails have in common is parsed once: a mail is the same whichever were built before it, however often it is
+    written out, and what a host changes of one changes no other."""
+    message = replace(composed(english), text="plain", html="<p>plain</p>")
+    other = replace(message, to="Zoë <zoe@xn--bcher-kva.example>", subject="Für Zoë: =_ " + "lang " * 40)
+
+    def written(each: Message) -> str:
+        boundary = re.compile(r"={5,}\d+==|^Date: .*$", re.MULTILINE)
+        return boundary.sub("-", to_email(each, SENDER).as_string())
+
+    alone = [written(each) for each in (message, other)]
+    changed = to_email(message, "Somebody <else@acme.example>")
+    changed.replace_header("Auto-Submitted", "no")
+    changed.set_param("charset", "latin-1")
+    assert [written(each) for each in (message, other, message, other)] == alone * 2
+    kept = to_email(other, SENDER)
+    assert kept.as_bytes() == kept.as_bytes()
+
+
 def test_an_address_that_is_none_is_not_shown(tmp_path: Path) -> None:
     """E2: an inviter whose address is none, as the host has it, is not named by it."""
     with build(f"sqlite:///{tmp_path / 'host.sqlite3'}") as host:

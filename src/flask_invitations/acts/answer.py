@@ -28,7 +28,7 @@ from ..errors import (
 from ..hooks import invitation_accepted, invitation_declined
 from ..mail import introduce
 from ..models import Invitation, InvitationInfo, Kind, Status
-from ..store import Found
+from ..people import Found
 from ..tokens import Token, parse
 from .manage import REFUSAL
 from .people import Origin, audit

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from .. import outbox
 from ..clock import as_utc
 from ..context import Context
-from ..models import Delivery, DeliveryState, Invitation, Kind, Status
+from ..models import DeliveryInfo, DeliveryState, Invitation, Kind, Status
 from .invite import expire
 
 CHUNK = 200
@@ -73,14 +73,13 @@ def _remind_some(ctx: Context) -> tuple[int, int]:
     return len(rows), sum(_remind(ctx, row, mails.get(row.id), span, now) for row in rows)
 
 
-def _remind(ctx: Context, row: Invitation, mail: Delivery | None, span: timedelta, now: datetime) -> bool:
+def _remind(ctx: Context, row: Invitation, mail: DeliveryInfo | None, span: timedelta, now: datetime) -> bool:
     """Only of a mail that went out before the moment for the reminder, and did not come back."""
     pending = ctx.models.Invitation.status == Status.PENDING
     ctx.store.change(row, now, pending, ctx.models.Invitation.reminded_at.is_(None), reminded_at=now)
-    info = mail and mail.info()
-    if info is None or info.state not in DeliveryState.OUT or info.sent_at is None:
+    if mail is None or mail.state not in DeliveryState.OUT or mail.sent_at is None:
         return False
-    if info.sent_at > as_utc(row.expires_at) - span:
+    if mail.sent_at > as_utc(row.expires_at) - span:
         return False
     outbox.notify(ctx, row, Kind.REMINDER, now)
     return True
