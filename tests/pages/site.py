@@ -23,6 +23,7 @@ from marshmallow import Schema, fields, validate
 from sqlalchemy import orm
 from werkzeug.serving import make_server
 
+from flask_invitations.state import get_state
 from tests.hosts import PASSWORD, Host, build, shape
 
 PAGES = "/invitations"
@@ -167,6 +168,31 @@ def _server() -> Iterator[tuple[str, Callable[[Any], None], list[str]]]:
 
 
 # The way through the pages
+
+
+class Tongue:
+    """A page whose words are looked for in another language."""
+
+    def __init__(self, page: Any, gettext: Any) -> None:
+        self._page, self._gettext = page, gettext
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._page, name)
+
+    def get_by_role(self, role: str, name: str | None = None, **how: Any) -> Any:
+        return self._page.get_by_role(role, **how, **({} if name is None else {"name": self._gettext(name)}))
+
+    def get_by_label(self, text: str) -> Any:
+        return self._page.get_by_label(self._gettext(text))
+
+    def get_by_text(self, text: Any, **how: Any) -> Any:
+        return self._page.get_by_text(self._gettext(text) if isinstance(text, str) else text, **how)
+
+
+def translation(site: Site, tag: str) -> Callable[[str], str]:
+    """From a sentence in English to the same in that language."""
+    with site.host.app.app_context():
+        return get_state().ctx.language(tag).gettext
 
 
 def open_offer(page: Any, link: str) -> None:

@@ -34,8 +34,8 @@ def page(browser: Any) -> Iterator[Any]:
 
 
 @contextmanager
-def without_javascript(browser: Any) -> Iterator[Any]:
-    with browser.new_context(viewport=PHONE, java_script_enabled=False) as context:
+def without_javascript(browser: Any, viewport: Any = PHONE) -> Iterator[Any]:
+    with browser.new_context(viewport=viewport, java_script_enabled=False) as context:
         yield context.new_page()
 
 
@@ -53,7 +53,10 @@ def kept(page: Any) -> str:
     return json.dumps([page.context.storage_state(), page.evaluate(f"JSON.stringify({stores})")])
 
 
-@pytest.mark.parametrize("viewport", [PHONE, DESK], ids=["phone", "desk"])
+on_both = pytest.mark.parametrize("viewport", [PHONE, DESK], ids=["phone", "desk"])
+
+
+@on_both
 def test_with_javascript(site: Site, browser: Any, viewport: Any) -> None:
     """D1: the link's secret leaves address bar and history at once, and reaches the server in forms only: it is in no
     request's address, no Referer, cookie, storage or log; nothing is sent before the button is pressed; and the policy
@@ -91,10 +94,11 @@ def test_with_javascript(site: Site, browser: Any, viewport: Any) -> None:
     assert token not in " ".join(site.log)
 
 
-def test_without_javascript(site: Site, browser: Any) -> None:
+@on_both
+def test_without_javascript(site: Site, browser: Any, viewport: Any) -> None:
     """Without JavaScript the link is pasted into the page that it led to, and no button is there that does nothing."""
     email, link = site.invite()
-    with without_javascript(browser) as page:
+    with without_javascript(browser, viewport) as page:
         page.goto(link)
         page.get_by_label("Your invitation link").fill(link)
         page.get_by_role("button", name="Continue").click()
@@ -177,6 +181,34 @@ def test_by_keyboard(site: Site, page: Any) -> None:
     assert (field.get_attribute("type"), focused(page)) == ("password", "Show password")
     press(page, "Tab", "Enter")
     welcome(page)
+
+
+@on_both
+def test_by_keyboard_without_javascript(site: Site, browser: Any, viewport: Any) -> None:
+    """The whole way goes by keyboard without JavaScript too, a mistake and its mending included."""
+    email, link = site.invite()
+    with without_javascript(browser, viewport) as page:
+        page.goto(link)
+        press(page, "Tab")
+        assert focused(page) == "Your invitation link"
+        page.keyboard.type(link)
+        press(page, "Enter")
+        page.get_by_role("heading", name="Join Acme").wait_for()
+        press(page, "Tab")
+        page.keyboard.type("Kim")
+        press(page, "Tab")
+        page.keyboard.type("passwordpassword")
+        press(page, "Tab")
+        assert focused(page) == "Accept the invitation"
+        press(page, "Enter")
+        page.get_by_role("alert").wait_for()
+        assert focused(page) == "Please check what you entered"
+        press(page, "Tab", "Enter")
+        assert focused(page) == "Choose a password"
+        page.keyboard.type(PASSWORD)
+        press(page, "Enter")
+        welcome(page)
+    assert users(site, email) == 1
 
 
 def test_help_with_the_password(site: Site, page: Any) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from flask_babel import Babel
 
-from tests.pages.site import PAGES, Site, serving
-from tests.pages.test_access import LANGUAGES, overflows, violations
+from tests.pages.site import PAGES, Site, Tongue, serving, translation
+from tests.pages.test_access import LANGUAGES, complaints_in, overflows, violations
+from tests.races.harness import SOAK
 
 DESK = f"{PAGES}/"
 PHONE, DESKTOP = {"width": 375, "height": 720}, {"width": 1200, "height": 800}
@@ -57,7 +58,8 @@ def has_focus(locator: Any) -> bool:
     return bool(locator.evaluate("element => element === document.activeElement"))
 
 
-@pytest.mark.parametrize(("javascript", "size"), [(True, DESKTOP), (False, PHONE)])
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desk"])
+@pytest.mark.parametrize("javascript", [True, False], ids=["javascript", "without"])
 def test_the_managers_way(site: Site, browser: Any, javascript: bool, size: Any) -> None:
     """Inviting, finding, resending and revoking go by keyboard alone, with JavaScript and without, on a phone and on a
     desk; after a mistake the summary has the focus, and its link leads to the field."""
@@ -139,7 +141,7 @@ def _details(site: Site, page: Any) -> None:
 
 def _bounced(site: Site, page: Any) -> None:
     page.goto(f"{site.base}{DESK}{site.row(LONG).id}")
-    page.get_by_role("button", name="Resend").click()
+    page.get_by_role("button", name="Resend the mail").click()
     page.get_by_role("alert").wait_for()
 
 
@@ -170,6 +172,24 @@ def test_every_page_and_state(site: Site, browser: Any) -> None:
             complaints += violations(page, "color-contrast")
             page.set_viewport_size(DESKTOP)
             found[act.__name__] = complaints + (violations(page) if act is _list else [])
+    assert {name: complaints for name, complaints in found.items() if complaints} == {}
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("tag", LANGUAGES if SOAK else LANGUAGES[-1:])
+def test_every_state_in_every_language(site: Site, browser: Any, tag: str) -> None:
+    """WCAG 2.2 AA: axe finds nothing on any page in any state, in any language of ours, in light and dark."""
+    site.host.app.config["SPOKEN"] = tag
+    found = {}
+    with browser.new_context(viewport=PHONE, reduced_motion="reduce") as context:
+        page = context.new_page()
+        tongue = Tongue(page, translation(site, tag))
+        for act in STATES:
+            site.sign_in(page, manager(site))
+            page.emulate_media(color_scheme="light")
+            act(site, tongue)
+            found[act.__name__] = complaints_in(page, tag)
+    del site.host.app.config["SPOKEN"]
     assert {name: complaints for name, complaints in found.items() if complaints} == {}
 
 
