@@ -9,9 +9,6 @@ The two take turns; medians are shown. Nothing is streamed: the first byte is th
 
 from __future__ import annotations
 
-import os
-import sys
-import tempfile
 from functools import partial
 from statistics import median
 from typing import Any
@@ -20,9 +17,8 @@ import sqlalchemy as sa
 from flask import Flask, render_template
 from jinja2 import DictLoader
 
-from benchmarks.run import Call, timed
+from benchmarks.run import Call, table, timed
 from tests.hosts import Host, build
-from tests.servers import find_mariadb, find_postgresql, scratch
 
 PAGES = "/invitations"
 BASE = """<!doctype html><html lang="{{ lang }}"><head><meta charset="utf-8">
@@ -77,14 +73,5 @@ def measure(name: str, url: str, rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 300
-    print(f"Python {sys.version.split()[0]}, {os.cpu_count()} CPUs, medians of {rounds} rounds\n")  # noqa: T201
-    print("| database | page | SQL | bytes | bare bytes | ms | bare ms | ratio |\n|---|---|--:|--:|--:|--:|--:|--:|")  # noqa: T201
-    with tempfile.TemporaryDirectory() as folder:
-        measure("SQLite", f"sqlite:///{folder}/bench.sqlite3", rounds)
-    postgresql, stop = find_postgresql()
-    for name, server in (("PostgreSQL", postgresql), ("MariaDB", find_mariadb())):
-        if server is not None:
-            with scratch(server) as database:
-                measure(name, database.empty(), rounds)
-    stop()
+    head = "| database | page | SQL | bytes | bare bytes | ms | bare ms | ratio |\n|---|---|--:|--:|--:|--:|--:|--:|"
+    table(head, 300, measure)

@@ -132,9 +132,12 @@ def measure(name: str, url: str, rounds: int) -> None:
             print(f"| {name} | {what} | {cells} |", flush=True)  # noqa: T201
 
 
-if __name__ == "__main__":
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 200
-    head = "| database | call | SQL | ms | per second | floor ms | ratio |\n|---|---|--:|--:|--:|--:|--:|"
+def table(head: str, rounds: int, measure: Callable[[str, str, int], None]) -> None:
+    """Have each database that answers measured: ``measure(name, url, rounds)`` prints its lines.
+
+    :param rounds: unless the command line says how many.
+    """
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else rounds
     print(f"Python {sys.version.split()[0]}, {os.cpu_count()} CPUs, medians of {rounds} rounds\n\n{head}")  # noqa: T201
     with tempfile.TemporaryDirectory() as folder:
         measure("SQLite", f"sqlite:///{folder}/bench.sqlite3", rounds)
@@ -144,3 +147,7 @@ if __name__ == "__main__":
             with scratch(server) as database:
                 measure(name, database.empty(), rounds)
     stop()
+
+
+if __name__ == "__main__":
+    table("| database | call | SQL | ms | per second | floor ms | ratio |\n|---|---|--:|--:|--:|--:|--:|", 200, measure)

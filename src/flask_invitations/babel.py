@@ -33,13 +33,12 @@ def languages(app: Flask) -> Callable[[str | None], Language]:
     Nearest is the tag itself, else its base language, else the app's default locale, else English. The app is looked at
     anew each time, since the host may set up Flask-Babel after us; without it, English is all there is.
     """
-    catalogs = lru_cache(maxsize=1)(_Catalogs)
 
     def nearest(tag: str | None) -> Language:
         babel = app.extensions.get("babel")
         if babel is None:
             return ENGLISH
-        found = catalogs(_OURS, *babel.translation_directories)
+        found = _catalogs(_OURS, *babel.translation_directories)
         return found.language(filter(None, (tag, babel.default_locale)), babel.default_timezone)
 
     return nearest
@@ -57,7 +56,7 @@ def current_tag() -> str | None:
 def spoken() -> dict[str, str]:
     """The languages of the current app, those that the host added included: BCP 47 tag to its own name of itself."""
     babel = current_app.extensions.get("babel")
-    return {_SOURCE: "English"} if babel is None else _Catalogs(_OURS, *babel.translation_directories).names()
+    return {_SOURCE: "English"} if babel is None else _catalogs(_OURS, *babel.translation_directories).names()
 
 
 class _Catalogs:
@@ -100,6 +99,10 @@ class _Catalogs:
         if name not in self._read:
             self._read[name] = _merged(self._files[name])
         return self._read[name]
+
+
+#: Files do not change while an app runs; apps of one process may have directories of their own.
+_catalogs = lru_cache(maxsize=16)(_Catalogs)
 
 
 def _merged(files: Iterable[Path]) -> gettext.NullTranslations:

@@ -37,7 +37,6 @@ FIELDS = ("email", "role", "message", "expires_in", "locale")
 #: How long an invitation may be made to stand, beside the setting ``TTL``.
 SPANS = tuple(timedelta(days=days) for days in (1, 3, 7, 14, 30))
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60))
-_OPEN = (Status.PENDING, Status.EXPIRED)
 
 
 @desk.get("/")
@@ -96,7 +95,7 @@ def confirm_revoke(invitation_id: uuid.UUID) -> AnyResponse:
     """Ask whether that is meant; of a closed invitation there is nothing to ask."""
     by = _manager()
     invitation = acts.get(get_state().ctx, by=by, invitation_id=invitation_id)
-    if invitation.status not in _OPEN:
+    if invitation.status not in Status.OPEN:
         return redirect(_link_to(invitation_id), 303)
     return _answer("revoke.html", by, invitation=invitation)
 
@@ -193,7 +192,7 @@ def _details(by: Manager, invitation_id: uuid.UUID, refusal: InvitationError | N
         refusal,
         invitation=invitation,
         events=events,
-        is_open=invitation.status in _OPEN and invitation.email is not None,
+        is_open=invitation.status in Status.OPEN and invitation.email is not None,
         came_back=_came_back(invitation),
         done=None if refusal else request.args.get("done"),
     )

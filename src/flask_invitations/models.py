@@ -43,6 +43,8 @@ class Status:
     REVOKED = "revoked"
     EXPIRED = "expired"
     ALL = (PENDING, ACCEPTED, DECLINED, REVOKED, EXPIRED)
+    #: What can be resent and revoked.
+    OPEN = (PENDING, EXPIRED)
 
 
 class DeliveryState:

@@ -34,7 +34,6 @@ REFUSAL: Mapping[str, type[InvitationError]] = {
     Status.REVOKED: InvitationRevoked,
     Status.EXPIRED: InvitationExpired,
 }
-_OPEN = (Status.PENDING, Status.EXPIRED)
 
 
 def resend(
@@ -60,7 +59,7 @@ def _resend(ctx: Context, by: Manager, invitation_id: uuid.UUID, rotate: bool, c
     now = ctx.now()
     row, inviter_email = find(ctx, by, invitation_id)
     status = row.status_at(now)
-    if status not in _OPEN or row.email_key is None:
+    if status not in Status.OPEN or row.email_key is None:
         raise REFUSAL[status]
     check_grant(ctx, by, row.tenant_id, row.role)
     check_tenant(ctx, row.tenant_id)
@@ -88,7 +87,7 @@ def renew(
     ctx.store.change(
         row,
         now,
-        ctx.models.Invitation.status.in_(_OPEN),
+        ctx.models.Invitation.status.in_(Status.OPEN),
         status=Status.PENDING,
         pending_key=key,
         closed_at=None,
@@ -140,9 +139,9 @@ def _revoke(ctx: Context, by: Manager, invitation_id: uuid.UUID) -> InvitationIn
     row, inviter_email = find(ctx, by, invitation_id)
     if row.status == Status.ACCEPTED:
         raise InvitationAccepted
-    if row.status not in _OPEN:
+    if row.status not in Status.OPEN:
         return infos(ctx, [(row, inviter_email)])[0]
-    open_ = ctx.models.Invitation.status.in_(_OPEN)
+    open_ = ctx.models.Invitation.status.in_(Status.OPEN)
     ctx.store.change(row, now, open_, status=Status.REVOKED, pending_key=None, closed_at=now)
     ctx.store.mails.cancel(row)
     ctx.store.event(row, "revoked", now, **by.audit())
