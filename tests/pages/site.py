@@ -202,6 +202,11 @@ def open_offer(page: Any, link: str) -> None:
     page.get_by_role("heading", level=1).wait_for()
 
 
+def focus_comes_to(locator: Any) -> None:
+    """Wait for it: a browser moves the focus only after it has shown what it moves it to."""
+    locator.and_(locator.page.locator(":focus")).wait_for()
+
+
 def fill_in(page: Any, password: str = PASSWORD, name: str = "Nora") -> None:
     page.get_by_label("Your name").fill(name)
     page.get_by_label("Choose a password").fill(password)

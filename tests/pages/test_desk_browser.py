@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask_babel import Babel
 
-from tests.pages.site import PAGES, Site, Tongue, serving, translation
+from tests.pages.site import PAGES, Site, Tongue, focus_comes_to, serving, translation
 from tests.pages.test_access import LANGUAGES, complaints_in, overflows, violations
 from tests.races.harness import SOAK
 
@@ -54,10 +54,6 @@ def to(page: Any, name: str) -> None:
     raise AssertionError(f"Tab does not lead to {name}")
 
 
-def has_focus(locator: Any) -> bool:
-    return bool(locator.evaluate("element => element === document.activeElement"))
-
-
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desk"])
 @pytest.mark.parametrize("javascript", [True, False], ids=["javascript", "without"])
 def test_the_managers_way(site: Site, browser: Any, javascript: bool, size: Any) -> None:
@@ -76,19 +72,19 @@ def test_the_managers_way(site: Site, browser: Any, javascript: bool, size: Any)
         page.keyboard.type("guest1@example.com")
         page.keyboard.press("Enter")
         page.get_by_role("alert").wait_for()
-        assert has_focus(page.get_by_role("heading", name="The invitation was not made"))
+        focus_comes_to(page.get_by_role("heading", name="The invitation was not made"))
         page.keyboard.press("Tab")
         page.keyboard.press("Enter")
         field = page.get_by_label("E-mail address")
-        assert has_focus(field)
+        focus_comes_to(field)
         assert field.get_attribute("aria-invalid") == "true"
         page.keyboard.press("Control+A")
         page.keyboard.type(email)
         to(page, "Send the invitation")
         page.keyboard.press("Enter")
         page.get_by_role("heading", name=email).wait_for()
-        assert has_focus(page.get_by_role("status"))
-        assert ("done=" in page.url) is not javascript
+        focus_comes_to(page.get_by_role("status"))
+        page.wait_for_url(lambda address: ("done=" in address) is not javascript)
         to(page, "Resend the mail")
         page.keyboard.press("Enter")
         page.get_by_text("Resent with a new link").wait_for()
