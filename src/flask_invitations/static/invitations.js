@@ -50,12 +50,15 @@
       return new Set(letters).size < 6 ? limits.weak : limits.enough;
     }
 
-    help.hidden = false;
-    field.addEventListener("input", function () {
+    function follow() {
       bar.value = Array.from(field.value).length;
       clearTimeout(later); // screen readers: once typing has paused
       later = setTimeout(function () { said.textContent = judge(field.value); }, 300);
-    });
+    }
+
+    help.hidden = false;
+    field.addEventListener("input", follow);
+    follow(); // somebody, or a password manager, may have been faster than this script
     button.addEventListener("click", function () {
       var shown = field.type === "password";
       field.type = shown ? "text" : "password";
