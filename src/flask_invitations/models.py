@@ -118,21 +118,6 @@ class DeliveryInfo:
     sent_at: datetime | None
     error: str | None
 
-    @classmethod
-    def read(
-        cls,
-        id: uuid.UUID,  # noqa: A002 - the column's name
-        state: str,
-        attempts: int,
-        last_attempt_at: datetime | None,
-        sent_at: datetime | None,
-        last_error: str | None,
-    ) -> DeliveryInfo:
-        """From the columns of these names, as the database gives them."""
-        return cls(
-            id, state, attempts, last_attempt_at and as_utc(last_attempt_at), sent_at and as_utc(sent_at), last_error
-        )
-
 
 @dataclass(frozen=True)
 class InvitationInfo:
@@ -360,8 +345,13 @@ class Delivery:
     created_at: Mapped[datetime] = mapped_column(Timestamp)
 
     def info(self) -> DeliveryInfo:
-        return DeliveryInfo.read(
-            self.id, self.state, self.attempts, self.last_attempt_at, self.sent_at, self.last_error
+        return DeliveryInfo(
+            self.id,
+            self.state,
+            self.attempts,
+            self.last_attempt_at and as_utc(self.last_attempt_at),
+            self.sent_at and as_utc(self.sent_at),
+            self.last_error,
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -17,7 +17,9 @@ from .models import DeliveryInfo, Invitation, Kind, Models
 from .tables import Tables
 from .unit import Unit
 
-#: What is read of a mail: the arguments of ``DeliveryInfo.read``.
+T = TypeVar("T")
+
+#: What is read of a mail: what ``Delivery.info`` wants.
 _MAIL = ("id", "state", "attempts", "last_attempt_at", "sent_at", "last_error")
 
 
@@ -45,6 +47,11 @@ class FoundMail(Found):
     kind: str
     replaced: bool
     abandoned: bool = False
+
+
+def _made(model: type[T], names: Sequence[str], values: Sequence[Any]) -> T:
+    """A row of ``model`` that no session knows."""
+    return model(**dict(zip(names, values, strict=True)))
 
 
 class People(Tables):
@@ -91,7 +98,7 @@ class People(Tables):
     def find_mails(self, statement: Any, given: Mapping[str, Any]) -> Sequence[FoundMail]:
         """Mails with their invitations, the same way."""
         return [
-            FoundMail(row, inviter, DeliveryInfo.read(*mail), kind, bool(replaced))
+            FoundMail(row, inviter, _made(self.models.Delivery, _MAIL, mail).info(), kind, bool(replaced))
             for (*mail, kind, replaced), inviter, row in self._read(statement, given)
         ]
 
@@ -106,8 +113,7 @@ class People(Tables):
         ours = len(line) - len(names)
         hosts = ours - len(self._hosts)
         self._unit.keep(line[hosts:ours])
-        row = self.models.Invitation(**dict(zip(names, line[ours:], strict=True)))
-        return line[:hosts], line[hosts], row
+        return line[:hosts], line[hosts], _made(self.models.Invitation, names, line[ours:])
 
     @property
     def _ours(self) -> sa.Table:
