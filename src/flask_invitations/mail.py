@@ -30,8 +30,11 @@ class _Headers(HeaderRegistry):
     def __getitem__(self, name: str) -> Any:
         return super().__getitem__(name)
 
+    def __call__(self, name: str, value: Any) -> Any:
+        return self._parsed(name, value) if type(value) is str else super().__call__(name, value)
+
     @_remembered
-    def __call__(self, name: str, value: str) -> Any:
+    def _parsed(self, name: str, value: str) -> Any:
         return super().__call__(name, value)
 
 

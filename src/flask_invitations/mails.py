@@ -70,7 +70,7 @@ class Mails(Tables):
         )
         return {row.invitation_id: row.info() for row in rows}
 
-    def found(self, delivery_ids: Collection[uuid.UUID]) -> Sequence[FoundMail]:
+    def find(self, delivery_ids: Collection[uuid.UUID]) -> Sequence[FoundMail]:
         """These mails, with their invitations and inviters."""
         return self._people.find_mails(self._these, {"ids": list(delivery_ids)}) if delivery_ids else ()
 

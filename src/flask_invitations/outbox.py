@@ -105,7 +105,7 @@ def dispatch(ctx: Context, posted: Posted) -> Posted:
 def _send_posted(ctx: Context, letter: Letter) -> DeliveryInfo | None:
     """Send the mail of a row that was born leased, unless a host's own transaction went on after it was posted, and has
     revoked or resent (B11, R13), or went on for so long that a worker has it by now. ``None``: it is left to that."""
-    found = [one for one in ctx.unit.run(lambda: ctx.store.mails.found([letter.delivery.id])) if _is_ours(one, letter)]
+    found = [one for one in ctx.unit.run(lambda: ctx.store.mails.find([letter.delivery.id])) if _is_ours(one, letter)]
     if not found:
         return None
     link, live = letter.token and letter.token.hash, _is_true(found[0], letter.kind, ctx.now())
@@ -220,7 +220,7 @@ def _look(ctx: Context, leased: Sequence[FoundMail]) -> list[Letter | Outcome]:
 
 def _look_alone(ctx: Context, leased: FoundMail) -> list[Letter | Outcome]:
     def look() -> list[Letter | Outcome]:
-        found = ctx.store.mails.found([leased.mail.id])
+        found = ctx.store.mails.find([leased.mail.id])
         return _look(ctx, [replace(one, abandoned=leased.abandoned) for one in found])
 
     try:

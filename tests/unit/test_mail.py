@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from email import message_from_bytes, policy
+from email.headerregistry import Address
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -466,6 +467,18 @@ def test_mails_share_no_more_than_they_have_in_common(english: Host) -> None:
     assert [written(each) for each in (message, other, message, other)] == alone * 2
     kept = to_email(other, SENDER)
     assert kept.as_bytes() == kept.as_bytes()
+
+
+def test_a_host_may_go_on_with_the_mail(english: Host) -> None:
+    """What ``to_email`` gives takes whatever the standard library takes for a header."""
+    email = to_email(composed(english), SENDER)
+    email["Cc"] = [Address("Ann", "ann", "acme.example"), Address("Bob", "bob", "acme.example")]
+    del email["Date"]
+    email["Date"] = EXPIRES
+    assert email["Cc"] == "Ann <ann@acme.example>, Bob <bob@acme.example>"
+    assert email["Date"].datetime == EXPIRES
+    with pytest.raises(ValueError, match="linefeed"):
+        email["X-Tenant"] = "Acme\r\nBcc: evil@example.com"
 
 
 def test_an_address_that_is_none_is_not_shown(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def _record(ctx: Context, delivery_id: uuid.UUID, state: str, event: str, detail
     now = ctx.now()
     if not ctx.store.mails.report(delivery_id, state, _AFTER[state], now):
         return False
-    (found,) = ctx.store.mails.found([delivery_id])
+    (found,) = ctx.store.mails.find([delivery_id])
     about = {"delivery_id": str(delivery_id), "event": event}
     if detail:
         about["detail"] = detail.replace("\0", "")[:MAX_DETAIL]
