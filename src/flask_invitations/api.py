@@ -40,9 +40,9 @@ _DEAD = (
     errors.InvitationWithdrawn,
 )
 _BODY = (MalformedRequest, BodyTooLarge, errors.UnsupportedMediaType, errors.InvalidRequest)
-_MANAGER = (errors.Unauthenticated, errors.Forbidden)
+_MANAGER = (errors.Unauthenticated, errors.Forbidden, errors.TryAgain)
 _ONE = (*_MANAGER, InvitationNotFound)
-_WRITE = (CrossSite, errors.TryAgain)
+_LINK = (*_BODY, CrossSite, *_DEAD, errors.TryAgain)
 
 
 def call(method: str, rule: str, summary: str, **what: Any) -> Callable[[View], View]:
@@ -67,7 +67,7 @@ def call(method: str, rule: str, summary: str, **what: Any) -> Callable[[View], 
     refusals=(
         *_MANAGER,
         *_BODY,
-        *_WRITE,
+        CrossSite,
         errors.RoleNotAllowed,
         errors.TenantInactive,
         errors.AlreadyInvited,
@@ -147,7 +147,7 @@ def list_events(invitation_id: str) -> Response:
     refusals=(
         *_ONE,
         *_BODY,
-        *_WRITE,
+        CrossSite,
         errors.RoleNotAllowed,
         errors.TenantInactive,
         errors.AlreadyInvited,
@@ -170,7 +170,7 @@ def resend_invitation(invitation_id: str) -> Response:
     "Revoke an invitation",
     public=False,
     status=204,
-    refusals=(*_ONE, *_WRITE, errors.InvitationAccepted),
+    refusals=(*_ONE, CrossSite, errors.InvitationAccepted),
 )
 def revoke_invitation(invitation_id: str) -> Response:
     acts.revoke(get_state().ctx, by=_manager(), invitation_id=_id(invitation_id))
@@ -185,7 +185,7 @@ def revoke_invitation(invitation_id: str) -> Response:
     status=200,
     answer=schemas.OfferOut,
     body=lambda state: schemas.TokenBody(),
-    refusals=(*_BODY, CrossSite, *_DEAD),
+    refusals=_LINK,
 )
 def preview_invite() -> Response:
     given = schemas.load(schemas.TokenBody(), read_json())
@@ -202,9 +202,7 @@ def preview_invite() -> Response:
     answer=schemas.AcceptanceWithSessionOut,
     body=accept_body,
     refusals=(
-        *_BODY,
-        *_WRITE,
-        *_DEAD,
+        *_LINK,
         errors.RoleNotAllowed,
         errors.WrongAccount,
         errors.AccountExists,
@@ -227,7 +225,7 @@ def accept_invite() -> Response:
     status=200,
     answer=schemas.OfferOut,
     body=lambda state: schemas.DeclineBody(),
-    refusals=(*_BODY, *_WRITE, *_DEAD),
+    refusals=_LINK,
 )
 def decline_invite() -> Response:
     given = schemas.load(schemas.DeclineBody(), read_json())

@@ -84,20 +84,29 @@ class Unit:
                 after = then
                 frame.after.append(lambda: after(result))
             return result
-        attempts = 1 if session.new or session.dirty or session.deleted else ATTEMPTS
-        result = _attempt(lambda: self._commit(work), attempts, conflict)
+        result = _attempt(lambda: self._commit(work), _attempts(session), conflict)
         return result if then is None else then(result)
 
     def look(self, work: Callable[[], T]) -> T:
-        """Run ``work``, which only reads: nothing is committed, and no row of the host's is read twice."""
+        """Run ``work``, which only reads: nothing is committed, and no row of the host's is read twice.
+
+        :raises TryAgain: the database refused to the last.
+        """
         session = self._session()
-        outer = session.info.get(_FRAME)
-        session.info[_FRAME] = outer or _Frame()
+        if _FRAME in session.info:
+            return work()
+        return _attempt(lambda: self._read(session, work), _attempts(session), None)
+
+    def _read(self, session: Any, work: Callable[[], T]) -> T:
+        session.info[_FRAME] = _Frame()
         try:
             return work()
+        except DBAPIError:
+            if not _holds_changes(session):
+                session.rollback()
+            raise
         finally:
-            if outer is None:
-                del session.info[_FRAME]
+            del session.info[_FRAME]
 
     def after_commit(self, act: Callable[[], Any]) -> None:
         """Called inside a unit: do ``act`` once its transaction is committed, never if it is not."""
@@ -171,6 +180,15 @@ def _commit(session: Any) -> None:
             # Whether the commit arrived is unknown: running again could answer for our own success.
             raise TryAgain from error
         raise
+
+
+def _holds_changes(session: Any) -> bool:
+    """Whether the host has unsaved changes in it, which a rollback would lose."""
+    return bool(session.new or session.dirty or session.deleted)
+
+
+def _attempts(session: Any) -> int:
+    return 1 if _holds_changes(session) else ATTEMPTS
 
 
 def _attempt(run: Callable[[], T], attempts: int, conflict: Callable[[], InvitationError] | None) -> T:

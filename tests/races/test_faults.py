@@ -187,6 +187,36 @@ def test_invite_outlives_each_error_at_each_statement(host: Host) -> None:
         assert at >= 8, "an invite has more steps than that"
 
 
+def test_looking_outlives_each_error_at_each_statement(host: Host) -> None:
+    """R16: the same for whoever only looks, over the API and on the pages; and where the database refuses to the last,
+    they are told to try again."""
+    admin = host.client(host.user("admin@example.com", role="admin"))
+    invitation_id, token = invited(host, "ann@example.com")
+    calls: tuple[Callable[[], Any], ...] = (
+        lambda: host.client().post(f"{ACCEPT}/preview", json={"token": token}),
+        lambda: host.client().post("/invitations/open", data={"token": token}),
+        lambda: admin.get("/api/v1/users/invitations"),
+        lambda: admin.get(f"/api/v1/users/invitations/{invitation_id}"),
+        lambda: admin.get(f"/api/v1/users/invitations/{invitation_id}/events"),
+        lambda: admin.get("/invitations/"),
+        lambda: admin.get(f"/invitations/{invitation_id}"),
+    )
+    for call in calls:
+        for error in errors_of(host):
+            at, refused = 0, 1
+            while refused:
+                with Trouble(host.engine, error, at, 1).under_way() as trouble:
+                    assert call().status_code == 200, (error, at)
+                at, refused = at + 1, trouble.refused
+            assert at > 2, "each of them has more statements than that"
+        with Trouble(host.engine, errors_of(host)[0], 1, 1000).under_way() as trouble:
+            answer = call()
+        assert answer.status_code == 503
+        assert int(answer.headers["Retry-After"]) > 0
+        assert 3 <= trouble.refused < 10, "bounded"
+    assert accept(host, token) == (201, "")
+
+
 def test_endless_errors_end_in_try_again(host: Host) -> None:
     """R16: where the database refuses to the last, accept and invite answer 503 with Retry-After, and nothing was
     done: no user, no invitation, no mail, no event."""
@@ -259,6 +289,8 @@ def test_no_server_at_all(driver: str, caplog: pytest.LogCaptureFixture) -> None
     with build(f"{driver}://nobody@127.0.0.1:{port}/nothing", create_all=False) as host:
         answer = host.client().post(ACCEPT, json={"token": "A" * 43, "password": PASSWORD})
         assert (answer.status_code, answer.get_json()["code"]) == TRY_AGAIN
+        answer = host.client().post("/invitations/open", data={"token": "A" * 43})
+        assert (answer.status_code, "<h1>" in answer.text) == (503, True)
         with host.app.app_context(), pytest.raises(TryAgain):
             outbox.deliver(get_state().ctx)
     assert "refused to the last: OperationalError" in caplog.text

@@ -5,7 +5,7 @@ from .fresh import request_link
 from .invite import invite
 from .manage import resend, revoke, revoke_for
 from .people import Manager, Origin, grantable, manager, system
-from .read import counts, events, get, list_page, story
+from .read import counts, events, get, list_page, story, tenant_name
 from .report import record_delivery
 from .sweep import Swept, sweep
 
@@ -35,4 +35,5 @@ __all__ = [
     "story",
     "sweep",
     "system",
+    "tenant_name",
 ]

@@ -82,6 +82,7 @@ def preview(ctx: Context, *, token: str, user: Any = None) -> Offer:
     :param user: whoever is signed in, or ``None``.
     :raises InvitationNotFound: unknown or malformed token (no statement is run for the latter).
     :raises InvitationGone, InvitationAccepted: the link is dead.
+    :raises TryAgain: the database refused to the last.
     """
     link = _token(token)
 

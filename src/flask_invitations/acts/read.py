@@ -1,4 +1,7 @@
-"""Get, list, events: what a manager may see of their own tenant."""
+"""Get, list, events: what a manager may see of their own tenant.
+
+Each raises ``TryAgain`` where the database refuses to the last.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ MAX_EVENTS = 1000
 
 def get(ctx: Context, *, by: Manager, invitation_id: uuid.UUID) -> InvitationInfo:
     """:raises InvitationNotFound: unknown, or another tenant's."""
-    return infos(ctx, [find(ctx, by, invitation_id)])[0]
+    return ctx.unit.look(lambda: infos(ctx, [find(ctx, by, invitation_id)])[0])
 
 
 def list_page(
@@ -37,8 +40,12 @@ def list_page(
     :param filters: ``status``, ``role``, ``email_key``, ``q`` (part of the address).
     :returns: the page, and whether another follows.
     """
-    rows = ctx.store.page(by.tenant_id, ctx.now(), limit=limit + 1, after=after, **filters)
-    return infos(ctx, rows[:limit]), len(rows) > limit
+
+    def look() -> tuple[Sequence[InvitationInfo], bool]:
+        rows = ctx.store.page(by.tenant_id, ctx.now(), limit=limit + 1, after=after, **filters)
+        return infos(ctx, rows[:limit]), len(rows) > limit
+
+    return ctx.unit.look(look)
 
 
 def counts(ctx: Context, *, by: Manager, **filters: Any) -> Mapping[str, int]:
@@ -46,7 +53,7 @@ def counts(ctx: Context, *, by: Manager, **filters: Any) -> Mapping[str, int]:
 
     :param filters: ``role``, ``email_key``, ``q``, as for :func:`list_page`.
     """
-    return ctx.store.counts(by.tenant_id, ctx.now(), **filters)
+    return ctx.unit.look(lambda: ctx.store.counts(by.tenant_id, ctx.now(), **filters))
 
 
 def find(ctx: Context, by: Manager, invitation_id: uuid.UUID) -> tuple[Invitation, str | None]:
@@ -68,8 +75,12 @@ def events(ctx: Context, *, by: Manager, invitation_id: uuid.UUID) -> Sequence[E
 
     :raises InvitationNotFound: unknown, or another tenant's.
     """
-    row, _ = find(ctx, by, invitation_id)
-    return [event.info() for event, _ in ctx.store.events(row.id, MAX_EVENTS)]
+
+    def look() -> Sequence[EventInfo]:
+        row, _ = find(ctx, by, invitation_id)
+        return [event.info() for event, _ in ctx.store.events(row.id, MAX_EVENTS)]
+
+    return ctx.unit.look(look)
 
 
 def story(
@@ -80,5 +91,14 @@ def story(
     :returns: each event with the e-mail of whoever caused it, while that account exists.
     :raises InvitationNotFound: unknown, or another tenant's.
     """
-    (info,) = infos(ctx, [find(ctx, by, invitation_id)])
-    return info, [(event.info(), email) for event, email in ctx.store.events(info.id, MAX_EVENTS)]
+
+    def look() -> tuple[InvitationInfo, Sequence[tuple[EventInfo, str | None]]]:
+        (info,) = infos(ctx, [find(ctx, by, invitation_id)])
+        return info, [(event.info(), email) for event, email in ctx.store.events(info.id, MAX_EVENTS)]
+
+    return ctx.unit.look(look)
+
+
+def tenant_name(ctx: Context, *, by: Manager) -> str:
+    """What the tenant in which ``by`` acts is called."""
+    return ctx.unit.look(lambda: ctx.hooks.tenant_name(by.tenant_id))
