@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import scoped_session
 
 from .errors import InvitationError, TryAgain
 from .models import Models
@@ -84,25 +85,30 @@ class Unit:
                 after = then
                 frame.after.append(lambda: after(result))
             return result
-        result = _attempt(lambda: self._commit(work), _attempts(session), conflict)
+        attempts = 1 if session.new or session.dirty or session.deleted else ATTEMPTS
+        result = _attempt(lambda: self._commit(work), attempts, conflict)
         return result if then is None else then(result)
 
     def look(self, work: Callable[[], T]) -> T:
         """Run ``work``, which only reads: nothing is committed, and no row of the host's is read twice.
+
+        It is run again only where no transaction was open before: what the host has flushed in one would be gone
+        without a word.
 
         :raises TryAgain: the database refused to the last.
         """
         session = self._session()
         if _FRAME in session.info:
             return work()
-        return _attempt(lambda: self._read(session, work), _attempts(session), None)
+        is_ours = not _in_transaction(session)
+        return _attempt(lambda: self._read(session, work, is_ours), ATTEMPTS if is_ours else 1, None)
 
-    def _read(self, session: Any, work: Callable[[], T]) -> T:
+    def _read(self, session: Any, work: Callable[[], T], is_ours: bool) -> T:
         session.info[_FRAME] = _Frame()
         try:
             return work()
         except DBAPIError:
-            if not _holds_changes(session):
+            if is_ours:
                 session.rollback()
             raise
         finally:
@@ -172,6 +178,11 @@ class Unit:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
+def _in_transaction(session: Any) -> bool:
+    own = session.registry() if isinstance(session, scoped_session) else session  # that one does not pass this on
+    return bool(own.in_transaction())
+
+
 def _commit(session: Any) -> None:
     try:
         session.commit()
@@ -180,15 +191,6 @@ def _commit(session: Any) -> None:
             # Whether the commit arrived is unknown: running again could answer for our own success.
             raise TryAgain from error
         raise
-
-
-def _holds_changes(session: Any) -> bool:
-    """Whether the host has unsaved changes in it, which a rollback would lose."""
-    return bool(session.new or session.dirty or session.deleted)
-
-
-def _attempts(session: Any) -> int:
-    return 1 if _holds_changes(session) else ATTEMPTS
 
 
 def _attempt(run: Callable[[], T], attempts: int, conflict: Callable[[], InvitationError] | None) -> T:
