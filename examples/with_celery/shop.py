@@ -41,8 +41,12 @@ def create_app() -> Flask:
     db.init_app(app)
     celery = app.extensions["celery"] = make_celery(app)
     invitations.init_app(app, db, user_model=User, mailer=make_mailer(), enqueue=enqueue_with(celery, app))
-    with app.app_context():
+
+    @app.cli.command("create-tables")
+    def create_tables() -> None:
+        """Once, before the processes start."""
         db.create_all()  # a real app: flask invitations migrations && flask db upgrade
+
     return app
 
 

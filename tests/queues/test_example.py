@@ -22,6 +22,9 @@ def test_the_example_mails_by_its_worker(tmp_path: Path, redis_url: str) -> None
         told = {"BROKER_URL": redis_url, "SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(mailbox.port)}
         environment = {**os.environ, **told, "SMTP_SECURITY": "none", "FLASK_APP": "shop"}
         command = [sys.executable, "-m", "celery", "-A", "worker", "worker", "-c", "1"]
+        subprocess.run(
+            [sys.executable, "-m", "flask", "create-tables"], cwd=folder, env=environment, check=True, timeout=60
+        )
         log = tmp_path / "log"
         with log.open("w") as said:
             worker = subprocess.Popen(
