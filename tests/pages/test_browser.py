@@ -13,7 +13,7 @@ import pytest
 from flask_invitations.testing import token_in
 from tests.examples.serve import Browser
 from tests.hosts import PASSWORD
-from tests.pages.site import PAGES, STATES, Site, fill_in, focus_comes_to, open_offer, serving
+from tests.pages.site import PAGES, STATES, Site, fill_in, focus_comes_to, open_offer, proceed, serving
 
 PHONE, DESK = {"width": 375, "height": 720}, {"width": 1280, "height": 800}
 
@@ -77,7 +77,7 @@ def test_with_javascript(site: Site, browser: Any, viewport: Any) -> None:
         assert not page.get_by_label("Your invitation link").is_visible()
         assert {request.method for request in asked} == {"GET"}
         assert token not in kept(page)
-        page.get_by_role("button", name="Continue").click()
+        proceed(page)
         page.get_by_role("heading", name="Join Acme").wait_for()
         assert token not in kept(page)
         fill_in(page)
@@ -101,7 +101,7 @@ def test_without_javascript(site: Site, browser: Any, viewport: Any) -> None:
     with without_javascript(browser, viewport) as page:
         page.goto(link)
         page.get_by_label("Your invitation link").fill(link)
-        page.get_by_role("button", name="Continue").click()
+        proceed(page)
         assert not page.get_by_role("button", name="Show password").is_visible()
         fill_in(page, password="short but seen")
         assert page.get_by_role("heading", name="Join Acme").is_visible()  # minlength holds the form back
@@ -117,7 +117,7 @@ def test_declining_without_javascript(site: Site, browser: Any) -> None:
     email, link = site.invite()
     with without_javascript(browser) as page:
         page.goto(f"{site.base}{PAGES}/accept/{token_in(link)}")
-        page.get_by_role("button", name="Continue").click()
+        proceed(page)
         assert not page.get_by_role("button", name="Decline the invitation").is_visible()
         page.get_by_text("I do not want to join").click()
         page.get_by_label("Why not?").fill("No time")
@@ -144,8 +144,9 @@ def test_by_keyboard(site: Site, page: Any) -> None:
     page.goto(link)
     press(page, "Tab")
     assert focused(page) == "Continue"
-    press(page, "Enter")
-    page.get_by_role("heading", name="Join Acme").wait_for()
+    with page.expect_navigation():
+        press(page, "Enter")
+    assert page.get_by_role("heading", name="Join Acme").is_visible()
     order = []
     for _ in range(5):
         press(page, "Tab")
@@ -164,6 +165,7 @@ def test_by_keyboard(site: Site, page: Any) -> None:
     press(page, "Enter")
     summary = page.get_by_role("alert").get_by_role("heading", name="Please check what you entered")
     summary.wait_for()
+    page.wait_for_load_state()  # its script has run too
     assert page.title().startswith("Error: ")
     focus_comes_to(summary)
     press(page, "Tab", "Enter")
@@ -245,11 +247,11 @@ def test_a_link_pasted_into_the_address_bar_of_the_landing_page(site: Site, page
     page.evaluate("link => { location.href = link }", link)
     page.get_by_label("Your invitation link").wait_for(state="hidden")
     assert page.url == f"{site.base}{PAGES}/accept"
-    page.get_by_role("button", name="Continue").click()
+    proceed(page)
     fill_in(page, password="passwordpassword")
     page.get_by_role("alert").wait_for()
     page.evaluate("link => { location.href = link }", link)  # the address of this page is that of the landing page
-    page.get_by_role("button", name="Continue").click()
+    proceed(page)
     fill_in(page)
     welcome(page)
 
@@ -267,7 +269,7 @@ def test_back_and_reload_after_accept(site: Site, page: Any) -> None:
     page.go_forward()
     welcome(page)
     page.goto(link)
-    page.get_by_role("button", name="Continue").click()
+    proceed(page)
     page.get_by_role("heading", name="This invitation was accepted already").wait_for()
     assert users(site, email) == 1
 
@@ -281,7 +283,7 @@ def test_a_double_click(site: Site, browser: Any, javascript: bool) -> None:
         context.set_default_timeout(5_000)
         page = context.new_page()
         page.goto(f"{site.base}{PAGES}/accept/{token_in(link)}")
-        page.get_by_role("button", name="Continue").click()
+        proceed(page)
         page.get_by_label("Your name").fill("Slow")
         page.get_by_label("Choose a password").fill(PASSWORD)
         sent: list[Any] = []
