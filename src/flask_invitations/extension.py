@@ -308,6 +308,7 @@ class Invitations:
         """One invitation.
 
         :raises InvitationNotFound: unknown, or not in the tenant of ``by``.
+        :raises TryAgain: the database refused to the last.
         """
         return acts.get(get_state().ctx, by=self._by(by), invitation_id=invitation_id)
 
@@ -315,6 +316,7 @@ class Invitations:
         """The audit trail of an invitation, oldest first.
 
         :raises InvitationNotFound: unknown, or not in the tenant of ``by``.
+        :raises TryAgain: the database refused to the last.
         """
         return acts.events(get_state().ctx, by=self._by(by), invitation_id=invitation_id)
 
@@ -334,6 +336,7 @@ class Invitations:
         :param after: ``(created_at, id)`` of the last one seen.
         :param filters: ``status``, ``role``, ``email``, ``q``.
         :raises InvalidRequest: a filter that is none.
+        :raises TryAgain: the database refused to the last.
         """
         state = get_state()
         given = schemas.load(state.list_query, {**filters, "limit": limit})

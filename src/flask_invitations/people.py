@@ -79,10 +79,10 @@ class People(Tables):
 
     def _join(self, statement: Any) -> Any:
         user, tenant = self.models.user, self.models.tenant
-        statement = statement.outerjoin(user, sa.inspect(user).primary_key[0] == self._ours.c.invited_by_id)
+        statement = statement.outerjoin(user, self._key_of(user) == self._ours.c.invited_by_id)
         if tenant is None:
             return statement
-        return statement.outerjoin(tenant, sa.inspect(tenant).primary_key[0] == self._ours.c.tenant_id)
+        return statement.outerjoin(tenant, self._key_of(tenant) == self._ours.c.tenant_id)
 
     def _is_replaced(self, mail: Any) -> Any:
         newer = self.models.Delivery.__table__.alias()

@@ -84,12 +84,9 @@ class Store(Tables):
     def _select(self) -> Any:
         row, user = self.models.Invitation, self.models.user
         statement = sa.select(row, self._inviter_email)
-        return statement.outerjoin(user, self._user_key() == row.invited_by_id).execution_options(
+        return statement.outerjoin(user, self._key_of(user) == row.invited_by_id).execution_options(
             populate_existing=True
         )
-
-    def _user_key(self) -> Any:
-        return sa.inspect(self.models.user).primary_key[0]
 
     def _one(self, statement: Any) -> tuple[Invitation, str | None] | None:
         found = self.session.execute(statement).first()
@@ -287,7 +284,7 @@ class Store(Tables):
         """Oldest first, each with the e-mail of its actor; of very many, the latest ``limit``."""
         event, user = self.models.InvitationEvent, self.models.user
         latest_first = event.at.desc(), event.id.desc()
-        statement = sa.select(event, self._inviter_email).outerjoin(user, self._user_key() == event.actor_id)
+        statement = sa.select(event, self._inviter_email).outerjoin(user, self._key_of(user) == event.actor_id)
         rows = self.session.execute(
             statement.where(event.invitation_id == invitation_id).order_by(*latest_first).limit(limit)
         ).all()

@@ -29,6 +29,11 @@ class Tables:
         """The session's own connection, in its transaction: for statements that need nothing of the ORM."""
         return self.session.connection(bind_arguments={"mapper": sa.inspect(self.models.Invitation)})
 
+    @staticmethod
+    def _key_of(model: type[Any]) -> Any:
+        """The one column that one of the host's classes is known by."""
+        return sa.inspect(model).primary_key[0]
+
     def _execute(self, statement: Any, values: Mapping[str, Any] | None = None) -> int:
         """How many rows an UPDATE of one of our tables changed."""
         count: int = self.connection.execute(statement, values).rowcount
