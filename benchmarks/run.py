@@ -25,7 +25,7 @@ import sqlalchemy as sa
 from flask import Flask, jsonify
 from werkzeug.security import generate_password_hash
 
-from flask_invitations.models import new_id
+from flask_invitations.model.tables import new_id
 from tests.hosts import PASSWORD, Host, build
 from tests.servers import find_mariadb, find_postgresql, scratch
 

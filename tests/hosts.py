@@ -28,7 +28,7 @@ from werkzeug.routing import Rule
 from werkzeug.security import check_password_hash, generate_password_hash
 
 from flask_invitations import Invitations
-from flask_invitations.models import bind
+from flask_invitations.model.binding import bind
 from flask_invitations.testing import RecordingMailer, SettableClock
 from tests.servers import furnish
 

@@ -48,7 +48,8 @@ from .hooks import (
 )
 from .mail import to_email
 from .mailers import LogMailer
-from .models import DeliveryInfo, DeliveryState, EventInfo, InvitationInfo, Inviter, Status
+from .model.states import DeliveryState, Status
+from .model.values import DeliveryInfo, EventInfo, InvitationInfo, Inviter
 from .smtp import SMTPMailer
 from .tokens import RedactFilter, redact
 

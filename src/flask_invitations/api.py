@@ -13,13 +13,7 @@ from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from . import acts, errors, schemas
 from .acts import Manager
-from .errors import (
-    BodyTooLarge,
-    CrossSite,
-    InvitationError,
-    InvitationNotFound,
-    MalformedRequest,
-)
+from .errors import BodyTooLarge, CrossSite, InvitationError, InvitationNotFound, MalformedRequest
 from .openapi import Call, accept_body, document
 from .state import actor, get_state, origin
 from .wire import SAFE, exempt_from_csrf_protect, is_cross_site, read_json, seal

@@ -20,7 +20,8 @@ from .acts import Manager
 from .context import Context, log
 from .errors import ConfigurationError, InvalidRequest, InvitationError, TryAgain
 from .migrations import write
-from .models import DeliveryState, InvitationInfo
+from .model.states import DeliveryState
+from .model.values import InvitationInfo
 from .schemas import load
 from .state import get_state
 from .store import EVERYWHERE

@@ -13,7 +13,7 @@ from .clock import Clock, as_utc
 from .config import Config
 from .hooks import Hooks
 from .languages import Language
-from .models import Models
+from .model.binding import Models
 from .store import Store
 from .tokens import Mint
 from .unit import Unit

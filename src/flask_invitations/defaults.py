@@ -13,7 +13,8 @@ from werkzeug.security import generate_password_hash
 from .addresses import key_of
 from .config import Config
 from .errors import ConfigurationError, PasswordRejected, Sentence
-from .models import InvitationInfo, Models
+from .model.binding import Models
+from .model.values import InvitationInfo
 from .store import Store
 
 #: zxcvbn looks at no more than so many characters.

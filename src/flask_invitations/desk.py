@@ -20,7 +20,8 @@ from .acts import Manager
 from .babel import current_tag, spoken
 from .errors import CrossSite, InvitationError, InvitationNotFound
 from .mail import one_line, plain
-from .models import DeliveryState, InvitationInfo, Status
+from .model.states import DeliveryState, Status
+from .model.values import InvitationInfo
 from .pages import check_form, in_words, page, protect, url_of
 from .schemas import MAX_MESSAGE, cursor_after, load
 from .state import actor, get_state, origin

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import Flask
 
-from . import acts, config, defaults, hooks, models, outbox, schemas
+from . import acts, config, defaults, hooks, outbox, schemas
 from .acts import Acceptance, Manager, Offer, Swept
 from .api import CALLS, api
 from .babel import languages
@@ -20,7 +20,9 @@ from .context import Context
 from .desk import desk
 from .errors import ConfigurationError
 from .hooks import Given, Hooks
-from .models import EventInfo, InvitationInfo, Models
+from .model import binding
+from .model.binding import Models
+from .model.values import EventInfo, InvitationInfo
 from .openapi import document
 from .pages import pages
 from .state import State, bind, get_state, origin, refuse_second
@@ -75,7 +77,7 @@ class Invitations:
         said = {**self._decorated, **{name: hook for name, hook in given.items() if hook is not None}}
         session = _check(db, said)
         settings = config.read(app.config, app.name)
-        bound = models.bind(said["user_model"], said.get("tenant_model"))
+        bound = binding.bind(said["user_model"], said.get("tenant_model"))
         store = Store(session, bound)
         ctx = Context(
             config=settings,
@@ -398,7 +400,7 @@ def _check(db: Any, given: Mapping[str, Any]) -> Callable[[], Any]:
         if given.get(name) is None:
             raise ConfigurationError(f"{name} is missing: pass it to init_app.")
     for name in ("user_model", "tenant_model"):
-        models.check_mapped(name, given.get(name))
+        binding.check_mapped(name, given.get(name))
     for name in hooks.ARITY.keys() & given.keys():
         hooks.check(name, given[name])
     return lambda: db.session

@@ -12,7 +12,7 @@ from blinker import Namespace
 
 from .clock import Clock
 from .errors import ConfigurationError
-from .models import InvitationInfo
+from .model.values import InvitationInfo
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -16,7 +16,8 @@ from .addresses import key_of
 from .clock import utcnow
 from .context import Context
 from .hooks import Message
-from .models import DeliveryInfo, InvitationInfo, Inviter, Kind
+from .model.states import Kind
+from .model.values import DeliveryInfo, InvitationInfo, Inviter
 from .tokens import Token
 
 _remembered = lru_cache(maxsize=64)

@@ -14,7 +14,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from .models import Delivery, DeliveryInfo, DeliveryState, Invitation, Kind, Models, new_id
+from .model.binding import Models
+from .model.states import DeliveryState, Kind
+from .model.tables import Delivery, Invitation, new_id
+from .model.values import DeliveryInfo
 from .people import FoundMail, People
 from .tables import Tables
 from .unit import Stale

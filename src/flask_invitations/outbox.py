@@ -21,7 +21,9 @@ from .context import Context, log
 from .errors import MailRefused, TryAgain
 from .hooks import invitation_sent
 from .mail import Letter, compose, introduce
-from .models import DeliveryInfo, DeliveryState, Invitation, InvitationInfo, Kind, Status
+from .model.states import DeliveryState, Kind, Status
+from .model.tables import Invitation
+from .model.values import DeliveryInfo, InvitationInfo
 from .people import FoundMail
 from .smtp import is_final
 from .tokens import Token

@@ -15,14 +15,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from . import acts
 from .babel import current_tag
-from .errors import (
-    BodyTooLarge,
-    CrossSite,
-    InvalidRequest,
-    InvitationError,
-    InvitationNotFound,
-    MalformedRequest,
-)
+from .errors import BodyTooLarge, CrossSite, InvalidRequest, InvitationError, InvitationNotFound, MalformedRequest
 from .inputs import inputs, read_profile, sentences
 from .languages import Language
 from .mail import one_line, plain

@@ -13,7 +13,10 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from .models import DeliveryInfo, Invitation, Kind, Models
+from .model.binding import Models
+from .model.states import Kind
+from .model.tables import Invitation
+from .model.values import DeliveryInfo
 from .tables import Tables
 from .unit import Unit
 

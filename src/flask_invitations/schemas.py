@@ -16,7 +16,8 @@ from .addresses import InvalidAddress, parse
 from .clock import as_utc
 from .config import MAX_TTL, MIN_TTL, Config
 from .errors import ConfigurationError, InvalidRequest
-from .models import DeliveryState, InvitationInfo, Status
+from .model.states import DeliveryState, Status
+from .model.values import InvitationInfo
 
 MAX_MESSAGE, MAX_REASON, MAX_DETAILS = 1000, 500, 4096
 #: Never taken from the invitee: they come from the invitation's row alone (A3).

@@ -17,7 +17,10 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.orm.attributes import set_committed_value
 
 from .mails import Mails
-from .models import Invitation, InvitationEvent, InvitationInfo, Models, Status, new_id
+from .model.binding import Models
+from .model.states import Status
+from .model.tables import Invitation, InvitationEvent, new_id
+from .model.values import InvitationInfo
 from .people import Found, People
 from .tables import Tables
 from .unit import Stale, Unit

@@ -30,7 +30,8 @@ from .errors import Forbidden, InvitationError, InvitationExpired, InvitationNot
 from .hooks import Message
 from .inputs import inputs
 from .mail import one_line, plain
-from .models import InvitationInfo, Inviter, Status
+from .model.states import Status
+from .model.values import InvitationInfo, Inviter
 from .schemas import MAX_MESSAGE
 from .state import get_state, override
 from .tokens import Token, find

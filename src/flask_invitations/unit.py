@@ -19,7 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import scoped_session
 
 from .errors import InvitationError, TryAgain
-from .models import Models
+from .model.binding import Models
 
 log = logging.getLogger("flask_invitations")
 

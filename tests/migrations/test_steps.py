@@ -18,7 +18,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
 from flask_invitations.migrations.steps import STEPS
-from flask_invitations.models import Models, bind
+from flask_invitations.model.binding import Models, bind
 
 PINS = Path(__file__).parent / "ddl"
 

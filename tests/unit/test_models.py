@@ -16,7 +16,9 @@ from sqlalchemy import orm
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from flask_invitations.errors import ConfigurationError
-from flask_invitations.models import DeliveryState, Models, Status, bind, check_mapped, new_id, pending_key, primary_key
+from flask_invitations.model.binding import Models, bind, check_mapped, primary_key
+from flask_invitations.model.states import DeliveryState, Status
+from flask_invitations.model.tables import new_id, pending_key
 from tests.servers import furnish
 
 NOW = datetime(2030, 1, 1, 12, 0, 0, 123456, tzinfo=timezone.utc)

@@ -27,7 +27,9 @@ from ..errors import (
 )
 from ..hooks import invitation_accepted, invitation_declined
 from ..mail import introduce
-from ..models import Invitation, InvitationInfo, Kind, Status
+from ..model.states import Kind, Status
+from ..model.tables import Invitation
+from ..model.values import InvitationInfo
 from ..people import Found
 from ..tokens import Token, parse
 from .manage import REFUSAL

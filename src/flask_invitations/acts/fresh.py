@@ -8,7 +8,7 @@ from .. import outbox
 from ..context import Context
 from ..errors import InvitationError, TryAgain
 from ..hooks import invitation_resent
-from ..models import Kind, Status
+from ..model.states import Kind, Status
 from ..outbox import Posted
 from ..people import Found
 from ..tokens import Token, parse

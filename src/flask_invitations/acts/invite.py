@@ -11,7 +11,9 @@ from ..addresses import Address
 from ..context import Context
 from ..errors import AlreadyInvited, AlreadyMember, InvalidRequest
 from ..hooks import invitation_created, invitation_expired
-from ..models import Invitation, InvitationInfo, Status, new_id, pending_key
+from ..model.states import Status
+from ..model.tables import Invitation, new_id, pending_key
+from ..model.values import InvitationInfo
 from ..outbox import Posted
 from ..store import EVERYWHERE
 from .people import Manager, check_grant, check_tenant

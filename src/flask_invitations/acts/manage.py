@@ -20,7 +20,9 @@ from ..errors import (
     MailBounced,
 )
 from ..hooks import invitation_resent, invitation_revoked
-from ..models import DeliveryState, Invitation, InvitationInfo, Kind, Status
+from ..model.states import DeliveryState, Kind, Status
+from ..model.tables import Invitation
+from ..model.values import InvitationInfo
 from ..outbox import Posted
 from ..tokens import Token
 from .invite import make_room

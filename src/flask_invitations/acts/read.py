@@ -12,7 +12,8 @@ from typing import Any
 
 from ..context import Context
 from ..errors import InvitationNotFound
-from ..models import EventInfo, Invitation, InvitationInfo
+from ..model.tables import Invitation
+from ..model.values import EventInfo, InvitationInfo
 from ..store import Rows
 from .people import Manager
 

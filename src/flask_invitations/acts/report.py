@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from ..context import Context
 from ..errors import InvalidRequest
-from ..models import DeliveryState
+from ..model.states import DeliveryState
 
 _BEFORE_SENT = (DeliveryState.QUEUED, DeliveryState.SENDING, DeliveryState.SENT)
 _NOT_DELIVERED = (*_BEFORE_SENT, DeliveryState.FAILED, DeliveryState.CANCELLED, DeliveryState.DEFERRED)

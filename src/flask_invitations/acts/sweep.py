@@ -9,7 +9,9 @@ from datetime import datetime, timedelta
 from .. import outbox
 from ..clock import as_utc
 from ..context import Context
-from ..models import DeliveryInfo, DeliveryState, Invitation, Kind, Status
+from ..model.states import DeliveryState, Kind, Status
+from ..model.tables import Invitation
+from ..model.values import DeliveryInfo
 from .invite import expire
 
 CHUNK = 200

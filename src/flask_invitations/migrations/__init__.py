@@ -14,7 +14,7 @@ from pathlib import Path
 from flask import current_app
 
 from ..errors import ConfigurationError
-from ..models import Models
+from ..model.binding import Models
 
 
 def write(models: Models, *, mark: Sequence[str] = ()) -> list[Path]:

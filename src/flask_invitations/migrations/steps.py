@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from alembic.operations import ops
 
-from ..models import Models
+from ..model.binding import Models
 
 
 @dataclass(frozen=True)

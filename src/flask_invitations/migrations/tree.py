@@ -19,7 +19,7 @@ from alembic.util import CommandError
 from flask import current_app
 
 from ..errors import ConfigurationError
-from ..models import Models
+from ..model.binding import Models
 from .steps import STEPS, Step
 
 #: The name in a revision's file that tells which step it is; a tuple where it holds several (a squashed history).

@@ -1,8 +1,4 @@
-"""The three tables, mapped once per host against its user and tenant classes, and what an invitation *is*.
-
-The mapped classes stay inside this package. Hooks, signals, callers and templates get
-:class:`InvitationInfo`: frozen, detached, and without anything that opens the invitation.
-"""
+"""The three tables. The mapped classes stay inside this package; see :mod:`.values` for what goes out."""
 
 from __future__ import annotations
 
@@ -10,156 +6,21 @@ import hashlib
 import itertools
 import secrets
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
-from sqlalchemy.orm import Mapped, declared_attr, mapped_column, registry
+from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 from sqlalchemy.schema import conv
 
-from .addresses import MAX_ADDRESS
-from .clock import as_utc
-from .errors import ConfigurationError
+from ..addresses import MAX_ADDRESS
+from ..clock import as_utc
+from .states import DeliveryState, Status
+from .values import DeliveryInfo, EventInfo, InvitationInfo, Inviter
 
 #: MariaDB and MySQL cut a plain DATETIME to whole seconds; expiry is compared, so it must not be cut.
 Timestamp = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
-
-_INFO_KEY = "flask_invitations"
-
-
-class Status:
-    """The states of an invitation. Only ``pending`` opens anything.
-
-    ``pending`` -> ``accepted`` | ``declined`` | ``revoked`` | ``expired``; ``expired`` -> ``pending``
-    (resend) | ``revoked``. The other three are final.
-    """
-
-    PENDING = "pending"
-    ACCEPTED = "accepted"
-    DECLINED = "declined"
-    REVOKED = "revoked"
-    EXPIRED = "expired"
-    ALL = (PENDING, ACCEPTED, DECLINED, REVOKED, EXPIRED)
-    #: What can be resent and revoked.
-    OPEN = (PENDING, EXPIRED)
-
-
-class DeliveryState:
-    """The states of one mail.
-
-    ``queued`` <-> ``sending`` -> ``sent`` | ``failed``; either of the first two may be ``cancelled``. Where the host
-    passes on what its provider reports, ``sent`` -> ``deferred`` -> ``delivered`` -> ``bounced`` -> ``complained``,
-    of which any may be left out, and none goes back.
-    """
-
-    QUEUED = "queued"
-    SENDING = "sending"
-    SENT = "sent"
-    DEFERRED = "deferred"
-    DELIVERED = "delivered"
-    BOUNCED = "bounced"
-    COMPLAINED = "complained"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    ALL = (QUEUED, SENDING, SENT, DEFERRED, DELIVERED, BOUNCED, COMPLAINED, FAILED, CANCELLED)
-    #: The mailer took it.
-    OUT = (SENT, DEFERRED, DELIVERED)
-    #: The address does not take our mails.
-    UNWANTED = (BOUNCED, COMPLAINED)
-
-
-class Kind:
-    """What a mail is about; the name of its templates."""
-
-    INVITATION = "invitation"
-    REMINDER = "reminder"
-    REVOKED = "revoked"
-    ACCEPTED = "accepted"
-    DECLINED = "declined"
-    LINK_REQUEST = "link_request"
-    #: Those that carry the link. What an invitation shows of its delivery is the latest of these.
-    WITH_LINK = (INVITATION, REMINDER)
-    #: Those to the inviter; the others go to the invitee.
-    TO_INVITER = (ACCEPTED, DECLINED, LINK_REQUEST)
-    #: The status that an invitation must still have for the mail to be true.
-    WHILE: Mapping[str, str] = {
-        INVITATION: Status.PENDING,
-        REMINDER: Status.PENDING,
-        REVOKED: Status.REVOKED,
-        ACCEPTED: Status.ACCEPTED,
-        DECLINED: Status.DECLINED,
-        LINK_REQUEST: Status.EXPIRED,
-    }
-
-
-@dataclass(frozen=True)
-class Inviter:
-    """Who invited: the host's user id and, while the account exists, its e-mail.
-
-    :param name: filled only where the invitee is told, in mails and on pages.
-    """
-
-    id: Any
-    email: str | None
-    name: str | None = None
-
-
-@dataclass(frozen=True)
-class DeliveryInfo:
-    """How the latest mail of an invitation fares. ``error`` is the class of the last failure."""
-
-    id: uuid.UUID
-    state: str
-    attempts: int
-    last_attempt_at: datetime | None
-    sent_at: datetime | None
-    error: str | None
-
-
-@dataclass(frozen=True)
-class InvitationInfo:
-    """An invitation as everybody outside the tables sees it; never holds the token, its hash or its nonce.
-
-    ``status`` is effective at the moment of reading: past ``expires_at`` a pending one reads ``expired``.
-    Times are aware UTC. ``email`` is what was typed, ``email_key`` its canonical form; both are ``None``
-    once the retention time has passed. ``accept_url`` is set only where somebody asked to see the link. Its ``repr``
-    holds nothing personal: it ends up in logs.
-    """
-
-    id: uuid.UUID
-    tenant_id: Any
-    email: str | None = field(repr=False)
-    email_key: str | None = field(repr=False)
-    role: str
-    status: str
-    message: str | None = field(repr=False)
-    details: Mapping[str, Any] | None = field(repr=False)
-    locale: str | None
-    invited_by: Inviter | None = field(repr=False)
-    link_shown: bool
-    expires_at: datetime
-    created_at: datetime
-    updated_at: datetime
-    accepted_at: datetime | None
-    accepted_by_id: Any
-    delivery: DeliveryInfo | None = None
-    accept_url: str | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True)
-class EventInfo:
-    """One line of the audit trail."""
-
-    id: uuid.UUID
-    type: str
-    at: datetime
-    actor_id: Any
-    remote_addr: str | None
-    user_agent: str | None
-    details: Mapping[str, Any] | None
 
 
 def _check_in(column: str, values: tuple[str, ...], name: str) -> sa.CheckConstraint:
@@ -353,130 +214,6 @@ class Delivery:
             self.sent_at and as_utc(self.sent_at),
             self.last_error,
         )
-
-
-@dataclass(frozen=True)
-class Models:
-    """The mapped classes of one host, and its own two."""
-
-    user: type[Any]
-    tenant: type[Any] | None
-    Invitation: type[Invitation]
-    InvitationEvent: type[InvitationEvent]
-    Delivery: type[Delivery]
-
-    @property
-    def tables(self) -> tuple[sa.Table, ...]:
-        """In the order in which they can be created."""
-        return self.Invitation.__table__, self.InvitationEvent.__table__, self.Delivery.__table__
-
-    def user_id(self, user: Any) -> Any:
-        """The primary key of one of the host's users."""
-        return sa.inspect(self.user).primary_key_from_instance(user)[0]
-
-    def tenant_key(self, text: str) -> Any:
-        """A tenant's id from its text.
-
-        :raises ValueError: it cannot be one.
-        """
-        kind = str if self.tenant is None else _key_type(self.tenant)
-        return (kind or _uuid_or_text)(text)
-
-
-def check_mapped(name: str, model: Any) -> None:
-    """Refuse what is not a mapped class with a key we can point at; ``None`` is passed over.
-
-    :raises ConfigurationError: naming the argument and the mend.
-    """
-    if model is None:
-        return
-    if not isinstance(model, type) or sa.inspect(model, raiseerr=False) is None:
-        raise ConfigurationError(f"{name} must be a mapped class: pass the class itself, e.g. {name}=User.")
-    if _key_type(model) not in (int, uuid.UUID, str, None):
-        raise ConfigurationError(f"{model.__name__} has a primary key that is not int, UUID or str: {name} needs one.")
-
-
-def _key_type(model: type[Any]) -> type[Any] | None:
-    """What a key is in Python; ``None`` where a type of the host's (the well-known GUID recipe) does not say."""
-    try:
-        kind: type[Any] = primary_key(model).type.python_type
-    except NotImplementedError:
-        return None
-    return None if kind is object else kind
-
-
-def _uuid_or_text(text: str) -> uuid.UUID | str:
-    try:
-        return uuid.UUID(text)
-    except ValueError:
-        return text
-
-
-def primary_key(model: type[Any]) -> sa.Column[Any]:
-    """The single primary-key column of a mapped class."""
-    columns = sa.inspect(model).primary_key
-    if len(columns) != 1:
-        raise ConfigurationError(f"{model.__name__} has a composite primary key: give it a single-column one.")
-    column: sa.Column[Any] = columns[0]
-    return column
-
-
-def bind(user: type[Any], tenant: type[Any] | None) -> Models:
-    """Map our three classes onto the metadata of ``user``, once; later calls give the same classes.
-
-    They live in a registry of our own, so that a host's ``relationship("Invitation")`` keeps meaning the
-    host's class, and on the host's metadata, so that ``create_all`` and Alembic see them.
-
-    :raises ConfigurationError: the classes disagree with an earlier call or with each other.
-    """
-    metadata = primary_key(user).table.metadata
-    bound = metadata.info.get(_INFO_KEY)
-    if bound is None:
-        bound = metadata.info[_INFO_KEY] = _map(metadata, user, tenant)
-    if (bound.user, bound.tenant) != (user, tenant):
-        raise ConfigurationError(
-            "user_model or tenant_model differs from the one these tables were first bound to: "
-            "use the same classes on every app that shares this metadata."
-        )
-    return bound
-
-
-def _map(metadata: sa.MetaData, user: type[Any], tenant: type[Any] | None) -> Models:
-    user_key = primary_key(user)
-    tenant_key = None if tenant is None else primary_key(tenant)
-    if tenant_key is not None and tenant_key.table.metadata is not metadata:
-        raise ConfigurationError("tenant_model and user_model live on different metadata: put both on one bind.")
-    base: Any = registry(metadata=metadata).generate_base()
-
-    def key(table: str, name: str, target: sa.Column[Any], on_delete: str, nullable: bool) -> Any:
-        link = sa.ForeignKey(target, name=conv(f"fk_{table}_{name}"), ondelete=on_delete)
-        return mapped_column(target.type, link, nullable=nullable)
-
-    def tenant_id(table: str) -> Any:
-        if tenant_key is None:
-            return mapped_column(sa.String(64), nullable=True)
-        return key(table, "tenant_id", tenant_key, "CASCADE", False)
-
-    def mapped(mixin: type[Any], **columns: Any) -> Any:
-        return type(mixin.__name__, (mixin, base), {"__module__": __name__, **columns})
-
-    table = Invitation.__tablename__
-    return Models(
-        user,
-        tenant,
-        mapped(
-            Invitation,
-            tenant_id=tenant_id(table),
-            invited_by_id=key(table, "invited_by_id", user_key, "SET NULL", True),
-            accepted_by_id=key(table, "accepted_by_id", user_key, "SET NULL", True),
-        ),
-        mapped(
-            InvitationEvent,
-            tenant_id=tenant_id(InvitationEvent.__tablename__),
-            actor_id=mapped_column(user_key.type, nullable=True),
-        ),
-        mapped(Delivery),
-    )
 
 
 def pending_key(tenant_id: Any, email_key: str) -> str:

@@ -1,0 +1,1 @@
+"""What an invitation is: its states, its values, its tables."""

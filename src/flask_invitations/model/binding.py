@@ -1,0 +1,140 @@
+"""The tables, mapped once per host against its user and tenant classes."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import mapped_column, registry
+from sqlalchemy.schema import conv
+
+from ..errors import ConfigurationError
+from .tables import Delivery, Invitation, InvitationEvent
+
+_INFO_KEY = "flask_invitations"
+
+
+@dataclass(frozen=True)
+class Models:
+    """The mapped classes of one host, and its own two."""
+
+    user: type[Any]
+    tenant: type[Any] | None
+    Invitation: type[Invitation]
+    InvitationEvent: type[InvitationEvent]
+    Delivery: type[Delivery]
+
+    @property
+    def tables(self) -> tuple[sa.Table, ...]:
+        """In the order in which they can be created."""
+        return self.Invitation.__table__, self.InvitationEvent.__table__, self.Delivery.__table__
+
+    def user_id(self, user: Any) -> Any:
+        """The primary key of one of the host's users."""
+        return sa.inspect(self.user).primary_key_from_instance(user)[0]
+
+    def tenant_key(self, text: str) -> Any:
+        """A tenant's id from its text.
+
+        :raises ValueError: it cannot be one.
+        """
+        kind = str if self.tenant is None else _key_type(self.tenant)
+        return (kind or _uuid_or_text)(text)
+
+
+def check_mapped(name: str, model: Any) -> None:
+    """Refuse what is not a mapped class with a key we can point at; ``None`` is passed over.
+
+    :raises ConfigurationError: naming the argument and the mend.
+    """
+    if model is None:
+        return
+    if not isinstance(model, type) or sa.inspect(model, raiseerr=False) is None:
+        raise ConfigurationError(f"{name} must be a mapped class: pass the class itself, e.g. {name}=User.")
+    if _key_type(model) not in (int, uuid.UUID, str, None):
+        raise ConfigurationError(f"{model.__name__} has a primary key that is not int, UUID or str: {name} needs one.")
+
+
+def _key_type(model: type[Any]) -> type[Any] | None:
+    """What a key is in Python; ``None`` where a type of the host's (the well-known GUID recipe) does not say."""
+    try:
+        kind: type[Any] = primary_key(model).type.python_type
+    except NotImplementedError:
+        return None
+    return None if kind is object else kind
+
+
+def _uuid_or_text(text: str) -> uuid.UUID | str:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return text
+
+
+def primary_key(model: type[Any]) -> sa.Column[Any]:
+    """The single primary-key column of a mapped class."""
+    columns = sa.inspect(model).primary_key
+    if len(columns) != 1:
+        raise ConfigurationError(f"{model.__name__} has a composite primary key: give it a single-column one.")
+    column: sa.Column[Any] = columns[0]
+    return column
+
+
+def bind(user: type[Any], tenant: type[Any] | None) -> Models:
+    """Map our three classes onto the metadata of ``user``, once; later calls give the same classes.
+
+    They live in a registry of our own, so that a host's ``relationship("Invitation")`` keeps meaning the
+    host's class, and on the host's metadata, so that ``create_all`` and Alembic see them.
+
+    :raises ConfigurationError: the classes disagree with an earlier call or with each other.
+    """
+    metadata = primary_key(user).table.metadata
+    bound = metadata.info.get(_INFO_KEY)
+    if bound is None:
+        bound = metadata.info[_INFO_KEY] = _map(metadata, user, tenant)
+    if (bound.user, bound.tenant) != (user, tenant):
+        raise ConfigurationError(
+            "user_model or tenant_model differs from the one these tables were first bound to: "
+            "use the same classes on every app that shares this metadata."
+        )
+    return bound
+
+
+def _map(metadata: sa.MetaData, user: type[Any], tenant: type[Any] | None) -> Models:
+    user_key = primary_key(user)
+    tenant_key = None if tenant is None else primary_key(tenant)
+    if tenant_key is not None and tenant_key.table.metadata is not metadata:
+        raise ConfigurationError("tenant_model and user_model live on different metadata: put both on one bind.")
+    base: Any = registry(metadata=metadata).generate_base()
+
+    def key(table: str, name: str, target: sa.Column[Any], on_delete: str, nullable: bool) -> Any:
+        link = sa.ForeignKey(target, name=conv(f"fk_{table}_{name}"), ondelete=on_delete)
+        return mapped_column(target.type, link, nullable=nullable)
+
+    def tenant_id(table: str) -> Any:
+        if tenant_key is None:
+            return mapped_column(sa.String(64), nullable=True)
+        return key(table, "tenant_id", tenant_key, "CASCADE", False)
+
+    def mapped(mixin: type[Any], **columns: Any) -> Any:
+        return type(mixin.__name__, (mixin, base), {"__module__": __name__, **columns})
+
+    table = Invitation.__tablename__
+    return Models(
+        user,
+        tenant,
+        mapped(
+            Invitation,
+            tenant_id=tenant_id(table),
+            invited_by_id=key(table, "invited_by_id", user_key, "SET NULL", True),
+            accepted_by_id=key(table, "accepted_by_id", user_key, "SET NULL", True),
+        ),
+        mapped(
+            InvitationEvent,
+            tenant_id=tenant_id(InvitationEvent.__tablename__),
+            actor_id=mapped_column(user_key.type, nullable=True),
+        ),
+        mapped(Delivery),
+    )

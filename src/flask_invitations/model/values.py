@@ -1,0 +1,76 @@
+"""The frozen values that go out: to hooks, signals, callers and templates."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Inviter:
+    """Who invited: the host's user id and, while the account exists, its e-mail.
+
+    :param name: filled only where the invitee is told, in mails and on pages.
+    """
+
+    id: Any
+    email: str | None
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class DeliveryInfo:
+    """How the latest mail of an invitation fares. ``error`` is the class of the last failure."""
+
+    id: uuid.UUID
+    state: str
+    attempts: int
+    last_attempt_at: datetime | None
+    sent_at: datetime | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class InvitationInfo:
+    """An invitation as everybody outside the tables sees it; never holds the token, its hash or its nonce.
+
+    ``status`` is effective at the moment of reading: past ``expires_at`` a pending one reads ``expired``.
+    Times are aware UTC. ``email`` is what was typed, ``email_key`` its canonical form; both are ``None``
+    once the retention time has passed. ``accept_url`` is set only where somebody asked to see the link. Its ``repr``
+    holds nothing personal: it ends up in logs.
+    """
+
+    id: uuid.UUID
+    tenant_id: Any
+    email: str | None = field(repr=False)
+    email_key: str | None = field(repr=False)
+    role: str
+    status: str
+    message: str | None = field(repr=False)
+    details: Mapping[str, Any] | None = field(repr=False)
+    locale: str | None
+    invited_by: Inviter | None = field(repr=False)
+    link_shown: bool
+    expires_at: datetime
+    created_at: datetime
+    updated_at: datetime
+    accepted_at: datetime | None
+    accepted_by_id: Any
+    delivery: DeliveryInfo | None = None
+    accept_url: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class EventInfo:
+    """One line of the audit trail."""
+
+    id: uuid.UUID
+    type: str
+    at: datetime
+    actor_id: Any
+    remote_addr: str | None
+    user_agent: str | None
+    details: Mapping[str, Any] | None
