@@ -24,7 +24,7 @@ from .model.states import DeliveryState
 from .model.values import InvitationInfo
 from .schemas import load
 from .state import get_state
-from .store import EVERYWHERE
+from .store.invitations import EVERYWHERE
 
 cli = AppGroup("invitations", help="Invite people; deliver their mails; keep the tables.")
 

@@ -14,9 +14,9 @@ from .config import Config
 from .hooks import Hooks
 from .languages import Language
 from .model.binding import Models
-from .store import Store
+from .store.invitations import Store
+from .store.unit import Unit
 from .tokens import Mint
-from .unit import Unit
 
 log = logging.getLogger("flask_invitations")
 

@@ -15,7 +15,7 @@ from .config import Config
 from .errors import ConfigurationError, PasswordRejected, Sentence
 from .model.binding import Models
 from .model.values import InvitationInfo
-from .store import Store
+from .store.invitations import Store
 
 #: zxcvbn looks at no more than so many characters.
 _ZXCVBN_MAX = 72

@@ -26,7 +26,7 @@ from .model.values import EventInfo, InvitationInfo
 from .openapi import document
 from .pages import pages
 from .state import State, bind, get_state, origin, refuse_second
-from .store import EVERYWHERE, Store
+from .store.invitations import EVERYWHERE, Store
 from .tokens import Mint
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from .mail import Letter, compose, introduce
 from .model.states import DeliveryState, Kind, Status
 from .model.tables import Invitation
 from .model.values import DeliveryInfo, InvitationInfo
-from .people import FoundMail
 from .smtp import is_final
+from .store.found import FoundMail
 from .tokens import Token
 
 FIRST_DELAY, LONGEST_DELAY = timedelta(minutes=1), timedelta(hours=6)

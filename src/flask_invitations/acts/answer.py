@@ -30,7 +30,7 @@ from ..mail import introduce
 from ..model.states import Kind, Status
 from ..model.tables import Invitation
 from ..model.values import InvitationInfo
-from ..people import Found
+from ..store.found import Found
 from ..tokens import Token, parse
 from .manage import REFUSAL
 from .people import Origin, audit

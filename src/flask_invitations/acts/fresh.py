@@ -10,7 +10,7 @@ from ..errors import InvitationError, TryAgain
 from ..hooks import invitation_resent
 from ..model.states import Kind, Status
 from ..outbox import Posted
-from ..people import Found
+from ..store.found import Found
 from ..tokens import Token, parse
 from .answer import check_inviter_may_still_grant, check_standing
 from .manage import check_wanted, renew

@@ -15,7 +15,7 @@ from ..model.states import Status
 from ..model.tables import Invitation, new_id, pending_key
 from ..model.values import InvitationInfo
 from ..outbox import Posted
-from ..store import EVERYWHERE
+from ..store.invitations import EVERYWHERE
 from .people import Manager, check_grant, check_tenant
 
 

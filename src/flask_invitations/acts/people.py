@@ -8,7 +8,7 @@ from typing import Any
 
 from ..context import Context
 from ..errors import Forbidden, RoleNotAllowed, TenantInactive, Unauthenticated
-from ..store import EVERYWHERE
+from ..store.invitations import EVERYWHERE
 
 MAX_ADDRESS, MAX_USER_AGENT = 45, 512
 

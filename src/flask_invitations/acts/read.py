@@ -14,7 +14,7 @@ from ..context import Context
 from ..errors import InvitationNotFound
 from ..model.tables import Invitation
 from ..model.values import EventInfo, InvitationInfo
-from ..store import Rows
+from ..store.invitations import Rows
 from .people import Manager
 
 #: Of one invitation at most so many events are shown, the latest ones.

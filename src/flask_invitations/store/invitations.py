@@ -16,13 +16,13 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 from sqlalchemy.orm.attributes import set_committed_value
 
-from .mails import Mails
-from .model.binding import Models
-from .model.states import Status
-from .model.tables import Invitation, InvitationEvent, new_id
-from .model.values import InvitationInfo
-from .people import Found, People
-from .tables import Tables
+from ..model.binding import Models
+from ..model.states import Status
+from ..model.tables import Invitation, InvitationEvent, new_id
+from ..model.values import InvitationInfo
+from .deliveries import Mails
+from .found import Found, People
+from .statements import Tables
 from .unit import Stale, Unit
 
 Rows = Sequence[tuple[Invitation, "str | None"]]

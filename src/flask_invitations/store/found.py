@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from .model.binding import Models
-from .model.states import Kind
-from .model.tables import Invitation
-from .model.values import DeliveryInfo
-from .tables import Tables
+from ..model.binding import Models
+from ..model.states import Kind
+from ..model.tables import Invitation
+from ..model.values import DeliveryInfo
+from .statements import Tables
 from .unit import Unit
 
 T = TypeVar("T")

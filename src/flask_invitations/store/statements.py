@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from .model.binding import Models
+from ..model.binding import Models
 
 
 class Tables:

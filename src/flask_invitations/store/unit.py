@@ -18,8 +18,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import scoped_session
 
-from .errors import InvitationError, TryAgain
-from .model.binding import Models
+from ..errors import InvitationError, TryAgain
+from ..model.binding import Models
 
 log = logging.getLogger("flask_invitations")
 

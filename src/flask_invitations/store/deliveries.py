@@ -14,12 +14,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from .model.binding import Models
-from .model.states import DeliveryState, Kind
-from .model.tables import Delivery, Invitation, new_id
-from .model.values import DeliveryInfo
-from .people import FoundMail, People
-from .tables import Tables
+from ..model.binding import Models
+from ..model.states import DeliveryState, Kind
+from ..model.tables import Delivery, Invitation, new_id
+from ..model.values import DeliveryInfo
+from .found import FoundMail, People
+from .statements import Tables
 from .unit import Stale
 
 

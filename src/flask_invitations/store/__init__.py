@@ -1,0 +1,1 @@
+"""All SQL, and the one transaction. Nothing here decides."""
