@@ -46,11 +46,11 @@ from .hooks import (
     invitation_revoked,
     invitation_sent,
 )
-from .mail import to_email
-from .mailers import LogMailer
+from .mail.headers import to_email
+from .mail.log import LogMailer
+from .mail.smtp import SMTPMailer
 from .model.states import DeliveryState, Status
 from .model.values import DeliveryInfo, EventInfo, InvitationInfo, Inviter
-from .smtp import SMTPMailer
 from .tokens import RedactFilter, redact
 
 __version__ = version("flask-invitations")

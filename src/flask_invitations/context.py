@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from .clock import Clock, as_utc
 from .config import Config
 from .hooks import Hooks
-from .languages import Language
+from .languages.language import Language
 from .model.binding import Models
 from .store.invitations import Store
 from .store.unit import Unit

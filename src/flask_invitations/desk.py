@@ -17,9 +17,9 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from . import acts
 from .acts import Manager
-from .babel import current_tag, spoken
 from .errors import CrossSite, InvitationError, InvitationNotFound
-from .mail import one_line, plain
+from .languages.babel import current_tag, spoken
+from .languages.plain import one_line, plain
 from .model.states import DeliveryState, Status
 from .model.values import InvitationInfo
 from .pages import check_form, in_words, page, protect, url_of

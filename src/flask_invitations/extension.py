@@ -13,13 +13,13 @@ from flask import Flask
 from . import acts, config, defaults, hooks, outbox, schemas
 from .acts import Acceptance, Manager, Offer, Swept
 from .api import CALLS, api
-from .babel import languages
 from .cli import cli
 from .clock import utcnow
 from .context import Context
 from .desk import desk
 from .errors import ConfigurationError
 from .hooks import Given, Hooks
+from .languages.babel import languages
 from .model import binding
 from .model.binding import Models
 from .model.values import EventInfo, InvitationInfo

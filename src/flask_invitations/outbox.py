@@ -20,11 +20,11 @@ from typing import Any
 from .context import Context, log
 from .errors import MailRefused, TryAgain
 from .hooks import invitation_sent
-from .mail import Letter, compose, introduce
+from .mail.compose import Letter, compose, introduce
+from .mail.failures import is_final
 from .model.states import DeliveryState, Kind, Status
 from .model.tables import Invitation
 from .model.values import DeliveryInfo, InvitationInfo
-from .smtp import is_final
 from .store.found import FoundMail
 from .tokens import Token
 

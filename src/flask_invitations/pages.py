@@ -14,11 +14,11 @@ from flask.sansio.blueprints import BlueprintSetupState
 from werkzeug.wrappers import Response as AnyResponse
 
 from . import acts
-from .babel import current_tag
 from .errors import BodyTooLarge, CrossSite, InvalidRequest, InvitationError, InvitationNotFound, MalformedRequest
 from .inputs import inputs, read_profile, sentences
-from .languages import Language
-from .mail import one_line, plain
+from .languages.babel import current_tag
+from .languages.language import Language
+from .languages.plain import one_line, plain
 from .schemas import DeclineBody, load
 from .state import actor, get_state, origin
 from .tokens import Token, find

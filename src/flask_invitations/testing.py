@@ -29,7 +29,7 @@ from .desk import FIELDS, SPANS
 from .errors import Forbidden, InvitationError, InvitationExpired, InvitationNotFound, InvitationRevoked, WrongAccount
 from .hooks import Message
 from .inputs import inputs
-from .mail import one_line, plain
+from .languages.plain import one_line, plain
 from .model.states import Status
 from .model.values import InvitationInfo, Inviter
 from .schemas import MAX_MESSAGE

@@ -16,7 +16,7 @@ import pytest
 from flask import Flask
 
 from flask_invitations import MailRefused, Message
-from flask_invitations.smtp import is_final
+from flask_invitations.mail.failures import is_final
 from tests.unit.mailserver import SECRET, SENDER, Server, a_message
 
 PAGE = Path(__file__).parents[2] / "docs" / "mailers.md"

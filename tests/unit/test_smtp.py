@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 import trustme
 
-from flask_invitations import ConfigurationError, MailRefused, Message, SMTPMailer, smtp
-from flask_invitations.smtp import is_final
+from flask_invitations import ConfigurationError, MailRefused, Message, SMTPMailer
+from flask_invitations.mail import smtp
+from flask_invitations.mail.failures import is_final
 from tests.unit.mailserver import SECRET, SENDER, Server, a_message, certified
 
 ROOT = Path(__file__).parents[2]

@@ -26,7 +26,7 @@ from ..errors import (
     WrongAccount,
 )
 from ..hooks import invitation_accepted, invitation_declined
-from ..mail import introduce
+from ..mail.compose import introduce
 from ..model.states import Kind, Status
 from ..model.tables import Invitation
 from ..model.values import InvitationInfo

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 from flask import Flask, current_app, has_request_context
 
-from .clock import as_utc
-from .languages import ENGLISH, Language
+from ..clock import as_utc
+from .language import ENGLISH, Language
 
 if TYPE_CHECKING:
     from babel import Locale
 
 DOMAIN = "flask_invitations"
-_OURS = Path(__file__).parent / "translations"
+_OURS = Path(__file__).parents[1] / "translations"
 #: What the sentences themselves are written in: needs no catalog.
 _SOURCE = "en"
 

@@ -1,9 +1,8 @@
-"""The mailer that sends over SMTP, and what a mail server's answer means for a mail."""
+"""The mailer that sends over SMTP."""
 
 from __future__ import annotations
 
 import os
-import re
 import selectors
 import smtplib
 import ssl
@@ -15,10 +14,10 @@ from email.message import EmailMessage
 from email.utils import parseaddr
 from time import monotonic
 
-from .config import LOOPBACK
-from .errors import ConfigurationError, MailRefused
-from .hooks import Message
-from .mail import to_email
+from ..config import LOOPBACK
+from ..errors import ConfigurationError, MailRefused
+from ..hooks import Message
+from .headers import to_email
 
 #: At most so many mails over one connection: servers count, and 100 is a usual limit.
 MAILS_PER_CONNECTION = 100
@@ -28,31 +27,6 @@ IDLE_CONNECTIONS = 4
 IDLE, UNASKED = 30.0, 1.0
 #: Seconds to wait for the answer to that question; a server that takes longer gets a new connection.
 ASKING = 1.0
-#: Answers that speak of us, not of the invitee. By code: a wrong order, authentication wanted. By the enhanced status
-#: before the text (RFC 3463): policy (relaying denied, a block list, DKIM), the sender. Postfix says these at RCPT too.
-_OUR_CODES = frozenset({503, 530, 534, 535, 538})
-_OUR_STATUS = re.compile(r"5\.(?:7\.\d|1\.[78]\b)")
-
-
-def is_final(error: BaseException) -> bool:
-    """Whether a mailer's exception says that trying again cannot help.
-
-    :param error: what any mailer raised: ours, a library's over ``smtplib``, a host's own.
-    :returns: true for :class:`MailRefused`, and where the server refuses for good (5xx) each recipient or the mail's
-        content. False for all else: time-outs, lost connections, TLS, and what the operator can mend without touching
-        the mail (authentication, the sender, relaying, policy).
-    """
-    if isinstance(error, smtplib.SMTPRecipientsRefused):
-        answers = list(error.recipients.values())
-        return bool(answers) and all(_is_permanent(*answer) for answer in answers)
-    if isinstance(error, smtplib.SMTPDataError):
-        return _is_permanent(error.smtp_code, error.smtp_error)
-    return isinstance(error, MailRefused)
-
-
-def _is_permanent(code: int, text: bytes | str) -> bool:
-    said = text.decode("latin-1") if isinstance(text, bytes) else str(text)
-    return 500 <= code < 600 and code not in _OUR_CODES and not _OUR_STATUS.match(said)
 
 
 @dataclass

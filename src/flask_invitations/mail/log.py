@@ -7,7 +7,7 @@ import sys
 
 from flask import current_app
 
-from .hooks import Message
+from ..hooks import Message
 
 log = logging.getLogger("flask_invitations")
 

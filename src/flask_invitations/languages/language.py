@@ -14,7 +14,7 @@ from jinja2 import pass_eval_context
 from jinja2.nodes import EvalContext
 from markupsafe import Markup
 
-from .clock import as_utc
+from ..clock import as_utc
 
 
 def _singular_or_plural(singular: str, plural: str, count: int) -> str:

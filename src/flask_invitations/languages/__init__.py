@@ -1,0 +1,1 @@
+"""In which language something is said, and how text of somebody's making is made harmless."""
