@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from flask_invitations.state import override
+from flask_invitations.current import override
 from tests.hosts import PASSWORD, TENANCIES, Host, Tenancy, build
 from tests.http.tools import ACCEPT, DECLINE, INVITE, LIST, NO_TOKEN, PREVIEW, accept, copy, invite
 
@@ -54,7 +54,7 @@ class Meter:
 @contextmanager
 def metered(host: Host, *hooks: str) -> Iterator[Meter]:
     """Counts what the block runs, but for what these hooks run."""
-    from flask_invitations.state import get_state
+    from flask_invitations.current import get_state
 
     meter, engine = Meter(), host.engine
     with host.app.app_context():

@@ -229,7 +229,7 @@ HOOKS: dict[str, Any] = {
 
 def test_decorators(app: Flask) -> None:
     """Every hook is a decorator that gives the function back unchanged, and is used as if it had been passed."""
-    from flask_invitations.state import get_state
+    from flask_invitations.current import get_state
 
     invitations = Invitations()
     for name, hook in HOOKS.items():
@@ -246,7 +246,7 @@ def test_decorators(app: Flask) -> None:
 
 def test_argument_beats_decorator(app: Flask) -> None:
     """What is passed to ``init_app`` goes before what was decorated."""
-    from flask_invitations.state import get_state
+    from flask_invitations.current import get_state
 
     invitations, other = Invitations(), RecordingMailer()
     invitations.mailer(RecordingMailer())

@@ -13,7 +13,7 @@ from typing import Any
 
 from flask_invitations import DeliveryState, SMTPMailer
 from flask_invitations.clock import as_utc, utcnow
-from flask_invitations.state import override
+from flask_invitations.current import override
 from tests.hosts import Host, build
 
 from .postoffice import SENDER, Manners, PostOffice

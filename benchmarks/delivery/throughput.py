@@ -19,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from flask_invitations import Message, outbox
-from flask_invitations.state import get_state, override
+from flask_invitations.current import get_state, override
 from tests.hosts import Host, build
 
 from .postoffice import SENDER, Manners, PostOffice

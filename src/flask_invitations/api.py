@@ -11,11 +11,11 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request, url_for
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
-from . import acts, errors, schemas
+from . import acts, errors
 from .acts import Manager
+from .current import actor, get_state, origin
 from .errors import BodyTooLarge, CrossSite, InvitationError, InvitationNotFound, MalformedRequest
 from .openapi import Call, accept_body, document
-from .state import actor, get_state, origin
 from .wire import SAFE, exempt_from_csrf_protect, is_cross_site, read_json, seal
 
 api = Blueprint("invitations_api", __name__, template_folder="templates")
@@ -56,7 +56,7 @@ def call(method: str, rule: str, summary: str, **what: Any) -> Callable[[View], 
     "Invite somebody by e-mail",
     public=False,
     status=201,
-    answer=schemas.InvitationWithLinkOut,
+    answer=shapes.InvitationWithLinkOut,
     body=lambda state: state.invite_body,
     refusals=(
         *_MANAGER,
@@ -70,9 +70,9 @@ def call(method: str, rule: str, summary: str, **what: Any) -> Callable[[View], 
 )
 def invite() -> Response:
     by, state = _manager(), get_state()
-    given = schemas.load(state.invite_body, read_json())
+    given = shapes.load(state.invite_body, read_json())
     invitation = acts.invite(state.ctx, by=by, address=given.pop("email"), **given)
-    answer = _answer(schemas.dump_invitation(invitation), 201)
+    answer = _answer(shapes.dump_invitation(invitation), 201)
     answer.headers["Location"] = url_for("invitations_api.get_invitation", invitation_id=invitation.id)
     return answer
 
@@ -83,17 +83,17 @@ def invite() -> Response:
     "List invitations, newest first",
     public=False,
     status=200,
-    answer=schemas.PageOut,
+    answer=shapes.PageOut,
     query=lambda state: state.list_query,
     refusals=(*_MANAGER, errors.InvalidRequest),
 )
 def list_invitations() -> Response:
     by, state = _manager(), get_state()
-    given = schemas.load(state.list_query, request.args.to_dict())
+    given = shapes.load(state.list_query, request.args.to_dict())
     email, after = given.pop("email", None), given.pop("cursor", None)
     items, more = acts.list_page(state.ctx, by=by, after=after, email_key=email and email.key, **given)
-    cursor = schemas.cursor_after(items[-1]) if more else None
-    return _answer(schemas.PageOut().dump({"items": items, "next_cursor": cursor}))
+    cursor = shapes.cursor_after(items[-1]) if more else None
+    return _answer(shapes.PageOut().dump({"items": items, "next_cursor": cursor}))
 
 
 @call("GET", "/invitations/openapi.json", "This document", public=True, status=200, refusals=())
@@ -107,12 +107,12 @@ def openapi() -> Response:
     "One invitation",
     public=False,
     status=200,
-    answer=schemas.InvitationOut,
+    answer=shapes.InvitationOut,
     refusals=_ONE,
 )
 def get_invitation(invitation_id: str) -> Response:
     invitation = acts.get(get_state().ctx, by=_manager(), invitation_id=_id(invitation_id))
-    return _answer(schemas.dump_invitation(invitation))
+    return _answer(shapes.dump_invitation(invitation))
 
 
 @call(
@@ -121,12 +121,12 @@ def get_invitation(invitation_id: str) -> Response:
     "The audit trail of an invitation, oldest first",
     public=False,
     status=200,
-    answer=schemas.EventsOut,
+    answer=shapes.EventsOut,
     refusals=_ONE,
 )
 def list_events(invitation_id: str) -> Response:
     found = acts.events(get_state().ctx, by=_manager(), invitation_id=_id(invitation_id))
-    return _answer(schemas.EventsOut().dump({"items": found}))
+    return _answer(shapes.EventsOut().dump({"items": found}))
 
 
 @call(
@@ -135,8 +135,8 @@ def list_events(invitation_id: str) -> Response:
     "Send the mail of an invitation once more",
     public=False,
     status=200,
-    answer=schemas.InvitationWithLinkOut,
-    body=lambda state: schemas.ResendBody(),
+    answer=shapes.InvitationWithLinkOut,
+    body=lambda state: shapes.ResendBody(),
     body_is_optional=True,
     refusals=(
         *_ONE,
@@ -153,9 +153,9 @@ def list_events(invitation_id: str) -> Response:
 )
 def resend_invitation(invitation_id: str) -> Response:
     by = _manager()
-    given = schemas.load(schemas.ResendBody(), read_json(optional=True))
+    given = shapes.load(shapes.ResendBody(), read_json(optional=True))
     invitation = acts.resend(get_state().ctx, by=by, invitation_id=_id(invitation_id), **given)
-    return _answer(schemas.dump_invitation(invitation))
+    return _answer(shapes.dump_invitation(invitation))
 
 
 @call(
@@ -177,13 +177,13 @@ def revoke_invitation(invitation_id: str) -> Response:
     "What a link offers",
     public=True,
     status=200,
-    answer=schemas.OfferOut,
-    body=lambda state: schemas.TokenBody(),
+    answer=shapes.OfferOut,
+    body=lambda state: shapes.TokenBody(),
     refusals=_LINK,
 )
 def preview_invite() -> Response:
-    given = schemas.load(schemas.TokenBody(), read_json())
-    return _answer(schemas.OfferOut().dump(acts.preview(get_state().ctx, **given)))
+    given = shapes.load(shapes.TokenBody(), read_json())
+    return _answer(shapes.OfferOut().dump(acts.preview(get_state().ctx, **given)))
 
 
 @call(
@@ -193,7 +193,7 @@ def preview_invite() -> Response:
     public=True,
     status=201,
     also=200,
-    answer=schemas.AcceptanceWithSessionOut,
+    answer=shapes.AcceptanceWithSessionOut,
     body=accept_body,
     refusals=(
         *_LINK,
@@ -206,9 +206,9 @@ def preview_invite() -> Response:
 )
 def accept_invite() -> Response:
     ctx = get_state().ctx
-    given = schemas.load_accept(read_json(), ctx.hooks.profile_fields)
+    given = shapes.load_accept(read_json(), ctx.hooks.profile_fields)
     acceptance = acts.accept(ctx, user=actor(), origin=origin(), **given)
-    return _answer(schemas.dump_acceptance(acceptance), 200 if acceptance.again else 201)
+    return _answer(shapes.dump_acceptance(acceptance), 200 if acceptance.again else 201)
 
 
 @call(
@@ -217,14 +217,14 @@ def accept_invite() -> Response:
     "Decline an invitation",
     public=True,
     status=200,
-    answer=schemas.OfferOut,
-    body=lambda state: schemas.DeclineBody(),
+    answer=shapes.OfferOut,
+    body=lambda state: shapes.DeclineBody(),
     refusals=_LINK,
 )
 def decline_invite() -> Response:
-    given = schemas.load(schemas.DeclineBody(), read_json())
+    given = shapes.load(shapes.DeclineBody(), read_json())
     offer = acts.decline(get_state().ctx, user=actor(), origin=origin(), **given)
-    return _answer(schemas.OfferOut().dump(offer))
+    return _answer(shapes.OfferOut().dump(offer))
 
 
 # What every call has in common

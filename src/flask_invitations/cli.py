@@ -18,12 +18,12 @@ from flask.cli import AppGroup
 from . import acts, outbox
 from .acts import Manager
 from .context import Context, log
+from .current import get_state
 from .errors import ConfigurationError, InvalidRequest, InvitationError, TryAgain
 from .migrations import write
 from .model.states import DeliveryState
 from .model.values import InvitationInfo
-from .schemas import load
-from .state import get_state
+from .shapes import load
 from .store.invitations import EVERYWHERE
 
 cli = AppGroup("invitations", help="Invite people; deliver their mails; keep the tables.")

@@ -17,14 +17,14 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from . import acts
 from .acts import Manager
+from .current import actor, get_state, origin
 from .errors import CrossSite, InvitationError, InvitationNotFound
 from .languages.babel import current_tag, spoken
 from .languages.plain import one_line, plain
 from .model.states import DeliveryState, Status
 from .model.values import InvitationInfo
 from .pages import check_form, in_words, page, protect, url_of
-from .schemas import MAX_MESSAGE, cursor_after, load
-from .state import actor, get_state, origin
+from .shapes import MAX_MESSAGE, cursor_after, load
 from .tokens import FormSeal
 from .wire import SAFE, exempt_from_csrf_protect
 

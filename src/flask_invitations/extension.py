@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import Flask
 
-from . import acts, config, defaults, hooks, outbox, schemas
+from . import acts, config, defaults, hooks, outbox
 from .acts import Acceptance, Manager, Offer, Swept
 from .api import CALLS, api
 from .cli import cli
 from .clock import utcnow
 from .context import Context
+from .current import State, bind, get_state, origin, refuse_second
 from .desk import desk
 from .errors import ConfigurationError
 from .hooks import Given, Hooks
@@ -25,7 +26,6 @@ from .model.binding import Models
 from .model.values import EventInfo, InvitationInfo
 from .openapi import document
 from .pages import pages
-from .state import State, bind, get_state, origin, refuse_second
 from .store.invitations import EVERYWHERE, Store
 from .tokens import Mint
 
@@ -90,7 +90,7 @@ class Invitations:
             render=lambda name, language, **words: app.jinja_env.get_template(name).render(**language.words(), **words),
             sender=app,
         )
-        shapes = schemas.invite_body(settings), schemas.list_query(settings)
+        shapes = shapes.invite_body(settings), shapes.list_query(settings)
         bind(app, State(ctx, *shapes, profile_schema=said.get("profile_schema")))
         self._bound.append(bound)
         _register(app, settings)
@@ -241,7 +241,7 @@ class Invitations:
             "expires_in": seconds,
             "locale": locale,
         }
-        given = schemas.load(state.invite_body, fields)
+        given = shapes.load(state.invite_body, fields)
         by = self._by(inviter, tenant_id)
         return acts.invite(state.ctx, by=by, address=given.pop("email"), **given)
 
@@ -267,7 +267,7 @@ class Invitations:
         :param reason: at most 500 characters, for the audit trail.
         :raises InvitationError: unknown or dead link; a reason too long.
         """
-        given = schemas.load(schemas.DeclineBody(), {"token": token, "reason": reason})
+        given = shapes.load(shapes.DeclineBody(), {"token": token, "reason": reason})
         return acts.decline(get_state().ctx, origin=origin(), **given)
 
     def request_link(self, token: str) -> None:
@@ -341,7 +341,7 @@ class Invitations:
         :raises TryAgain: the database refused to the last.
         """
         state = get_state()
-        given = schemas.load(state.list_query, {**filters, "limit": limit})
+        given = shapes.load(state.list_query, {**filters, "limit": limit})
         email = given.pop("email", None)
         by = self._by(by, tenant_id)
         return acts.list_page(state.ctx, by=by, after=after, email_key=email and email.key, **given)[0]
@@ -412,7 +412,7 @@ def _hooks(app: Flask, settings: config.Config, store: Store, given: Mapping[str
     defaults.check_user_model(store.models, given)
     tenant_of = given.get("tenant_of") or own.tenant_of
     role_of = given.get("role_of") or defaults.role_of(tenant_of, store.models.tenant is not None)
-    load_profile, profile_fields = schemas.profile_loader(given.get("profile_schema"))
+    load_profile, profile_fields = shapes.profile_loader(given.get("profile_schema"))
     return Hooks(
         mailer=given["mailer"],
         current_user=given.get("current_user") or defaults.current_user(app),

@@ -11,9 +11,9 @@ from typing import Any
 
 from marshmallow import Schema
 
+from .current import State
 from .errors import InvitationError, OpenAPIUnavailable
-from .schemas import AcceptBody, Body, HostKey, ProblemOut
-from .state import State
+from .shapes import AcceptBody, Body, HostKey, ProblemOut
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from flask.sansio.blueprints import BlueprintSetupState
 from werkzeug.wrappers import Response as AnyResponse
 
 from . import acts
+from .current import actor, get_state, origin
 from .errors import BodyTooLarge, CrossSite, InvalidRequest, InvitationError, InvitationNotFound, MalformedRequest
 from .inputs import inputs, read_profile, sentences
 from .languages.babel import current_tag
 from .languages.language import Language
 from .languages.plain import one_line, plain
-from .schemas import DeclineBody, load
-from .state import actor, get_state, origin
+from .shapes import DeclineBody, load
 from .tokens import Token, find
 from .wire import MAX_BODY, SAFE, exempt_from_csrf_protect, is_cross_site, seal
 

@@ -25,6 +25,7 @@ from jinja2 import TemplateError
 from .acts import Offer, TenantInfo
 from .addresses import key_of
 from .clock import as_utc, utcnow
+from .current import get_state, override
 from .desk import FIELDS, SPANS
 from .errors import Forbidden, InvitationError, InvitationExpired, InvitationNotFound, InvitationRevoked, WrongAccount
 from .hooks import Message
@@ -32,8 +33,7 @@ from .inputs import inputs
 from .languages.plain import one_line, plain
 from .model.states import Status
 from .model.values import InvitationInfo, Inviter
-from .schemas import MAX_MESSAGE
-from .state import get_state, override
+from .shapes import MAX_MESSAGE
 from .tokens import Token, find
 
 

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from flask import Response, current_app, request
 
+from .current import get_state
 from .errors import BodyTooLarge, MalformedRequest, UnsupportedMediaType
-from .state import get_state
 
 #: In octets.
 MAX_BODY = 16 * 1024

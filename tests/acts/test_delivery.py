@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from flask_invitations.state import override
+from flask_invitations.current import override
 from tests.hosts import Host, build
 from tests.http.tools import INVITE, LIST, Case, accept, delete_row, invite, make, people, refused, set_columns
 

@@ -20,7 +20,7 @@ from flask_invitations import (
     invitation_revoked,
     invitation_sent,
 )
-from flask_invitations.state import override
+from flask_invitations.current import override
 from tests.hosts import PASSWORD, Host, build
 from tests.http.tools import (
     ACCEPT,

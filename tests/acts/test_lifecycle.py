@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from flask_invitations import AccountExists, InvalidRequest, InvitationExpired, InvitationReplaced, InvitationRevoked
-from flask_invitations.state import override
+from flask_invitations.current import override
 from tests.hosts import PASSWORD, Host, build
 from tests.http.tools import DECLINE, LIST, PREVIEW, Case, accept, invite, make, people, refused, snapshot, unchanged
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flask_invitations import MailRefused
-from flask_invitations.state import override
+from flask_invitations.current import override
 from flask_invitations.tokens import Mint
 from tests.hosts import Host, build
 from tests.http.tools import DECLINE, STATES, Case, accept, make, set_columns, unchanged

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from flask_invitations import DeliveryState, MailRefused, outbox
-from flask_invitations.state import override
+from flask_invitations.current import override
 from tests.hosts import Host, build
 from tests.http.tools import LIST, accept, copy, invite, make, people, set_columns
 

@@ -109,7 +109,7 @@ def test_faster_than_our_own_record(local: Host) -> None:
         seen.append(message.id)
         assert report(local, message.id, "bounced")
 
-    from flask_invitations.state import override
+    from flask_invitations.current import override
 
     with override(local.app, mailer=mailer):
         case = make_without_mail(local)

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from flask_invitations.state import override
+from flask_invitations.current import override
 from flask_invitations.tokens import Mint
 from tests.hosts import PASSWORD, Host, build
 from tests.http.tools import (

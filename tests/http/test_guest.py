@@ -87,7 +87,7 @@ def test_our_errors_stay_ours(furnished: tuple[Case, bool]) -> None:
 def test_a_crash_in_a_hook_is_the_hosts(furnished: tuple[Case, bool], caplog: pytest.LogCaptureFixture) -> None:
     """R19: a hook that breaks makes a 500 in the host's own fashion, not cached, without a word of what was sent."""
     case, own = furnished
-    from flask_invitations.state import override
+    from flask_invitations.current import override
 
     def broken(*_: Any) -> Any:
         raise LookupError("hook")

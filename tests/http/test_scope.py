@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flask_invitations.state import override
+from flask_invitations.current import override
 from tests.hosts import Host, build
 from tests.http.tools import (
     INVITE,

@@ -89,7 +89,7 @@ def _clock(host: Host) -> Any:
 
 def _with_clock(host: Host, clock: Callable[[], datetime]) -> Any:
     """The acts of ``host`` on another clock, which the host itself does not see."""
-    from flask_invitations.state import override
+    from flask_invitations.current import override
 
     class Acts:
         def accept(self, token: str, *, password: str) -> Any:

@@ -23,7 +23,7 @@ from marshmallow import Schema, fields, validate
 from sqlalchemy import orm
 from werkzeug.serving import make_server
 
-from flask_invitations.state import get_state
+from flask_invitations.current import get_state
 from tests.hosts import PASSWORD, Host, build, shape
 
 PAGES = "/invitations"

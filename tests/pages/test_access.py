@@ -11,8 +11,8 @@ from flask import current_app
 from flask_babel import Babel
 
 import flask_invitations
+from flask_invitations.current import override
 from flask_invitations.languages.language import Language
-from flask_invitations.state import override
 from tests.pages.site import STATES, Profile, Site, Tongue, open_offer, serving, translation
 from tests.races.harness import SOAK
 

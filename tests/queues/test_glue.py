@@ -27,7 +27,7 @@ from flask_invitations import DeliveryState, Status
 from flask_invitations.contrib import DELIVER, SWEEP
 from flask_invitations.contrib.celery import SCHEDULE
 from flask_invitations.contrib.celery import enqueue_with as celery_enqueue
-from flask_invitations.state import override
+from flask_invitations.current import override
 from tests.hosts import Host, build
 from tests.queues.servers import Proxy
 

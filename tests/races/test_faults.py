@@ -313,7 +313,7 @@ def test_a_locked_sqlite_file(database_url: str) -> None:
 @pytest.mark.parametrize("driver", ["postgresql+psycopg", "mysql+pymysql"])
 def test_no_server_at_all(driver: str, caplog: pytest.LogCaptureFixture) -> None:
     """R16: where nothing listens a call answers 503 and the log says why; a worker that watches goes on."""
-    from flask_invitations.state import get_state
+    from flask_invitations.current import get_state
 
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]

@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 from jinja2 import FileSystemLoader, StrictUndefined
 
 from flask_invitations import DeliveryInfo, InvitationInfo, Inviter, Message, to_email
+from flask_invitations.current import get_state, override
 from flask_invitations.languages.language import Language
 from flask_invitations.languages.plain import one_line, plain
 from flask_invitations.mail.compose import Letter, compose
 from flask_invitations.model.states import Kind
-from flask_invitations.state import get_state, override
 from tests.hosts import Host, build
 
 NEW = "new@example.com"

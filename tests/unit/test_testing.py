@@ -60,12 +60,12 @@ def test_failing_mail_can_be_played(own: Host, invitation_mail: RecordingMailer)
 
 def test_app_gets_its_own_back(own: Host) -> None:
     """After the fixtures are gone, the app's own mailer and clock are in place again."""
-    from flask_invitations.state import override
+    from flask_invitations.current import override
 
     with own.app.app_context(), override(own.app, mailer=RecordingMailer()):
         pass
     with own.app.app_context():
-        from flask_invitations.state import get_state
+        from flask_invitations.current import get_state
 
         assert isinstance(get_state().ctx.hooks.mailer, LogMailer)
 

@@ -1,10 +1,10 @@
 """What can be done with an invitation. Each act is one transaction; every rule stands here, once."""
 
 from .answer import Acceptance, AcceptedUser, Offer, TenantInfo, accept, decline, preview
+from .callers import Manager, Origin, grantable, manager, system
 from .fresh import request_link
 from .invite import invite
 from .manage import resend, revoke, revoke_for
-from .people import Manager, Origin, grantable, manager, system
 from .read import counts, events, get, list_page, story, tenant_name
 from .report import record_delivery
 from .sweep import Swept, sweep

@@ -32,8 +32,8 @@ from ..model.tables import Invitation
 from ..model.values import InvitationInfo
 from ..store.found import Found
 from ..tokens import Token, parse
+from .callers import Origin, audit
 from .manage import REFUSAL
-from .people import Origin, audit
 from .read import infos
 
 

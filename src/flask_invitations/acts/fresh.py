@@ -13,8 +13,8 @@ from ..outbox import Posted
 from ..store.found import Found
 from ..tokens import Token, parse
 from .answer import check_inviter_may_still_grant, check_standing
+from .callers import Origin, audit, system
 from .manage import check_wanted, renew
-from .people import Origin, audit, system
 
 #: How long one invitation has to wait for the next request.
 PAUSE = timedelta(hours=1)

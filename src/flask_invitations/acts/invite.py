@@ -16,7 +16,7 @@ from ..model.tables import Invitation, new_id, pending_key
 from ..model.values import InvitationInfo
 from ..outbox import Posted
 from ..store.invitations import EVERYWHERE
-from .people import Manager, check_grant, check_tenant
+from .callers import Manager, check_grant, check_tenant
 
 
 def invite(

@@ -25,8 +25,8 @@ from ..model.tables import Invitation
 from ..model.values import InvitationInfo
 from ..outbox import Posted
 from ..tokens import Token
+from .callers import Manager, check_grant, check_tenant
 from .invite import make_room
-from .people import Manager, check_grant, check_tenant
 from .read import find, infos
 
 #: What to answer for an invitation that is no longer pending.

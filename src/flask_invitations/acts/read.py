@@ -15,7 +15,7 @@ from ..errors import InvitationNotFound
 from ..model.tables import Invitation
 from ..model.values import EventInfo, InvitationInfo
 from ..store.invitations import Rows
-from .people import Manager
+from .callers import Manager
 
 #: Of one invitation at most so many events are shown, the latest ones.
 MAX_EVENTS = 1000

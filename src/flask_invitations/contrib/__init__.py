@@ -23,7 +23,7 @@ from flask import Flask, current_app, has_app_context
 
 from .. import acts, outbox
 from ..context import Context
-from ..state import get_state
+from ..current import get_state
 
 #: The names of the two tasks: send one mail, or without an id all that are due; expire and purge.
 DELIVER, SWEEP = "flask_invitations.deliver", "flask_invitations.sweep"
