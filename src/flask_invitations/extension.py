@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import Flask
 
-from . import acts, config, defaults, hooks, outbox
+from . import acts, config, defaults, hooks, outbox, shapes
 from .acts import Acceptance, Manager, Offer, Swept
-from .api import CALLS, api
 from .cli import cli
 from .clock import utcnow
 from .context import Context
 from .current import State, bind, get_state, origin, refuse_second
-from .desk import desk
 from .errors import ConfigurationError
 from .hooks import Given, Hooks
 from .languages.babel import languages
 from .model import binding
 from .model.binding import Models
 from .model.values import EventInfo, InvitationInfo
-from .openapi import document
-from .pages import pages
 from .store.invitations import EVERYWHERE, Store
 from .tokens import Mint
+from .web.api import CALLS, api
+from .web.desk import desk
+from .web.openapi import document
+from .web.pages import pages
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -90,8 +90,8 @@ class Invitations:
             render=lambda name, language, **words: app.jinja_env.get_template(name).render(**language.words(), **words),
             sender=app,
         )
-        shapes = shapes.invite_body(settings), shapes.list_query(settings)
-        bind(app, State(ctx, *shapes, profile_schema=said.get("profile_schema")))
+        bodies = shapes.invite_body(settings), shapes.list_query(settings)
+        bind(app, State(ctx, *bodies, profile_schema=said.get("profile_schema")))
         self._bound.append(bound)
         _register(app, settings)
 

@@ -26,15 +26,15 @@ from .acts import Offer, TenantInfo
 from .addresses import key_of
 from .clock import as_utc, utcnow
 from .current import get_state, override
-from .desk import FIELDS, SPANS
 from .errors import Forbidden, InvitationError, InvitationExpired, InvitationNotFound, InvitationRevoked, WrongAccount
 from .hooks import Message
-from .inputs import inputs
 from .languages.plain import one_line, plain
 from .model.states import Status
 from .model.values import InvitationInfo, Inviter
 from .shapes import MAX_MESSAGE
 from .tokens import Token, find
+from .web.desk import FIELDS, SPANS
+from .web.forms import inputs
 
 
 class RecordingMailer:

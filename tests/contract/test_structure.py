@@ -22,26 +22,26 @@ TESTS = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for path
 #: A foreign library is known to one room (or to one package of rooms) only.
 OWNERS = {
     "alembic": "migrations/",
-    "apispec": "openapi.py",
-    "babel": "babel.py",
+    "apispec": "web/openapi.py",
+    "babel": "languages/babel.py",
     "blinker": "hooks.py",
     "celery": "contrib/celery.py",
     "click": "cli.py",
     "dramatiq": "contrib/dramatiq.py",
     "email_validator": "addresses.py",
-    "flask_babel": "babel.py",
+    "flask_babel": "languages/babel.py",
     "flask_login": "defaults.py",
     "huey": "contrib/huey.py",
     "itsdangerous": "tokens.py",
     "pytest": "testing.py",
     "rq": "contrib/rq.py",
-    "smtplib": "smtp.py",
+    "smtplib": "mail/",
     "zxcvbn": "defaults.py",
 }
 #: Rooms that may know Flask: the faces, what wires them, and what is called by the host's app only.
 FLASK = {
-    "api.py",
-    "babel.py",
+    "web/api.py",
+    "languages/babel.py",
     "cli.py",
     "contrib/__init__.py",
     "contrib/celery.py",
@@ -49,20 +49,20 @@ FLASK = {
     "contrib/huey.py",
     "contrib/rq.py",
     "defaults.py",
-    "desk.py",
+    "web/desk.py",
     "extension.py",
-    "mailers.py",
-    "pages.py",
-    "state.py",
+    "mail/log.py",
+    "web/pages.py",
+    "current.py",
     "testing.py",
-    "wire.py",
+    "web/wire.py",
 }
 #: Other people's entries in ``app.extensions`` that we look up, and why.
 LOOK_UPS = {
-    ("babel.py", "babel"): "where Flask-Babel keeps the host's languages and time zone",
+    ("languages/babel.py", "babel"): "where Flask-Babel keeps the host's languages and time zone",
     ("migrations/__init__.py", "migrate"): "the host's migration tree is where our steps go",
     ("migrations/tree.py", "migrate"): "the same",
-    ("wire.py", "csrf"): "CSRFProtect would refuse JSON calls, and forms without a Referer: we exempt ourselves",
+    ("web/wire.py", "csrf"): "CSRFProtect would refuse JSON calls, and forms without a Referer: we exempt ourselves",
 }
 #: Every public name. A line less here is a breaking change; a line more is a promise.
 NAMES = """
@@ -75,6 +75,7 @@ TenantInactive TenantInfo TryAgain Unauthenticated UnsupportedMediaType WrongAcc
 invitation_created invitation_declined invitation_expired invitation_resent
 invitation_revoked invitation_sent redact to_email
 """
+WINGS = {"acts", "contrib", "languages", "mail", "migrations", "model", "store", "web"}
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -155,8 +156,8 @@ def test_one_importer(library: str) -> None:
     assert {file for file in users if not file.startswith(OWNERS[library])} == set()
 
 
-def test_flask_from_state_upwards() -> None:
-    """The rooms below state.py do not know Flask."""
+def test_flask_from_current_upwards() -> None:
+    """The rooms below current.py do not know Flask."""
     users = {file for file, tree in TREES.items() for name in _imports(file, tree) if name.split(".")[0] == "flask"}
     assert {file for file in users - FLASK if not file.startswith(("contrib/", "migrations/"))} == set()
 
@@ -174,11 +175,11 @@ def test_one_reader_of_the_config() -> None:
 
 
 def test_one_committer() -> None:
-    """R5, B8: one line in unit.py commits, and nothing else anywhere."""
+    """R5, B8: one line in store/unit.py commits, and nothing else anywhere."""
     commits = [
         file for file, node in _nodes(ast.Call) if isinstance(node.func, ast.Attribute) and node.func.attr == "commit"
     ]
-    assert commits == ["unit.py"]
+    assert commits == ["store/unit.py"]
 
 
 def test_one_clock() -> None:
@@ -194,10 +195,10 @@ def test_one_clock() -> None:
 
 
 def test_one_reader_of_the_extensions() -> None:
-    """Only state.py knows where an app keeps us; other extensions' entries are looked up for a written reason."""
+    """Only current.py knows where an app keeps us; other extensions' entries are looked up for a written reason."""
     looked_up = set()
     for file, node in _nodes(ast.Attribute):
-        if node.attr == "extensions" and file != "state.py":
+        if node.attr == "extensions" and file != "current.py":
             line = (PACKAGE / file).read_text().splitlines()[node.lineno - 1]
             key = re.search(
                 r"""['"]([\w-]+)['"] (?:not )?in \w+\.extensions|extensions(?:\[|\.get\()['"]([\w-]+)""", line
@@ -242,7 +243,7 @@ def test_package_has_its_data() -> None:
     """What is no Python file but belongs to the package lies where the build looks for it."""
     data = {path.relative_to(PACKAGE).parts[0] for path in PACKAGE.rglob("*") if path.is_file()}
     strays = {name for name in data if not name.endswith(".py") and name != "__pycache__"}
-    assert strays <= {"py.typed", "templates", "static", "translations", "acts", "contrib", "migrations"}
+    assert strays <= {"py.typed", "templates", "static", "translations", *WINGS}
     assert "py.typed" in strays
 
 

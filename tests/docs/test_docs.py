@@ -83,7 +83,7 @@ def test_readme_lists_every_endpoint() -> None:
         for row in rows("README.md")
         if row[0][:2] in ("`P", "`G", "`D")
     }
-    from flask_invitations.api import CALLS
+    from flask_invitations.web.api import CALLS
 
     assert told == {(call.method, call.rule.replace("<invitation_id>", "{id}")) for call in CALLS}
 

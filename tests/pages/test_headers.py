@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask import Response
 
-from flask_invitations.pages import HEADERS
+from flask_invitations.web.pages import HEADERS
 from tests.hosts import Host, build
 from tests.pages.site import PAGES, fill_in, open_offer, serving
 from tests.pages.test_pages import invite, post

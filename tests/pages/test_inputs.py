@@ -13,7 +13,7 @@ from marshmallow import Schema, fields, validate
 from werkzeug.datastructures import MultiDict
 
 from flask_invitations.errors import Sentence
-from flask_invitations.inputs import inputs, read_profile, sentences
+from flask_invitations.web.forms import inputs, read_profile, sentences
 from tests.hosts import PASSWORD, Host, build
 from tests.pages.test_pages import invite, post
 

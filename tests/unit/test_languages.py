@@ -23,9 +23,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from marshmallow import Schema, fields, validate
 
-from flask_invitations.inputs import SAID
 from flask_invitations.languages.babel import DOMAIN, current_tag, languages, spoken
 from flask_invitations.languages.language import ENGLISH, Language
+from flask_invitations.web.forms import SAID
 from tests.hosts import build
 
 ROOT = Path(__file__).resolve().parents[2]

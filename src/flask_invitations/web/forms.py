@@ -11,7 +11,7 @@ from typing import Any
 from marshmallow import Schema, fields, missing, validate
 from werkzeug.datastructures import MultiDict
 
-from .errors import Sentence
+from ..errors import Sentence
 
 #: How browsers and password managers know these fields.
 PURPOSES: Mapping[str, str] = {

@@ -11,9 +11,11 @@ from urllib.parse import urlsplit
 
 from flask import Response, current_app, request
 
-from .current import get_state
-from .errors import BodyTooLarge, MalformedRequest, UnsupportedMediaType
+from ..current import get_state
+from ..errors import BodyTooLarge, MalformedRequest, UnsupportedMediaType
 
+#: Where templates and static files lie.
+PACKAGE = "flask_invitations"
 #: In octets.
 MAX_BODY = 16 * 1024
 MAX_DEPTH = 32

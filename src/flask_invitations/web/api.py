@@ -11,14 +11,15 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request, url_for
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
-from . import acts, errors
-from .acts import Manager
-from .current import actor, get_state, origin
-from .errors import BodyTooLarge, CrossSite, InvitationError, InvitationNotFound, MalformedRequest
+from .. import acts, errors, shapes
+from ..acts import Manager
+from ..current import actor, get_state, origin
+from ..errors import BodyTooLarge, CrossSite, InvitationError, InvitationNotFound, MalformedRequest
+from . import answers
 from .openapi import Call, accept_body, document
-from .wire import SAFE, exempt_from_csrf_protect, is_cross_site, read_json, seal
+from .wire import PACKAGE, SAFE, exempt_from_csrf_protect, is_cross_site, read_json, seal
 
-api = Blueprint("invitations_api", __name__, template_folder="templates")
+api = Blueprint("invitations_api", PACKAGE, template_folder="templates")
 
 View = Callable[..., Response]
 
@@ -56,7 +57,7 @@ def call(method: str, rule: str, summary: str, **what: Any) -> Callable[[View], 
     "Invite somebody by e-mail",
     public=False,
     status=201,
-    answer=shapes.InvitationWithLinkOut,
+    answer=answers.InvitationWithLinkOut,
     body=lambda state: state.invite_body,
     refusals=(
         *_MANAGER,
@@ -72,7 +73,7 @@ def invite() -> Response:
     by, state = _manager(), get_state()
     given = shapes.load(state.invite_body, read_json())
     invitation = acts.invite(state.ctx, by=by, address=given.pop("email"), **given)
-    answer = _answer(shapes.dump_invitation(invitation), 201)
+    answer = _answer(answers.dump_invitation(invitation), 201)
     answer.headers["Location"] = url_for("invitations_api.get_invitation", invitation_id=invitation.id)
     return answer
 
@@ -83,7 +84,7 @@ def invite() -> Response:
     "List invitations, newest first",
     public=False,
     status=200,
-    answer=shapes.PageOut,
+    answer=answers.PageOut,
     query=lambda state: state.list_query,
     refusals=(*_MANAGER, errors.InvalidRequest),
 )
@@ -93,7 +94,7 @@ def list_invitations() -> Response:
     email, after = given.pop("email", None), given.pop("cursor", None)
     items, more = acts.list_page(state.ctx, by=by, after=after, email_key=email and email.key, **given)
     cursor = shapes.cursor_after(items[-1]) if more else None
-    return _answer(shapes.PageOut().dump({"items": items, "next_cursor": cursor}))
+    return _answer(answers.PageOut().dump({"items": items, "next_cursor": cursor}))
 
 
 @call("GET", "/invitations/openapi.json", "This document", public=True, status=200, refusals=())
@@ -107,12 +108,12 @@ def openapi() -> Response:
     "One invitation",
     public=False,
     status=200,
-    answer=shapes.InvitationOut,
+    answer=answers.InvitationOut,
     refusals=_ONE,
 )
 def get_invitation(invitation_id: str) -> Response:
     invitation = acts.get(get_state().ctx, by=_manager(), invitation_id=_id(invitation_id))
-    return _answer(shapes.dump_invitation(invitation))
+    return _answer(answers.dump_invitation(invitation))
 
 
 @call(
@@ -121,12 +122,12 @@ def get_invitation(invitation_id: str) -> Response:
     "The audit trail of an invitation, oldest first",
     public=False,
     status=200,
-    answer=shapes.EventsOut,
+    answer=answers.EventsOut,
     refusals=_ONE,
 )
 def list_events(invitation_id: str) -> Response:
     found = acts.events(get_state().ctx, by=_manager(), invitation_id=_id(invitation_id))
-    return _answer(shapes.EventsOut().dump({"items": found}))
+    return _answer(answers.EventsOut().dump({"items": found}))
 
 
 @call(
@@ -135,7 +136,7 @@ def list_events(invitation_id: str) -> Response:
     "Send the mail of an invitation once more",
     public=False,
     status=200,
-    answer=shapes.InvitationWithLinkOut,
+    answer=answers.InvitationWithLinkOut,
     body=lambda state: shapes.ResendBody(),
     body_is_optional=True,
     refusals=(
@@ -155,7 +156,7 @@ def resend_invitation(invitation_id: str) -> Response:
     by = _manager()
     given = shapes.load(shapes.ResendBody(), read_json(optional=True))
     invitation = acts.resend(get_state().ctx, by=by, invitation_id=_id(invitation_id), **given)
-    return _answer(shapes.dump_invitation(invitation))
+    return _answer(answers.dump_invitation(invitation))
 
 
 @call(
@@ -177,13 +178,13 @@ def revoke_invitation(invitation_id: str) -> Response:
     "What a link offers",
     public=True,
     status=200,
-    answer=shapes.OfferOut,
+    answer=answers.OfferOut,
     body=lambda state: shapes.TokenBody(),
     refusals=_LINK,
 )
 def preview_invite() -> Response:
     given = shapes.load(shapes.TokenBody(), read_json())
-    return _answer(shapes.OfferOut().dump(acts.preview(get_state().ctx, **given)))
+    return _answer(answers.OfferOut().dump(acts.preview(get_state().ctx, **given)))
 
 
 @call(
@@ -193,7 +194,7 @@ def preview_invite() -> Response:
     public=True,
     status=201,
     also=200,
-    answer=shapes.AcceptanceWithSessionOut,
+    answer=answers.AcceptanceWithSessionOut,
     body=accept_body,
     refusals=(
         *_LINK,
@@ -208,7 +209,7 @@ def accept_invite() -> Response:
     ctx = get_state().ctx
     given = shapes.load_accept(read_json(), ctx.hooks.profile_fields)
     acceptance = acts.accept(ctx, user=actor(), origin=origin(), **given)
-    return _answer(shapes.dump_acceptance(acceptance), 200 if acceptance.again else 201)
+    return _answer(answers.dump_acceptance(acceptance), 200 if acceptance.again else 201)
 
 
 @call(
@@ -217,14 +218,14 @@ def accept_invite() -> Response:
     "Decline an invitation",
     public=True,
     status=200,
-    answer=shapes.OfferOut,
+    answer=answers.OfferOut,
     body=lambda state: shapes.DeclineBody(),
     refusals=_LINK,
 )
 def decline_invite() -> Response:
     given = shapes.load(shapes.DeclineBody(), read_json())
     offer = acts.decline(get_state().ctx, user=actor(), origin=origin(), **given)
-    return _answer(shapes.OfferOut().dump(offer))
+    return _answer(answers.OfferOut().dump(offer))
 
 
 # What every call has in common

@@ -13,19 +13,19 @@ from flask import Blueprint, Response, current_app, make_response, redirect, ren
 from flask.sansio.blueprints import BlueprintSetupState
 from werkzeug.wrappers import Response as AnyResponse
 
-from . import acts
-from .current import actor, get_state, origin
-from .errors import BodyTooLarge, CrossSite, InvalidRequest, InvitationError, InvitationNotFound, MalformedRequest
-from .inputs import inputs, read_profile, sentences
-from .languages.babel import current_tag
-from .languages.language import Language
-from .languages.plain import one_line, plain
-from .shapes import DeclineBody, load
-from .tokens import Token, find
-from .wire import MAX_BODY, SAFE, exempt_from_csrf_protect, is_cross_site, seal
+from .. import acts
+from ..current import actor, get_state, origin
+from ..errors import BodyTooLarge, CrossSite, InvalidRequest, InvitationError, InvitationNotFound, MalformedRequest
+from ..languages.babel import current_tag
+from ..languages.language import Language
+from ..languages.plain import one_line, plain
+from ..shapes import DeclineBody, load
+from ..tokens import Token, find
+from .forms import inputs, read_profile, sentences
+from .wire import MAX_BODY, PACKAGE, SAFE, exempt_from_csrf_protect, is_cross_site, seal
 
 pages = Blueprint(
-    "invitations", __name__, template_folder="templates", static_folder="static", static_url_path="/static"
+    "invitations", PACKAGE, template_folder="templates", static_folder="static", static_url_path="/static"
 )
 
 #: Only our own files, framed by nobody, no address told to anybody (D1, H3).

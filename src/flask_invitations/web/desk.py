@@ -15,21 +15,21 @@ from typing import Any
 from flask import Blueprint, Response, redirect, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from . import acts
-from .acts import Manager
-from .current import actor, get_state, origin
-from .errors import CrossSite, InvitationError, InvitationNotFound
-from .languages.babel import current_tag, spoken
-from .languages.plain import one_line, plain
-from .model.states import DeliveryState, Status
-from .model.values import InvitationInfo
+from .. import acts
+from ..acts import Manager
+from ..current import actor, get_state, origin
+from ..errors import CrossSite, InvitationError, InvitationNotFound
+from ..languages.babel import current_tag, spoken
+from ..languages.plain import one_line, plain
+from ..model.states import DeliveryState, Status
+from ..model.values import InvitationInfo
+from ..shapes import MAX_MESSAGE, cursor_after, load
+from ..tokens import FormSeal
 from .pages import check_form, in_words, page, protect, url_of
-from .shapes import MAX_MESSAGE, cursor_after, load
-from .tokens import FormSeal
-from .wire import SAFE, exempt_from_csrf_protect
+from .wire import PACKAGE, SAFE, exempt_from_csrf_protect
 
 #: Mounted where the invitee's pages are.
-desk = Blueprint("invitations_desk", __name__)
+desk = Blueprint("invitations_desk", PACKAGE)
 
 #: Invitations on one page of the list.
 PAGE = 20

@@ -11,9 +11,10 @@ from typing import Any
 
 from marshmallow import Schema
 
-from .current import State
-from .errors import InvitationError, OpenAPIUnavailable
-from .shapes import AcceptBody, Body, HostKey, ProblemOut
+from ..current import State
+from ..errors import InvitationError, OpenAPIUnavailable
+from ..shapes import AcceptBody, Body
+from .answers import HostKey, ProblemOut
 
 
 @dataclass(frozen=True)
