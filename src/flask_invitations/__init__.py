@@ -7,12 +7,15 @@ from .acts import Acceptance, AcceptedUser, Offer, Swept, TenantInfo
 from .errors import (
     AccountExists,
     AccountUnverified,
+    AddressNotAllowed,
+    AddressSuppressed,
     AlreadyInvited,
     AlreadyMember,
     BodyTooLarge,
     ConfigurationError,
     CrossSite,
     Forbidden,
+    GrantsNotAllowed,
     InvalidRequest,
     InvitationAccepted,
     InvitationDeclined,
@@ -26,10 +29,12 @@ from .errors import (
     MailBounced,
     MailRefused,
     MalformedRequest,
+    NoSeats,
     OpenAPIUnavailable,
     PasswordRejected,
     RoleNotAllowed,
     TenantInactive,
+    TooManyPending,
     TryAgain,
     Unauthenticated,
     UnsupportedMediaType,
@@ -50,7 +55,7 @@ from .mail.headers import to_email
 from .mail.log import LogMailer
 from .mail.smtp import SMTPMailer
 from .model.states import DeliveryState, Status
-from .model.values import DeliveryInfo, EventInfo, InvitationInfo, Inviter
+from .model.values import DeliveryInfo, EventInfo, InvitationDraft, InvitationInfo, Inviter
 from .tokens import RedactFilter, redact
 
 __version__ = version("flask-invitations")
@@ -60,6 +65,8 @@ __all__ = [
     "AcceptedUser",
     "AccountExists",
     "AccountUnverified",
+    "AddressNotAllowed",
+    "AddressSuppressed",
     "AlreadyInvited",
     "AlreadyMember",
     "BodyTooLarge",
@@ -69,9 +76,11 @@ __all__ = [
     "DeliveryState",
     "EventInfo",
     "Forbidden",
+    "GrantsNotAllowed",
     "InvalidRequest",
     "InvitationAccepted",
     "InvitationDeclined",
+    "InvitationDraft",
     "InvitationError",
     "InvitationExpired",
     "InvitationGone",
@@ -87,6 +96,7 @@ __all__ = [
     "MailRefused",
     "MalformedRequest",
     "Message",
+    "NoSeats",
     "Offer",
     "OpenAPIUnavailable",
     "PasswordRejected",
@@ -97,6 +107,7 @@ __all__ = [
     "Swept",
     "TenantInactive",
     "TenantInfo",
+    "TooManyPending",
     "TryAgain",
     "Unauthenticated",
     "UnsupportedMediaType",

@@ -62,6 +62,9 @@ class Config:
     password_max_length: int = 128
     #: ``False``: a new account may come without a password (passkeys, single sign-on).
     password_required: bool = True
+    #: Refuse to invite an address whose account cannot join, and so tell a manager that there is an account; ``False``:
+    #: make the invitation all the same, and tell only the invitee.
+    reveal_accounts: bool = True
     #: Show the link in the answers to create and resend: whoever sees it can accept for the invitee.
     return_link: bool = False
     #: Tries before a mail is given up.
@@ -227,6 +230,7 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "PASSWORD_MIN_LENGTH": _whole(8, 1024),
     "PASSWORD_MAX_LENGTH": _whole(8, 4096),
     "PASSWORD_REQUIRED": _flag,
+    "REVEAL_ACCOUNTS": _flag,
     "RETURN_LINK": _flag,
     "DELIVERY_ATTEMPTS": _whole(1, 50),
     "DELIVERY": _one_of("inline", "queue"),

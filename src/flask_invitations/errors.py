@@ -9,6 +9,8 @@
     ├── Unauthenticated             401
     ├── Forbidden                   403
     ├── RoleNotAllowed              403
+    ├── GrantsNotAllowed            403
+    ├── AddressNotAllowed           403
     ├── WrongAccount                403
     ├── TenantInactive              403
     ├── CrossSite                   403
@@ -19,6 +21,9 @@
     ├── AccountUnverified           409
     ├── InvitationAccepted          409
     ├── MailBounced                 409
+    ├── AddressSuppressed           409
+    ├── TooManyPending              409
+    ├── NoSeats                     409
     ├── InvitationGone              410  base of the five below
     │   ├── InvitationExpired
     │   ├── InvitationRevoked
@@ -142,6 +147,20 @@ class RoleNotAllowed(InvitationError):
     sentence = "This role may not be granted by the person who invites: choose a role that is not above theirs."
 
 
+class GrantsNotAllowed(InvitationError):
+    code = "grants-not-allowed"
+    status = 403
+    sentence = "You may not grant all of this: leave out what you may not give yourself."
+
+
+class AddressNotAllowed(InvitationError):
+    """Ready to be raised by the hook ``check_invitee``."""
+
+    code = "address-not-allowed"
+    status = 403
+    sentence = "This address may not be invited: use another one."
+
+
 class WrongAccount(InvitationError):
     code = "wrong-account"
     status = 403
@@ -240,6 +259,24 @@ class MailBounced(InvitationError):
         "The last mail to this address came back, or was reported as spam: "
         'check the address, then resend with "confirm": true.'
     )
+
+
+class AddressSuppressed(InvitationError):
+    code = "address-suppressed"
+    status = 409
+    sentence = "This address does not take invitations from this organization: ask the person in another way."
+
+
+class TooManyPending(InvitationError):
+    code = "too-many-pending"
+    status = 409
+    sentence = "Too many invitations are open: revoke some, or wait until some are answered."
+
+
+class NoSeats(InvitationError):
+    code = "no-seats"
+    status = 409
+    sentence = "Every seat of this organization is taken: free one first."
 
 
 class InvitationReplaced(InvitationGone):

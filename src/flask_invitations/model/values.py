@@ -64,6 +64,26 @@ class InvitationInfo:
 
 
 @dataclass(frozen=True)
+class InvitationDraft:
+    """An invitation that is about to be made, or sent again: what the hook ``check_invitee`` decides on.
+
+    :param email: as it was typed; ``email_key``: its canonical form; ``domain``: its domain, in ASCII.
+    :param inviter: the host's user who invites, or ``None``: the system.
+    :param source: by which way it came: ``"invite"`` or ``"resend"``.
+    """
+
+    email: str = field(repr=False)
+    email_key: str = field(repr=False)
+    domain: str
+    role: str
+    tenant_id: Any
+    inviter: Any = field(repr=False)
+    details: Mapping[str, Any] | None = field(default=None, repr=False)
+    grants: Mapping[str, Any] | None = field(default=None, repr=False)
+    source: str = "invite"
+
+
+@dataclass(frozen=True)
 class EventInfo:
     """One line of the audit trail."""
 
