@@ -81,7 +81,7 @@ def _uuid(text: str) -> uuid.UUID:
 
 
 def _line(one: InvitationInfo) -> str:
-    mail = "no mail" if one.delivery is None else one.delivery.state
+    mail = "no mail" if one.delivery is None else str(one.delivery.state)
     if one.delivery is not None and one.delivery.error is not None:
         mail += f" ({one.delivery.error})"
     return "\t".join(
@@ -101,9 +101,8 @@ def _line(one: InvitationInfo) -> str:
 def invite_command(email: str, role: str | None, tenant: str | None, no_mail: bool, show_link: bool) -> None:
     """Invite EMAIL, as the system."""
     given = load(get_state().invite_body, {"email": email, "role": role})
-    one = acts.invite(
-        _ctx(), by=_system(tenant), address=given["email"], role=given["role"], mail=not no_mail, show_link=show_link
-    )
+    wanted = acts.Wanted.loaded(given)
+    one = acts.invite(_ctx(), by=_system(tenant), wanted=wanted, mail=not no_mail, show_link=show_link)
     click.echo(_line(one))
     if one.delivery is not None and one.delivery.error:
         click.echo(

@@ -15,6 +15,8 @@ def utcnow() -> datetime:
 
 def as_utc(moment: datetime) -> datetime:
     """``moment`` as an aware UTC time; what a database returns naive was written as UTC."""
+    if moment.tzinfo is timezone.utc:
+        return moment
     if moment.tzinfo is None:
         return moment.replace(tzinfo=timezone.utc)
     return moment.astimezone(timezone.utc)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 
 from .clock import Clock, as_utc
 from .config import Config
+from .errors import InvitationError
 from .hooks import Hooks
 from .languages.language import Language
 from .model.binding import Models
+from .store.found import FoundMail
 from .store.invitations import Store
 from .store.unit import Unit
 from .tokens import Mint
@@ -26,6 +28,7 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Context:
     """:param language: a BCP 47 tag, or ``None`` for the app's own language, to the nearest language that there is;
+    :param forbids: for emails that are about to leave, why each must not, or ``None`` (the rules of *Send*);
     :param render: template name, language and variables to text; :param sender: whom the signals come from (the app).
     """
 
@@ -36,6 +39,7 @@ class Context:
     mint: Mint
     clock: Clock
     language: Callable[[str | None], Language]
+    forbids: Callable[[Context, Sequence[FoundMail], datetime], Sequence[InvitationError | None]]
     render: Callable[..., str]
     sender: Any
 

@@ -10,7 +10,8 @@ from typing import Any
 from flask import Flask, current_app, has_request_context, request
 from marshmallow import Schema
 
-from .acts import Origin
+from . import acts
+from .acts import Caller, Origin
 from .context import Context
 from .errors import ConfigurationError
 from .hooks import Hooks
@@ -69,6 +70,11 @@ def actor() -> Any:
     user = get_state().ctx.hooks.current_user()
     unwrap = getattr(user, "_get_current_object", None)
     return user if unwrap is None else unwrap()
+
+
+def caller() -> Caller:
+    """The signed-in user or nobody, and where the current request comes from."""
+    return acts.caller(get_state().ctx, actor(), origin())
 
 
 def origin() -> Origin:

@@ -33,10 +33,14 @@ class Defaults:
     def find_user(self, email: str) -> Any:
         """Looked up through the host's index, then compared by *us*: a database that takes é for e must not
         hand over another person's account (CVE-2019-19844)."""
-        for user in self._store.users_by_email(email):
+        for user in self._store.hosts.users_by_email(email):
             if key_of(user.email) == email:
                 return user
         return None
+
+    def find_users(self, find_user: Any) -> Any:
+        find = find_user or self.find_user
+        return lambda emails: [user for email in emails if (user := find(email)) is not None]
 
     def email_is_verified(self, user: Any) -> bool:
         return bool(getattr(user, "email_verified", True))
@@ -69,10 +73,10 @@ class Defaults:
             raise PasswordRejected(Sentence("This password is easy to guess: choose one that is not in common use."))
 
     def tenant_is_active(self, tenant_id: Any) -> bool:
-        return self._models.tenant is None or self._store.tenant(tenant_id) is not None
+        return self._models.tenant is None or self._store.hosts.tenant(tenant_id) is not None
 
     def tenant_name(self, tenant_id: Any) -> str:
-        return str(getattr(self._store.tenant(tenant_id), "name", None) or self._config.app_name)
+        return str(getattr(self._store.hosts.tenant(tenant_id), "name", None) or self._config.app_name)
 
     def display_name(self, user: Any) -> str | None:
         name = getattr(user, "name", None)

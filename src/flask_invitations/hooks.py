@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypedDict, TypeVar
 
@@ -12,7 +12,7 @@ from blinker import Namespace
 
 from .clock import Clock
 from .errors import ConfigurationError
-from .model.values import InvitationInfo
+from .model.values import InvitationDraft, InvitationInfo
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -83,6 +83,9 @@ class Hooks:
     #: The names of the fields that ``load_profile`` takes.
     profile_fields: tuple[str, ...]
     validate_password: Callable[[str, InvitationInfo], None]
+    check_invitee: Callable[[InvitationDraft], None] | None
+    check_acceptance: Callable[[InvitationInfo, Any], None] | None
+    find_users: Callable[[Sequence[str]], Iterable[Any]]
     tenant_is_active: Callable[[Any], bool]
     tenant_name: Callable[[Any], str]
     display_name: Callable[[Any], str | None]
@@ -108,6 +111,9 @@ class Given(TypedDict, total=False):
     join: Callable[[Any, InvitationInfo], None] | None
     profile_schema: Any
     validate_password: Callable[[str, InvitationInfo], None] | None
+    check_invitee: Callable[[InvitationDraft], None] | None
+    check_acceptance: Callable[[InvitationInfo, Any], None] | None
+    find_users: Callable[[Sequence[str]], Iterable[Any]] | None
     tenant_is_active: Callable[[Any], bool] | None
     tenant_name: Callable[[Any], str] | None
     display_name: Callable[[Any], str | None] | None
@@ -131,6 +137,9 @@ ARITY: Mapping[str, int] = {
     "create_user": 3,
     "join": 2,
     "validate_password": 2,
+    "check_invitee": 1,
+    "check_acceptance": 2,
+    "find_users": 1,
     "tenant_is_active": 1,
     "tenant_name": 1,
     "display_name": 1,

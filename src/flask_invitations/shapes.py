@@ -119,6 +119,8 @@ def invite_body(config: Config) -> Schema:
             "locale": fields.String(
                 allow_none=True, load_default=None, validate=[validate.Length(max=35), _LANGUAGE_TAG]
             ),
+            "mail": Flag(load_default=True),
+            "confirm": Flag(load_default=False),
         },
         name="InviteBody",
     )
@@ -127,15 +129,10 @@ def invite_body(config: Config) -> Schema:
 
 
 def list_query(config: Config) -> Schema:
-    """What ``GET /invitations`` takes; other parameters are passed over."""
-
-    class Query(Schema):
-        class Meta:
-            unknown = EXCLUDE
-
-    shape: Any = Query.from_dict(
+    """What ``GET /invitations`` takes; other parameters are refused."""
+    shape: Any = Body.from_dict(
         {
-            "status": fields.String(validate=validate.OneOf(Status.ALL, error="Must be one of: {choices}.")),
+            "status": fields.String(validate=validate.OneOf(Status, error="Must be one of: {choices}.")),
             "role": fields.String(validate=_known_role(config)),
             "email": EmailAddress(),
             "q": fields.String(validate=[validate.Length(1, 254), _no_nul]),
@@ -148,9 +145,16 @@ def list_query(config: Config) -> Schema:
     return instance
 
 
+class ExplainQuery(Body):
+    """What ``POST /invite`` takes in its query string."""
+
+    explain = fields.Boolean(load_default=False)
+
+
 class ResendBody(Body):
     rotate = Flag(load_default=True)
     confirm = Flag(load_default=False)
+    expires_in = Seconds(strict=True, allow_none=True, load_default=None)
 
 
 class TokenBody(Body):
@@ -168,6 +172,10 @@ class AcceptBody(TokenBody):
         unknown = EXCLUDE
 
     password = fields.String(allow_none=True, load_default=None)
+
+
+#: Made once, as all shapes that no setting changes.
+EXPLAIN = ExplainQuery()
 
 
 def load(schema: Schema, given: Any) -> dict[str, Any]:

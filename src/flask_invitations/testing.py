@@ -340,7 +340,7 @@ def _desk_samples() -> Iterator[_Sample]:
     address = {name: url_for(f"invitations_desk.{name}", invitation_id=one.id) for name in ("resend", "revoke")}
     list_ = {
         **words,
-        "counts": dict.fromkeys(Status.ALL, 1),
+        "counts": dict.fromkeys(Status, 1),
         "asked": {},
         "later": False,
         "next_cursor": None,

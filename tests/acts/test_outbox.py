@@ -61,7 +61,7 @@ def test_every_row_is_final_or_taken_up_by_one_rule(queued: Host) -> None:
     (row,) = mails(queued)
     columns = {column.key: getattr(row, column.key) for column in table.columns}
     kept: list[tuple[uuid.UUID, str]] = []
-    for number, (state, due, lease) in enumerate(itertools.product(DeliveryState.ALL, TIMES, TIMES), 1):
+    for number, (state, due, lease) in enumerate(itertools.product(DeliveryState, TIMES, TIMES), 1):
         values = {"state": state, "next_attempt_at": _at(now, due), "leased_until": _at(now, lease)}
         one = {**columns, **values, "id": uuid.UUID(int=row.id.int + number)}
         legal = (state == "queued") == (due is not None) and (state == "sending") == (lease is not None)
@@ -70,7 +70,7 @@ def test_every_row_is_final_or_taken_up_by_one_rule(queued: Host) -> None:
             kept.append((one["id"], state))
         else:
             assert not legal, values
-    assert len(kept) == 2 * (len(TIMES) - 1) + len(DeliveryState.ALL) - 2
+    assert len(kept) == 2 * (len(TIMES) - 1) + len(DeliveryState) - 2
     for later in (timedelta(0), timedelta(hours=6)):
         rules = _rules(queued, now + later)
         for key, state in kept:

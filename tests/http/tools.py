@@ -84,7 +84,7 @@ def shapes(host: Host) -> dict[str, Any]:
         "accepted_at": Maybe(INSTANT),
         "accepted_by_id": Maybe(key),
         "delivery": {
-            "state": re.compile("|".join(DeliveryState.ALL)),
+            "state": re.compile("|".join(DeliveryState)),
             "attempts": int,
             "last_attempt_at": Maybe(INSTANT),
             "sent_at": Maybe(INSTANT),

@@ -25,7 +25,7 @@ from flask_invitations.current import get_state, override
 from flask_invitations.languages.language import Language
 from flask_invitations.languages.plain import one_line, plain
 from flask_invitations.mail.compose import Letter, compose
-from flask_invitations.model.states import Kind
+from flask_invitations.model.states import TO_INVITER, WITH_LINK, Kind
 from tests.hosts import Host, build
 
 NEW = "new@example.com"
@@ -78,7 +78,7 @@ def babel() -> Iterator[Host]:
         yield host
 
 
-def composed(host: Host, kind: str = Kind.INVITATION, **how: Any) -> Message:
+def composed(host: Host, kind: Kind = Kind.INVITATION, **how: Any) -> Message:
     """A mail of that kind.
 
     :param how: ``tenant``, ``app``, ``inviter``, ``accept_url``, ``language`` (what finds one), or a field of the
@@ -89,11 +89,11 @@ def composed(host: Host, kind: str = Kind.INVITATION, **how: Any) -> Message:
     with host.app.app_context():
         ctx = get_state().ctx
     language = how.pop("language", ctx.language)
-    if kind in Kind.TO_INVITER and "locale" in how:  # theirs is the app's language: so let that be this one
+    if kind in TO_INVITER and "locale" in how:  # theirs is the app's language: so let that be this one
         apps = ctx.language(how.pop("locale"))
         return composed(host, kind, inviter=inviter, tenant=tenant, language=lambda _tag: apps, **how)
     settings = {"app_name": how.pop("app", "Test Host"), "accept_url": how.pop("accept_url", ctx.config.accept_url)}
-    token = ctx.mint.new()[1] if kind in Kind.WITH_LINK else None
+    token = ctx.mint.new()[1] if kind in WITH_LINK else None
     letter = Letter(delivery, kind, _invitation(**how), tenant, inviter, token)
     return compose(replace(ctx, config=replace(ctx.config, **settings), language=language), letter)
 
@@ -132,7 +132,7 @@ def sentences(message: Message) -> set[str]:
 # What it says
 
 
-@pytest.mark.parametrize("kind", Kind.WITH_LINK)
+@pytest.mark.parametrize("kind", WITH_LINK)
 def test_both_parts_say_the_same(english: Host, kind: str) -> None:
     """Text and HTML name the tenant, the inviter, the role, the message, the true expiry in UTC, the link, whom it is
     for, and what to do if it was not expected."""
@@ -182,7 +182,7 @@ def test_inviters(english: Host, kind: str, inviter: Inviter | None, named: str 
     message = composed(english, kind, inviter=inviter, message="Hello")
     for text in (message.text, words(message.html)):
         assert (f"{named} invite" if named else "ou ") in text
-        assert (wrote in text) == (kind in Kind.WITH_LINK)
+        assert (wrote in text) == (kind in WITH_LINK)
         assert "None" not in text
     assert "None" not in message.subject
 
@@ -198,7 +198,7 @@ def test_without_a_message(english: Host, message: str | None) -> None:
 
 def test_the_link_is_the_only_link(babel: Host) -> None:
     """E1, E2: the HTML part leads nowhere but to the link, loads nothing, and shows the link as text too."""
-    for kind in Kind.WITH_LINK:
+    for kind in WITH_LINK:
         message = composed(babel, kind, message="http://evil.example www.evil.example", tenant="evil.example")
         assert message.accept_url is not None
         assert re.findall(r'href="(.*?)"', message.html) == [message.accept_url]
@@ -252,7 +252,7 @@ def test_hostile_words(babel: Host, kind: str, language: str) -> None:
             assert FORBIDDEN.search(part) is None, name
             assert "evil.example" not in part, name
         assert re.findall(r"<(/?\w+)", message.html) == frame, name
-        assert LINK.findall(message.text) == ([message.accept_url] if kind in Kind.WITH_LINK else []), name
+        assert LINK.findall(message.text) == ([message.accept_url] if kind in WITH_LINK else []), name
         if name == "template":
             assert "{{ config }}{% raw %}{# #} %(tenant)s %s %" in message.text
 
@@ -265,7 +265,7 @@ def test_hostile_headers(babel: Host, kind: str) -> None:
             continue  # to fold such a header takes long, and is the same for all
         mail = parsed(message)
         assert (headers(mail), mail.defects) == (HEADERS, []), name
-        assert mail["To"] == (ADMIN.email if kind in Kind.TO_INVITER else NEW)
+        assert mail["To"] == (ADMIN.email if kind in TO_INVITER else NEW)
         assert mail["Subject"] == message.subject, name
         assert len(message.subject.splitlines()) == 1
         assert "=?" not in message.subject
@@ -313,7 +313,7 @@ def test_any_words_are_made_plain(text: str) -> None:
 @pytest.mark.parametrize("language", LANGUAGES[1:])
 @pytest.mark.parametrize(
     ("kind", "inviter"),
-    [(kind, who) for kind in KINDS for who in (ADA, None) if who or kind not in Kind.TO_INVITER],
+    [(kind, who) for kind in KINDS for who in (ADA, None) if who or kind not in TO_INVITER],
 )
 def test_nothing_is_left_in_english(babel: Host, kind: str, language: str, inviter: Inviter | None) -> None:
     """A mail in another language shares no sentence with the English one, and says the same of the same people."""
@@ -332,7 +332,7 @@ def test_nothing_is_left_in_english(babel: Host, kind: str, language: str, invit
 def test_every_word_can_be_translated(english: Host, kind: str, inviter: Inviter | None) -> None:
     """Nothing but values stands outside of a sentence that is translated."""
     marked = Language("xx", "rtl", gettext="⟦{}⟧".format, moment=lambda when: "then")
-    who = ADMIN if kind in Kind.TO_INVITER else inviter
+    who = ADMIN if kind in TO_INVITER else inviter
     message = composed(english, kind, inviter=who, message="Hello", language=lambda tag: marked)
     html = re.sub(r"<style>.*?</style>|<[^>]*>", " ", message.html, flags=re.DOTALL)
     for part in (message.subject, message.text, unescape(html).replace("\u034f", "")):
@@ -442,7 +442,7 @@ def test_whose_language(babel: Host, kind: str) -> None:
         ctx = get_state().ctx
     delivery = DeliveryInfo(uuid.uuid4(), "sending", 1, EXPIRES, None, None)
     letter = Letter(delivery, kind, _invitation(locale="fr"), "Acme", ADMIN, ctx.mint.new()[1])
-    assert compose(ctx, letter).locale == ("en" if kind in Kind.TO_INVITER else "fr")
+    assert compose(ctx, letter).locale == ("en" if kind in TO_INVITER else "fr")
 
 
 def test_a_message_without_an_id_gets_one(english: Host) -> None:

@@ -1,29 +1,37 @@
 """What can be done with an invitation. Each act is one transaction; every rule stands here, once."""
 
 from .answer import Acceptance, AcceptedUser, Offer, TenantInfo, accept, decline, preview
-from .callers import Manager, Origin, grantable, manager, system
+from .callers import Caller, Manager, Origin, caller, grantable, manager, system
 from .fresh import request_link
-from .invite import invite
+from .invite import Explanation, Wanted, explain, invite, invite_many
 from .manage import resend, revoke, revoke_for
 from .read import counts, events, get, list_page, story, tenant_name
 from .report import record_delivery
+from .send import forbidden
 from .sweep import Swept, sweep
 
 __all__ = [
     "Acceptance",
     "AcceptedUser",
+    "Caller",
+    "Explanation",
     "Manager",
     "Offer",
     "Origin",
     "Swept",
     "TenantInfo",
+    "Wanted",
     "accept",
+    "caller",
     "counts",
     "decline",
     "events",
+    "explain",
+    "forbidden",
     "get",
     "grantable",
     "invite",
+    "invite_many",
     "list_page",
     "manager",
     "preview",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..context import Context
-from ..errors import Forbidden, RoleNotAllowed, TenantInactive, Unauthenticated
+from ..errors import Forbidden, Unauthenticated
 from ..store.invitations import EVERYWHERE
 
 MAX_ADDRESS, MAX_USER_AGENT = 45, 512
@@ -28,64 +28,70 @@ class Origin:
 
 
 def _clean(text: str | None, limit: int) -> str | None:
-    if text is None:
-        return None
+    if text is None or text.isprintable():
+        return text and text[:limit]
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)[:limit]
 
 
 @dataclass(frozen=True)
-class Manager:
-    """Proof that somebody may manage the invitations of a tenant; ``user`` is ``None`` for the system."""
+class Caller:
+    """Who calls, and from where.
+
+    :param user: the host's user; ``None``: nobody is signed in.
+    :param id: that user's primary key.
+    """
 
     user: Any
-    actor_id: Any
-    tenant_id: Any
+    id: Any
     origin: Origin
 
     def audit(self) -> dict[str, Any]:
-        """Columns of an event that this manager causes."""
-        return audit(self.actor_id, self.origin)
+        """Columns of an event that this caller causes."""
+        return {"actor_id": self.id, "remote_addr": self.origin.remote_addr, "user_agent": self.origin.user_agent}
 
 
-def audit(actor_id: Any, origin: Origin) -> dict[str, Any]:
-    return {"actor_id": actor_id, "remote_addr": origin.remote_addr, "user_agent": origin.user_agent}
+@dataclass(frozen=True)
+class Manager(Caller):
+    """A caller of whom it is proved that they may manage the invitations of a tenant.
+
+    :param user: ``None``: the system, which may do anything.
+    """
+
+    tenant_id: Any
 
 
-def manager(ctx: Context, user: Any, origin: Origin, tenant_id: Any = None) -> Manager:
-    """Who ``user`` is as a manager, in ``tenant_id`` or else in the tenant in which they act now.
+def caller(ctx: Context, user: Any, origin: Origin | None = None) -> Caller:
+    """``user``, or nobody, as a caller."""
+    return Caller(user, None if user is None else ctx.models.user_id(user), origin or Origin())
+
+
+def manager(ctx: Context, by: Caller, tenant_id: Any = None) -> Manager:
+    """``by`` as a manager, in ``tenant_id`` or else in the tenant in which they act now.
 
     :raises Unauthenticated: nobody is signed in.
     :raises Forbidden: may not manage invitations there.
     """
-    if user is None:
+    if by.user is None:
         raise Unauthenticated
     if ctx.models.tenant is not None:
-        tenant_id = ctx.hooks.tenant_of(user) if tenant_id is None else tenant_id
+        tenant_id = ctx.hooks.tenant_of(by.user) if tenant_id is None else tenant_id
         if tenant_id is None:
             raise Forbidden
-    if not ctx.hooks.can_invite(user, tenant_id, None):
+    if not ctx.hooks.can_invite(by.user, tenant_id, None):
         raise Forbidden
-    return Manager(user, ctx.models.user_id(user), tenant_id, origin)
+    return Manager(by.user, by.id, by.origin, tenant_id)
 
 
 def system(tenant_id: Any = EVERYWHERE, origin: Origin | None = None) -> Manager:
     """The system itself (scripts, the command line): may do anything, in one tenant or everywhere."""
-    return Manager(None, None, tenant_id, origin or Origin())
+    return Manager(None, None, origin or Origin(), tenant_id)
 
 
-def check_grant(ctx: Context, by: Manager, tenant_id: Any, role: str) -> None:
-    """:raises RoleNotAllowed: ``by`` may not grant ``role`` there (C1, C2: asked on every path)."""
-    if by.user is not None and not ctx.hooks.can_invite(by.user, tenant_id, role):
-        raise RoleNotAllowed
+def may_grant(ctx: Context, by: Manager, tenant_id: Any, role: str) -> bool:
+    """Whether ``by`` may grant ``role`` there (C1, C2: asked on every path)."""
+    return by.user is None or ctx.hooks.can_invite(by.user, tenant_id, role)
 
 
 def grantable(ctx: Context, by: Manager) -> Sequence[str]:
     """The roles that ``by`` may grant in their tenant, lowest first."""
-    roles = ctx.config.roles
-    return roles if by.user is None else [role for role in roles if ctx.hooks.can_invite(by.user, by.tenant_id, role)]
-
-
-def check_tenant(ctx: Context, tenant_id: Any) -> None:
-    """:raises TenantInactive: the host says so, or the tenant is gone."""
-    if not ctx.hooks.tenant_is_active(tenant_id):
-        raise TenantInactive
+    return [role for role in ctx.config.roles if may_grant(ctx, by, by.tenant_id, role)]

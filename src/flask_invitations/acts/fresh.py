@@ -1,31 +1,32 @@
-"""A fresh link in place of an expired one, for whoever holds that."""
+"""A fresh link in place of an expired one, for the holder of that."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from .. import outbox
 from ..context import Context
-from ..errors import InvitationError, TryAgain
-from ..hooks import invitation_resent
-from ..model.states import Kind, Status
-from ..outbox import Posted
+from ..errors import InvitationError, InvitationReplaced, TryAgain
+from ..model.states import EventType, Kind, Status
 from ..store.found import Found
-from ..tokens import Token, parse
-from .answer import check_inviter_may_still_grant, check_standing
-from .callers import Origin, audit, system
-from .manage import check_wanted, renew
+from ..store.invitations import Past
+from ..tokens import parse
+from . import rules
+from .callers import Caller
+from .facts import sending
+from .manage import Renewal, renew
 
 #: How long one invitation has to wait for the next request.
 PAUSE = timedelta(hours=1)
 
 
-def request_link(ctx: Context, *, token: str, origin: Origin) -> None:
+def request_link(ctx: Context, *, token: str, by: Caller) -> None:
     """Do what the setting ``FRESH_LINK`` says for the holder of an expired link, at most once an hour.
 
-    ``"send"``: a new link is mailed to the address that was invited. ``"ask"``: whoever invited is asked for one, by
-    mail; nobody is where the system invited. The caller is told nothing: not whether the link is known, expired, too
-    young for another request, or of an invitation that no longer stands.
+    ``"send"``: a new link is mailed to the address that was invited. ``"ask"``: the inviter is asked for one, by email;
+    nobody is where the system invited. The caller is told nothing: not whether the link is known, expired, too young
+    for another request, or of an invitation that no longer works.
 
     :raises TryAgain: the database refused; nothing happened.
     """
@@ -33,41 +34,41 @@ def request_link(ctx: Context, *, token: str, origin: Origin) -> None:
     if link is None or ctx.config.fresh_link is None:
         return
 
-    def finish(posted: Posted | None) -> Posted | None:
-        if posted is None:
-            return None
-        ctx.announce(invitation_resent, posted.info)
-        return outbox.dispatch(ctx, posted)
+    def ask() -> None:
+        found = ctx.store.by_token(link.hash)
+        if found is not None and found.row.token_hash == link.hash and found.row.email_key is not None:
+            _request(ctx, found, by, ctx.now())
 
     try:
-        ctx.unit.run(lambda: _request(ctx, link, origin), then=finish)
+        ctx.unit.run(ask)
     except TryAgain:
         raise
     except InvitationError:
         return
 
 
-def _request(ctx: Context, link: Token, origin: Origin) -> Posted | None:
-    now, found = ctx.now(), ctx.store.by_token(link.hash)
-    if found is None or found.row.token_hash != link.hash or found.row.email_key is None:
-        return None
-    row = found.row
-    asks = ctx.config.fresh_link == "ask"
+def _request(ctx: Context, found: Found, by: Caller, now: datetime) -> None:
+    row, asks = found.row, ctx.config.fresh_link == "ask"
     if row.status_at(now) != Status.EXPIRED or (asks and row.invited_by_id is None):
-        return None
-    check_standing(ctx, row)
-    check_inviter_may_still_grant(ctx, row)
-    if not asks:
-        check_wanted(ctx, row)
+        return
+    past = ctx.store.past(row.tenant_id, [row.email_key or ""])[row.email_key or ""]
+    _check(ctx, found, past, now)
     if not ctx.store.take_link_request(row, now, now - PAUSE):
-        return None
-    ctx.store.event(row, "link_requested", now, **audit(None, origin))
+        return
+    ctx.store.events.add(row, EventType.LINK_REQUESTED, now, **by.audit())
     if asks:
-        outbox.notify(ctx, row, Kind.LINK_REQUEST, now)
-        return None
-    return _send(ctx, found, origin)
+        outbox.notify(ctx, [row], Kind.LINK_REQUEST, now)
+    else:
+        renew(ctx, row, past, Renewal(by, found.inviter_email, found.inviter, {}), now)
 
 
-def _send(ctx: Context, found: Found, origin: Origin) -> Posted:
-    by = system(found.row.tenant_id, origin)
-    return renew(ctx, found.row, by, ctx.now(), found.inviter_email)
+def _check(ctx: Context, found: Found, past: Past, now: datetime) -> None:
+    """The rules of *Send*, of which only the newest invitation of an address is live (T6), and of a bounce.
+
+    :raises InvitationError: no fresh link.
+    """
+    ended = None if past.is_newest(found.row) else InvitationReplaced()
+    (facts,) = sending(ctx, [found], now)
+    rules.first(rules.SEND, replace(facts, ended=ended))
+    if ctx.config.fresh_link == "send":
+        rules.first([rules.bounce], replace(facts, bounced=past.bounced))

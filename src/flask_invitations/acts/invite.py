@@ -1,122 +1,226 @@
-"""Invite: one person, by e-mail, into one tenant."""
+"""Invite: people, by email, into one tenant. Inviting one is inviting a list of one."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
+from math import ceil
 from typing import Any
+from uuid import UUID
 
 from .. import outbox
 from ..addresses import Address
 from ..context import Context
-from ..errors import AlreadyInvited, AlreadyMember, InvalidRequest
+from ..errors import InvalidRequest, InvitationError
 from ..hooks import invitation_created, invitation_expired
-from ..model.states import Status
-from ..model.tables import Invitation, new_id, pending_key
+from ..model.states import EventType, Status
+from ..model.tables import Invitation, pending_key
 from ..model.values import InvitationInfo
-from ..outbox import Posted
+from ..outbox import Posting
 from ..store.invitations import EVERYWHERE
-from .callers import Manager, check_grant, check_tenant
+from ..tokens import Token
+from .callers import Manager
+from .facts import Case, draft, making
+from .rules import MAKE, first, reasons
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One invitation that is asked for.
+
+    :param role: ``None``: the setting ``DEFAULT_ROLE``.
+    :param expires_in: for how long it is open; ``None``: the setting ``TTL``.
+    """
+
+    address: Address
+    role: str | None = None
+    message: str | None = None
+    details: Mapping[str, Any] | None = None
+    expires_in: timedelta | None = None
+    locale: str | None = None
+
+    @classmethod
+    def loaded(cls, given: Mapping[str, Any]) -> Wanted:
+        """:param given: the fields of an invitation, as the shape of ``POST /invite`` has loaded them."""
+        return cls(
+            given["email"], *(given.get(name) for name in ("role", "message", "details", "expires_in", "locale"))
+        )
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What inviting somebody would come to; see :func:`explain`.
+
+    :param allowed: the invitation would be made; ``approval``: it would wait for another manager's.
+    :param reasons: everything that stands in the way, in the order in which the act would say it.
+    """
+
+    allowed: bool
+    approval: bool
+    reasons: Sequence[InvitationError]
 
 
 def invite(
     ctx: Context,
     *,
     by: Manager,
-    address: Address,
-    role: str | None = None,
-    message: str | None = None,
-    details: dict[str, Any] | None = None,
-    expires_in: timedelta | None = None,
-    locale: str | None = None,
+    wanted: Wanted,
     mail: bool = True,
+    confirm: bool = False,
     show_link: bool = False,
 ) -> InvitationInfo:
-    """Make an invitation and its outbox row; send the mail after the commit.
+    """Make an invitation and its outbox row; send the email after the commit.
 
-    :param expires_in: how long it stands; default: the setting ``TTL``.
-    :param mail: ``False``: no mail is sent; the link is worth something only with ``show_link``.
+    :param mail: ``False``: no email is sent; the link is worth something only with ``show_link``.
+    :param confirm: the address is right, although an email there came back or was reported as spam.
     :param show_link: fill ``accept_url`` of the result; then the link no longer proves a mailbox.
-    :raises RoleNotAllowed, TenantInactive, AlreadyMember, AlreadyInvited: nothing was written.
+    :raises InvitationError: a rule of *Make* (``docs/rules.md``); nothing was written.
     """
-    wanted = {
-        "email": address.typed,
-        "email_key": address.key,
-        "role": role or ctx.config.default_role,
-        "message": message,
-        "details": details,
-        "locale": locale,
-        "link_shown": show_link or ctx.config.return_link,
-    }
-    span = expires_in or ctx.config.ttl
+    show_link = show_link or ctx.config.return_link
 
-    def finish(posted: Posted) -> Posted:
-        ctx.announce(invitation_created, posted.info)
-        return outbox.dispatch(ctx, posted) if mail else posted
+    def make() -> InvitationInfo:
+        (case,) = _plan(ctx, by, [wanted], confirm)
+        first(MAKE, case.facts)
+        (info,) = _make(ctx, by, [(case, wanted)], mail=mail, show_link=show_link)
+        return info
 
-    return ctx.unit.run(lambda: _create(ctx, by, wanted, span, mail), then=finish).info
+    return ctx.unit.run(make)
 
 
-def _create(ctx: Context, by: Manager, wanted: dict[str, Any], span: timedelta, mail: bool) -> Posted:
-    now = ctx.now()
+def invite_many(
+    ctx: Context, *, by: Manager, wanted: Sequence[Wanted], mail: bool = True, confirm: bool = False
+) -> Sequence[InvitationInfo | InvitationError]:
+    """Make many invitations in one transaction; the statements do not grow with their number, but for chunks.
+
+    :returns: for each the invitation or its first refusal, in order; what is refused keeps no other from being made.
+    """
+
+    def make() -> Sequence[InvitationInfo | InvitationError]:
+        cases = _plan(ctx, by, wanted, confirm)
+        refusals = [next(iter(reasons(MAKE, case.facts)), None) for case in cases]
+        pairs = zip(cases, wanted, refusals, strict=True)
+        allowed = [(case, each) for case, each, refusal in pairs if refusal is None]
+        made = iter(_make(ctx, by, allowed, mail=mail, show_link=ctx.config.return_link))
+        return [refusal or next(made) for refusal in refusals]
+
+    return ctx.unit.run(make)
+
+
+def explain(ctx: Context, *, by: Manager, wanted: Wanted, confirm: bool = False) -> Explanation:
+    """What :func:`invite` would say, with every reason; nothing is written."""
+
+    def look() -> Explanation:
+        (case,) = _plan(ctx, by, [wanted], confirm)
+        against = reasons(MAKE, case.facts)
+        return Explanation(not against, False, against)
+
+    return ctx.unit.look(look)
+
+
+def _plan(ctx: Context, by: Manager, wanted: Sequence[Wanted], confirm: bool) -> Sequence[Case]:
+    """The facts about each; of two for the same address the second finds the place taken."""
     if by.tenant_id is EVERYWHERE:
         raise InvalidRequest({"tenant_id": ["Name the tenant to invite into."]})
-    check_grant(ctx, by, by.tenant_id, wanted["role"])
-    check_tenant(ctx, by.tenant_id)
-    _check_not_member(ctx, by.tenant_id, wanted["email_key"])
-    key = make_room(ctx, by.tenant_id, wanted["email_key"], now)
-    nonce, token = ctx.mint.new()
-    row = ctx.store.insert(
-        **wanted,
-        id=new_id(now),
-        tenant_id=by.tenant_id,
-        token_hash=token.hash,
-        token_nonce=nonce,
-        previous_token_hash=None,
-        status=Status.PENDING,
-        pending_key=key,
-        invited_by_id=by.actor_id,
-        inviter_ref=None if by.actor_id is None else str(by.actor_id),
-        accepted_by_id=None,
-        expires_at=now + span,
-        accepted_at=None,
-        reminded_at=None,
-        link_requested_at=None,
-        closed_at=None,
-        created_at=now,
-        updated_at=now,
+    now = ctx.now()
+    drafts = [
+        draft(
+            each.address,
+            role=each.role or ctx.config.default_role,
+            tenant_id=by.tenant_id,
+            inviter=by.user,
+            details=each.details,
+        )
+        for each in wanted
+    ]
+    return _doubles_refused(making(ctx, by, by.tenant_id, drafts, now, confirm))
+
+
+def _doubles_refused(cases: Sequence[Case]) -> Sequence[Case]:
+    taken = dict[str, UUID]()
+    told = list[Case]()
+    for case in cases:
+        key = case.draft.email_key
+        if key in taken:
+            case = replace(case, facts=replace(case.facts, holder=case.facts.holder or taken[key]))
+        elif not reasons(MAKE, case.facts):
+            taken[key] = case.id
+        told.append(case)
+    return told
+
+
+def _make(
+    ctx: Context, by: Manager, allowed: Sequence[tuple[Case, Wanted]], *, mail: bool, show_link: bool
+) -> Sequence[InvitationInfo]:
+    now = ctx.now()
+    expire(ctx, [holder for case, _ in allowed if (holder := case.past.holder()) is not None], now)
+    minted = [ctx.mint.new() for _ in allowed]
+    columns = [
+        _columns(ctx, by, case, wanted, nonce, token, now, show_link)
+        for (case, wanted), (nonce, token) in zip(allowed, minted, strict=True)
+    ]
+    rows = ctx.store.insert_many(columns)
+    ctx.store.events.add_all(
+        [(row, EventType.CREATED, {**by.audit(), "details": {"role": row.role}}) for row in rows], now
     )
-    ctx.store.event(row, "created", now, details={"role": row.role}, **by.audit())
-    info = row.info(now, getattr(by.user, "email", None))
-    if row.link_shown:
-        info = replace(info, accept_url=ctx.config.link(token.reveal()))
-    return outbox.post(ctx, row, token, now, info, by.user) if mail else Posted(info)
+    email = getattr(by.user, "email", None)
+    postings = [
+        Posting(row, token, _shown(ctx, row, token, row.info(now, email)))
+        for row, (_, token) in zip(rows, minted, strict=True)
+    ]
+    for each in postings:
+        ctx.unit.after_commit(partial(ctx.announce, invitation_created, each.info))
+    if mail:
+        outbox.post(ctx, postings, now, by.user)
+    return [each.info for each in postings]
 
 
-def _check_not_member(ctx: Context, tenant_id: Any, email_key: str) -> None:
-    user = ctx.hooks.find_user(email_key)
-    if user is not None and ctx.hooks.role_of(user, tenant_id) is not None:
-        raise AlreadyMember
+def _columns(
+    ctx: Context, by: Manager, case: Case, wanted: Wanted, nonce: str, token: Token, now: datetime, link_shown: bool
+) -> Mapping[str, Any]:
+    """A new row."""
+    span = wanted.expires_in or ctx.config.ttl
+    return {
+        "id": case.id,
+        "tenant_id": by.tenant_id,
+        "email": case.draft.email,
+        "email_key": case.draft.email_key,
+        "role": case.draft.role,
+        "message": wanted.message,
+        "details": wanted.details,
+        "locale": wanted.locale,
+        "link_shown": link_shown,
+        "token_hash": token.hash,
+        "token_nonce": nonce,
+        "previous_token_hash": None,
+        "status": Status.PENDING,
+        "pending_key": pending_key(by.tenant_id, case.draft.email_key),
+        **vouched(by),
+        "accepted_by_id": None,
+        "lifetime": ceil(span.total_seconds()),
+        "expires_at": now + span,
+        **dict.fromkeys(("accepted_at", "reminded_at", "link_requested_at", "closed_at")),
+        "created_at": now,
+        "updated_at": now,
+    }
 
 
-def make_room(ctx: Context, tenant_id: Any, email_key: str, now: datetime, but: Invitation | None = None) -> str:
-    """The ``pending_key`` of an address, free for use by ``but`` or a new row: an overdue holder is expired.
-
-    :raises AlreadyInvited: a live invitation holds it. The unique key refuses whoever looked too early.
-    """
-    key = pending_key(tenant_id, email_key)
-    found = ctx.store.by_pending_key(key)
-    if found is not None and (but is None or found[0].id != but.id):
-        holder = found[0]
-        if holder.status_at(now) == Status.PENDING:
-            raise AlreadyInvited(holder.id)
-        expire(ctx, holder, now)
-    return key
+def vouched(by: Manager) -> dict[str, Any]:
+    """The columns that name the inviter."""
+    return {"invited_by_id": by.id, "inviter_ref": None if by.id is None else str(by.id)}
 
 
-def expire(ctx: Context, row: Invitation, now: datetime) -> None:
-    """Write down that an invitation has expired; announced after the commit."""
-    ctx.store.expire(row, now)
-    ctx.store.event(row, "expired", now)
-    info = row.info(now)
-    ctx.unit.after_commit(lambda: ctx.announce(invitation_expired, info))
+def _shown(ctx: Context, row: Invitation, token: Token, info: InvitationInfo) -> InvitationInfo:
+    """The invitation with its link, where somebody asked to see that."""
+    return replace(info, accept_url=ctx.config.link(token.reveal())) if row.link_shown else info
+
+
+def expire(ctx: Context, rows: Sequence[Invitation], now: datetime) -> None:
+    """Write down that invitations have expired; announced after the commit."""
+    if not rows:
+        return
+    ctx.store.expire(rows, now)
+    ctx.store.events.add_all([(row, EventType.EXPIRED, {}) for row in rows], now)
+    for row in rows:
+        ctx.unit.after_commit(partial(ctx.announce, invitation_expired, row.info(now)))

@@ -3,128 +3,116 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
-from dataclasses import replace
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from .. import outbox
 from ..addresses import key_of
 from ..context import Context
-from ..errors import (
-    InvitationAccepted,
-    InvitationDeclined,
-    InvitationError,
-    InvitationExpired,
-    InvitationRevoked,
-    MailBounced,
-)
+from ..errors import InvitationAccepted, InvitationRevoked
 from ..hooks import invitation_resent, invitation_revoked
-from ..model.states import DeliveryState, Kind, Status
-from ..model.tables import Invitation
-from ..model.values import InvitationInfo
-from ..outbox import Posted
+from ..model.states import OPEN, RESEND, REVOKE, DeliveryState, Kind, Status
+from ..model.tables import Invitation, pending_key
+from ..model.values import DeliveryInfo, InvitationInfo
+from ..outbox import Posting
+from ..store.found import Found
+from ..store.invitations import Past
 from ..tokens import Token
-from .callers import Manager, check_grant, check_tenant
-from .invite import make_room
-from .read import find, infos
-
-#: What to answer for an invitation that is no longer pending.
-REFUSAL: Mapping[str, type[InvitationError]] = {
-    Status.ACCEPTED: InvitationAccepted,
-    Status.DECLINED: InvitationDeclined,
-    Status.REVOKED: InvitationRevoked,
-    Status.EXPIRED: InvitationExpired,
-}
+from . import rules
+from .callers import Caller, Manager
+from .facts import resending
+from .invite import expire, vouched
+from .read import find
 
 
 def resend(
-    ctx: Context, *, by: Manager, invitation_id: uuid.UUID, rotate: bool = True, confirm: bool = False
+    ctx: Context,
+    *,
+    by: Manager,
+    invitation_id: uuid.UUID,
+    rotate: bool = True,
+    confirm: bool = False,
+    expires_in: timedelta | None = None,
 ) -> InvitationInfo:
-    """Send the mail of a pending or expired invitation once more; its time starts anew (setting ``TTL``).
+    """Send the email of a pending or expired invitation once more. The caller vouches for it, and becomes its inviter.
 
     :param rotate: with a new link, the old one dead (B5); ``False``: with the same link.
-    :param confirm: the address is right, although a mail to it came back or was reported as spam.
+    :param confirm: the address is right, although an email there came back or was reported as spam.
+    :param expires_in: for how long it is open from now on, this once; ``None``: as long as it was made for.
     :raises InvitationNotFound: unknown, or another tenant's.
-    :raises InvitationAccepted, InvitationRevoked, InvitationDeclined: it is closed.
-    :raises RoleNotAllowed, TenantInactive, AlreadyInvited, MailBounced: nothing was changed.
+    :raises InvitationError: a rule of *Resend* (``docs/rules.md``); nothing was changed.
     """
 
-    def finish(posted: Posted) -> Posted:
-        ctx.announce(invitation_resent, posted.info)
-        return outbox.dispatch(ctx, posted)
+    def again() -> InvitationInfo:
+        now, found = ctx.now(), find(ctx, by, invitation_id)
+        case = resending(ctx, by, found.row, by.user, now, confirm)
+        rules.first(rules.RESEND, case.facts)
+        vouch = Renewal(by, getattr(by.user, "email", None), by.user, vouched(by), expires_in)
+        return renew(ctx, found.row, case.past, vouch, now, rotate=rotate, show_link=ctx.config.return_link)
 
-    return ctx.unit.run(lambda: _resend(ctx, by, invitation_id, rotate, confirm), then=finish).info
+    return ctx.unit.run(again)
 
 
-def _resend(ctx: Context, by: Manager, invitation_id: uuid.UUID, rotate: bool, confirm: bool) -> Posted:
-    now = ctx.now()
-    row, inviter_email = find(ctx, by, invitation_id)
-    status = row.status_at(now)
-    if status not in Status.OPEN or row.email_key is None:
-        raise REFUSAL[status]
-    check_grant(ctx, by, row.tenant_id, row.role)
-    check_tenant(ctx, row.tenant_id)
-    if not confirm:
-        check_wanted(ctx, row)
-    return renew(ctx, row, by, now, inviter_email, rotate=rotate, show_link=ctx.config.return_link)
+@dataclass(frozen=True)
+class Renewal:
+    """Who has an invitation sent again.
+
+    :param inviter: the host's user who stands behind it then, and their ``email``.
+    :param columns: the columns that say so, where they change.
+    :param expires_in: ``None``: as long as it was made for.
+    """
+
+    by: Caller
+    email: str | None
+    inviter: Any
+    columns: dict[str, Any]
+    expires_in: timedelta | None = None
 
 
 def renew(
     ctx: Context,
     row: Invitation,
-    by: Manager,
+    past: Past,
+    by: Renewal,
     now: datetime,
-    inviter_email: str | None,
     *,
     rotate: bool = True,
     show_link: bool = False,
-) -> Posted:
-    """Let an open invitation stand anew, and write its mail; inside a unit.
-
-    :raises AlreadyInvited: another one stands for this address.
-    """
-    key = make_room(ctx, row.tenant_id, row.email_key or "", now, but=row)
-    token, link = _link(ctx, row, rotate, show_link)
-    ctx.store.change(
-        row,
-        now,
-        ctx.models.Invitation.status.in_(Status.OPEN),
-        status=Status.PENDING,
-        pending_key=key,
-        closed_at=None,
-        expires_at=now + ctx.config.ttl,
-        reminded_at=None,
-        **link,
-    )
-    ctx.store.mails.cancel(row)
-    ctx.store.event(row, "resent", now, details={"rotated": bool(link)}, **by.audit())
-    info = row.info(now, inviter_email)
+) -> InvitationInfo:
+    """Open an invitation for another span of time, and write its email; inside a unit."""
+    before, token = row.invited_by_id, None if rotate else ctx.mint.recover(row.token_nonce, row.token_hash)
+    rotated = token is None
+    holder = past.holder(but=row.id)
+    expire(ctx, [] if holder is None else [holder], now)
+    link, token = _link(ctx, row, token, show_link)
+    span = by.expires_in or timedelta(seconds=row.lifetime)
+    key = pending_key(row.tenant_id, row.email_key or "")
+    ctx.store.move(row, RESEND, now, pending_key=key, expires_at=now + span, reminded_at=None, **link, **by.columns)
+    ctx.store.mails.cancel([row], "invitation-replaced")
+    details = {"rotated": rotated, "was_invited_by": before if isinstance(before, int) else before and str(before)}
+    ctx.store.events.add(row, RESEND.event, now, details=details, **by.by.audit())
+    info = row.info(now, by.email)
     if show_link:
         info = replace(info, accept_url=ctx.config.link(token.reveal()))
-    inviter = by.user if by.actor_id == row.invited_by_id else ctx.store.user(row.invited_by_id)
-    return outbox.post(ctx, row, token, now, info, inviter)
+    ctx.unit.after_commit(partial(ctx.announce, invitation_resent, info))
+    outbox.post(ctx, [Posting(row, token, info)], now, by.inviter)
+    return info
 
 
-def check_wanted(ctx: Context, row: Invitation) -> None:
-    """:raises MailBounced: the address does not take our mails."""
-    latest = ctx.store.mails.latest([row.id]).get(row.id)
-    if latest is not None and latest.state in DeliveryState.UNWANTED:
-        raise MailBounced
-
-
-def _link(ctx: Context, row: Invitation, rotate: bool, show: bool) -> tuple[Token, dict[str, Any]]:
-    """The link to send, and the columns to change for it: none where it stays as it is."""
-    same = None if rotate else ctx.mint.recover(row.token_nonce, row.token_hash)
+def _link(ctx: Context, row: Invitation, same: Token | None, show: bool) -> tuple[dict[str, Any], Token]:
+    """The columns to change for the link, and its token: ``same``, or else a new one."""
     if same is not None:
-        return same, {"link_shown": True} if show else {}
+        return {"link_shown": True} if show else {}, same
     nonce, token = ctx.mint.new()
-    return token, {
+    return {
         "token_nonce": nonce,
         "token_hash": token.hash,
         "previous_token_hash": row.token_hash,
         "link_shown": show,
-    }
+    }, token
 
 
 def revoke(ctx: Context, *, by: Manager, invitation_id: uuid.UUID) -> InvitationInfo:
@@ -133,25 +121,16 @@ def revoke(ctx: Context, *, by: Manager, invitation_id: uuid.UUID) -> Invitation
     :raises InvitationNotFound: unknown, or another tenant's.
     :raises InvitationAccepted: too late, there is a user.
     """
-    return ctx.unit.run(lambda: _revoke(ctx, by, invitation_id))
 
+    def close() -> InvitationInfo:
+        found, now = find(ctx, by, invitation_id), ctx.now()
+        if found.row.status == Status.ACCEPTED:
+            raise InvitationAccepted
+        if found.row.status not in OPEN:
+            return found.info(now)
+        return _revoke(ctx, by, [found], now)[0]
 
-def _revoke(ctx: Context, by: Manager, invitation_id: uuid.UUID) -> InvitationInfo:
-    now = ctx.now()
-    row, inviter_email = find(ctx, by, invitation_id)
-    if row.status == Status.ACCEPTED:
-        raise InvitationAccepted
-    if row.status not in Status.OPEN:
-        return infos(ctx, [(row, inviter_email)])[0]
-    open_ = ctx.models.Invitation.status.in_(Status.OPEN)
-    ctx.store.change(row, now, open_, status=Status.REVOKED, pending_key=None, closed_at=now)
-    ctx.store.mails.cancel(row)
-    ctx.store.event(row, "revoked", now, **by.audit())
-    info = infos(ctx, [(row, inviter_email)])[0]
-    ctx.unit.after_commit(lambda: ctx.announce(invitation_revoked, info))
-    if ctx.config.notify_revoked and info.delivery is not None and info.delivery.sent_at is not None:
-        outbox.notify(ctx, row, Kind.REVOKED, now)
-    return info
+    return ctx.unit.run(close)
 
 
 def revoke_for(ctx: Context, *, by: Manager, user: Any) -> int:
@@ -160,11 +139,46 @@ def revoke_for(ctx: Context, *, by: Manager, user: Any) -> int:
     :returns: how many were revoked.
     """
 
-    def work() -> int:
+    def close() -> int:
         email_key = key_of(getattr(user, "email", None))
-        ids = ctx.store.pending_ids_of(by.tenant_id, ctx.models.user_id(user), email_key)
-        for each in ids:
-            _revoke(ctx, by, each)
-        return len(ids)
+        found = ctx.store.open_of(by.tenant_id, ctx.models.user_id(user), email_key)
+        return len(_revoke(ctx, by, found, ctx.now())) if found else 0
 
-    return ctx.unit.run(work)
+    return ctx.unit.run(close)
+
+
+def _revoke(ctx: Context, by: Manager, found: Sequence[Found], now: datetime) -> Sequence[InvitationInfo]:
+    """Revoke open invitations; the statements do not grow with their number, but for chunks."""
+    rows = [each.row for each in found]
+    _end(ctx, by, rows, now, details=None)
+    close_older(ctx, rows, by, now)
+    infos = [replace(each, mail=_cancelled(each.mail)).info(now) for each in found]
+    for info in infos:
+        ctx.unit.after_commit(partial(ctx.announce, invitation_revoked, info))
+    if ctx.config.notify_revoked:
+        told = [each.row for each in found if each.mail is not None and each.mail.sent_at is not None]
+        outbox.notify(ctx, told, Kind.REVOKED, now)
+    return infos
+
+
+def close_older(ctx: Context, rows: Sequence[Invitation], by: Caller, now: datetime) -> None:
+    """A decision is about a person in a tenant: what was made for the same address before is revoked with it (T6)."""
+    older = ctx.store.older_open(rows)
+    if older:
+        _end(ctx, by, older, now, details={"decided_by": str(rows[0].id)})
+    for each in older:
+        ctx.unit.after_commit(partial(ctx.announce, invitation_revoked, each.info(now)))
+
+
+def _end(ctx: Context, by: Caller, rows: Sequence[Invitation], now: datetime, details: Any) -> None:
+    ctx.store.move_all(rows, REVOKE, now)
+    ctx.store.mails.cancel(rows, InvitationRevoked.code)
+    columns = {**by.audit(), "details": details}
+    ctx.store.events.add_all([(row, REVOKE.event, columns) for row in rows], now)
+
+
+def _cancelled(mail: DeliveryInfo | None) -> DeliveryInfo | None:
+    """The latest email, as it is once what waits was cancelled."""
+    if mail is None or mail.state != DeliveryState.QUEUED:
+        return mail
+    return replace(mail, state=DeliveryState.CANCELLED, error=InvitationRevoked.code)

@@ -7,23 +7,29 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from ..context import Context
 from ..errors import InvitationNotFound
-from ..model.tables import Invitation
+from ..model.states import Status
 from ..model.values import EventInfo, InvitationInfo
-from ..store.invitations import Rows
+from ..store.found import Found
 from .callers import Manager
+from .facts import sending
+from .rules import OBSTACLE, reasons
 
 #: Of one invitation at most so many events are shown, the latest ones.
 MAX_EVENTS = 1000
 
 
 def get(ctx: Context, *, by: Manager, invitation_id: uuid.UUID) -> InvitationInfo:
-    """:raises InvitationNotFound: unknown, or another tenant's."""
-    return ctx.unit.look(lambda: infos(ctx, [find(ctx, by, invitation_id)])[0])
+    """One invitation, with what stands in the way of accepting it as its ``obstacle``.
+
+    :raises InvitationNotFound: unknown, or another tenant's.
+    """
+    return ctx.unit.look(lambda: _explained(ctx, find(ctx, by, invitation_id)))
 
 
 def list_page(
@@ -34,7 +40,7 @@ def list_page(
     after: tuple[datetime, uuid.UUID] | None = None,
     **filters: Any,
 ) -> tuple[Sequence[InvitationInfo], bool]:
-    """Newest first; two statements whatever the size.
+    """Newest first; one statement whatever the size.
 
     :param limit: 1 to 100.
     :param after: ``(created_at, id)`` of the last one seen (keyset: stable while rows come and go).
@@ -43,13 +49,14 @@ def list_page(
     """
 
     def look() -> tuple[Sequence[InvitationInfo], bool]:
-        rows = ctx.store.page(by.tenant_id, ctx.now(), limit=limit + 1, after=after, **filters)
-        return infos(ctx, rows[:limit]), len(rows) > limit
+        now = ctx.now()
+        found = ctx.store.page(by.tenant_id, now, limit=limit + 1, after=after, **filters)
+        return [each.info(now) for each in found[:limit]], len(found) > limit
 
     return ctx.unit.look(look)
 
 
-def counts(ctx: Context, *, by: Manager, **filters: Any) -> Mapping[str, int]:
+def counts(ctx: Context, *, by: Manager, **filters: Any) -> Mapping[Status, int]:
     """How many invitations there are of each status; one statement.
 
     :param filters: ``role``, ``email_key``, ``q``, as for :func:`list_page`.
@@ -57,7 +64,7 @@ def counts(ctx: Context, *, by: Manager, **filters: Any) -> Mapping[str, int]:
     return ctx.unit.look(lambda: ctx.store.counts(by.tenant_id, ctx.now(), **filters))
 
 
-def find(ctx: Context, by: Manager, invitation_id: uuid.UUID) -> tuple[Invitation, str | None]:
+def find(ctx: Context, by: Manager, invitation_id: uuid.UUID) -> Found:
     """One invitation that ``by`` may see. A foreign id and an unknown one are told apart nowhere (C7)."""
     found = ctx.store.by_id(by.tenant_id, invitation_id)
     if found is None:
@@ -65,10 +72,10 @@ def find(ctx: Context, by: Manager, invitation_id: uuid.UUID) -> tuple[Invitatio
     return found
 
 
-def infos(ctx: Context, rows: Rows) -> Sequence[InvitationInfo]:
-    """Rows with their inviters' e-mails as they are shown, each with its latest mail: one statement for all."""
-    mails, now = ctx.store.mails.latest([row.id for row, _ in rows]), ctx.now()
-    return [row.info(now, email, mails.get(row.id)) for row, email in rows]
+def _explained(ctx: Context, found: Found) -> InvitationInfo:
+    now = ctx.now()
+    (facts,) = sending(ctx, [found], now)
+    return replace(found.info(now), obstacle=next(iter(reasons(OBSTACLE, facts)), None))
 
 
 def events(ctx: Context, *, by: Manager, invitation_id: uuid.UUID) -> Sequence[EventInfo]:
@@ -78,8 +85,8 @@ def events(ctx: Context, *, by: Manager, invitation_id: uuid.UUID) -> Sequence[E
     """
 
     def look() -> Sequence[EventInfo]:
-        row, _ = find(ctx, by, invitation_id)
-        return [event.info() for event, _ in ctx.store.events(row.id, MAX_EVENTS)]
+        row = find(ctx, by, invitation_id).row
+        return [event.info() for event, _ in ctx.store.events.of(row.id, MAX_EVENTS)]
 
     return ctx.unit.look(look)
 
@@ -87,15 +94,15 @@ def events(ctx: Context, *, by: Manager, invitation_id: uuid.UUID) -> Sequence[E
 def story(
     ctx: Context, *, by: Manager, invitation_id: uuid.UUID
 ) -> tuple[InvitationInfo, Sequence[tuple[EventInfo, str | None]]]:
-    """One invitation and its audit trail, oldest first; three statements.
+    """One invitation as :func:`get` has it, and its audit trail, oldest first.
 
-    :returns: each event with the e-mail of whoever caused it, while that account exists.
+    :returns: each event with the email of its actor, while that account exists.
     :raises InvitationNotFound: unknown, or another tenant's.
     """
 
     def look() -> tuple[InvitationInfo, Sequence[tuple[EventInfo, str | None]]]:
-        (info,) = infos(ctx, [find(ctx, by, invitation_id)])
-        return info, [(event.info(), email) for event, email in ctx.store.events(info.id, MAX_EVENTS)]
+        info = _explained(ctx, find(ctx, by, invitation_id))
+        return info, [(event.info(), email) for event, email in ctx.store.events.of(info.id, MAX_EVENTS)]
 
     return ctx.unit.look(look)
 

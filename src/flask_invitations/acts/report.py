@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from ..context import Context
 from ..errors import InvalidRequest
-from ..model.states import DeliveryState
+from ..model.states import DeliveryState, EventType
 
 _BEFORE_SENT = (DeliveryState.QUEUED, DeliveryState.SENDING, DeliveryState.SENT)
 _NOT_DELIVERED = (*_BEFORE_SENT, DeliveryState.FAILED, DeliveryState.CANCELLED, DeliveryState.DEFERRED)
@@ -23,7 +23,7 @@ _AFTER: Mapping[str, tuple[str, ...]] = {
 }
 
 #: Anymail's names for what a provider reports, and the state that each means; ``None``: nothing that we keep.
-EVENTS: Mapping[str, str | None] = {
+EVENTS: Mapping[str, DeliveryState | None] = {
     "queued": None,
     "sent": None,
     "rejected": DeliveryState.BOUNCED,
@@ -40,6 +40,14 @@ EVENTS: Mapping[str, str | None] = {
     "inbound": None,
     "inbound_failed": None,
     "unknown": None,
+}
+#: What the audit trail says of each.
+_TOLD: Mapping[DeliveryState, EventType] = {
+    DeliveryState.DEFERRED: EventType.DEFERRED,
+    DeliveryState.FAILED: EventType.MAIL_FAILED,
+    DeliveryState.DELIVERED: EventType.DELIVERED,
+    DeliveryState.BOUNCED: EventType.BOUNCED,
+    DeliveryState.COMPLAINED: EventType.COMPLAINED,
 }
 MAX_DETAIL = 500
 _UUID = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}")
@@ -62,7 +70,7 @@ def record_delivery(ctx: Context, *, message_id: uuid.UUID | str, event: str, de
     return ctx.unit.run(lambda: _record(ctx, delivery_id, state, event, detail))
 
 
-def _record(ctx: Context, delivery_id: uuid.UUID, state: str, event: str, detail: str | None) -> bool:
+def _record(ctx: Context, delivery_id: uuid.UUID, state: DeliveryState, event: str, detail: str | None) -> bool:
     now = ctx.now()
     if not ctx.store.mails.report(delivery_id, state, _AFTER[state], now):
         return False
@@ -70,7 +78,7 @@ def _record(ctx: Context, delivery_id: uuid.UUID, state: str, event: str, detail
     about = {"delivery_id": str(delivery_id), "event": event}
     if detail:
         about["detail"] = detail.replace("\0", "")[:MAX_DETAIL]
-    ctx.store.event(found.row, f"mail_{state}", now, details=about)
+    ctx.store.events.add(found.row, _TOLD[state], now, details=about)
     return True
 
 

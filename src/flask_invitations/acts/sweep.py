@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from .. import outbox
 from ..clock import as_utc
 from ..context import Context
-from ..model.states import DeliveryState, Kind, Status
+from ..model.states import OUT, EventType, Kind, Status
 from ..model.tables import Invitation
 from ..model.values import DeliveryInfo
 from .invite import expire
@@ -50,17 +50,16 @@ def _until_done(ctx: Context, some: Callable[[], tuple[int, int]]) -> int:
 def _expire_some(ctx: Context) -> tuple[int, int]:
     now = ctx.now()
     rows = ctx.store.overdue(now, CHUNK)
-    for row in rows:
-        expire(ctx, row, now)
+    expire(ctx, rows, now)
     return len(rows), len(rows)
 
 
 def _purge_some(ctx: Context) -> tuple[int, int]:
     now = ctx.now()
     rows = ctx.store.purgeable(now - ctx.config.retention, CHUNK)
-    for row in rows:
-        ctx.store.purge(row, now)
-        ctx.store.event(row, "purged", now)
+    if rows:
+        ctx.store.purge(rows, now)
+        ctx.store.events.add_all([(row, EventType.PURGED, {}) for row in rows], now)
     return len(rows), len(rows)
 
 
@@ -68,20 +67,18 @@ def _remind_some(ctx: Context) -> tuple[int, int]:
     """Each invitation is decided on once, at the first sweep after its moment; what becomes untrue of it before the
     reminder leaves, the outbox finds (B11)."""
     span, now = ctx.config.remind_before, ctx.now()
-    if span is None:
+    rows = [] if span is None else ctx.store.to_remind(now, now + span, CHUNK)
+    if span is None or not rows:
         return 0, 0
-    rows = ctx.store.to_remind(now, now + span, CHUNK)
-    mails = ctx.store.mails.latest([row.id for row in rows])
-    return len(rows), sum(_remind(ctx, row, mails.get(row.id), span, now) for row in rows)
+    column, mails = ctx.models.Invitation, ctx.store.mails.latest([row.id for row in rows])
+    ctx.store.change_all(rows, now, column.status == Status.PENDING, column.reminded_at.is_(None), reminded_at=now)
+    due = [row for row in rows if _is_due(row, mails.get(row.id), span)]
+    outbox.notify(ctx, due, Kind.REMINDER, now)
+    return len(rows), len(due)
 
 
-def _remind(ctx: Context, row: Invitation, mail: DeliveryInfo | None, span: timedelta, now: datetime) -> bool:
-    """Only of a mail that went out before the moment for the reminder, and did not come back."""
-    pending = ctx.models.Invitation.status == Status.PENDING
-    ctx.store.change(row, now, pending, ctx.models.Invitation.reminded_at.is_(None), reminded_at=now)
-    if mail is None or mail.state not in DeliveryState.OUT or mail.sent_at is None:
+def _is_due(row: Invitation, mail: DeliveryInfo | None, span: timedelta) -> bool:
+    """Only of an email that left before the moment for the reminder, and did not come back."""
+    if mail is None or mail.state not in OUT or mail.sent_at is None:
         return False
-    if mail.sent_at > as_utc(row.expires_at) - span:
-        return False
-    outbox.notify(ctx, row, Kind.REMINDER, now)
-    return True
+    return mail.sent_at <= as_utc(row.expires_at) - span

@@ -9,7 +9,7 @@ from ..addresses import key_of
 from ..context import Context
 from ..hooks import Message
 from ..languages.plain import one_line, plain
-from ..model.states import Kind
+from ..model.states import TO_INVITER, Kind
 from ..model.values import DeliveryInfo, InvitationInfo, Inviter
 from ..tokens import Token
 from .headers import header_text
@@ -23,7 +23,7 @@ class Letter:
     """
 
     delivery: DeliveryInfo
-    kind: str
+    kind: Kind
     invitation: InvitationInfo
     tenant_name: str
     inviter: Inviter | None
@@ -43,7 +43,7 @@ def introduce(ctx: Context, user: Any) -> Inviter | None:
 def compose(ctx: Context, letter: Letter) -> Message:
     """Render ``letter`` from the ``invitations/mail/<kind>`` templates (subject, text, HTML)."""
     info, config, inviter = letter.invitation, ctx.config, letter.inviter
-    language = ctx.language(None if letter.kind in Kind.TO_INVITER else info.locale)  # the invitee's is the invitee's
+    language = ctx.language(None if letter.kind in TO_INVITER else info.locale)  # the invitee's is the invitee's
     accept_url = config.link(letter.token.reveal()) if letter.token is not None else None
     words: dict[str, Any] = {
         "invitation": info,
@@ -83,7 +83,7 @@ def compose(ctx: Context, letter: Letter) -> Message:
 
 def _recipient(letter: Letter) -> str:
     """The address as it was typed; an international domain in its ASCII form, which every server takes."""
-    to_inviter = letter.kind in Kind.TO_INVITER
+    to_inviter = letter.kind in TO_INVITER
     typed = letter.inviter and letter.inviter.email if to_inviter else letter.invitation.email
     local, _, domain = (typed or "").rpartition("@")
     return f"{local}@{domain if domain.isascii() else (key_of(typed) or '').rpartition('@')[2]}"

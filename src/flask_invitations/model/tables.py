@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import secrets
 import uuid
+from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +17,14 @@ from sqlalchemy.schema import conv
 
 from ..addresses import MAX_ADDRESS
 from ..clock import as_utc
-from .states import DeliveryState, Status
+from .states import DeliveryState, EventType, Status
 from .values import DeliveryInfo, EventInfo, InvitationInfo, Inviter
 
 #: MariaDB and MySQL cut a plain DATETIME to whole seconds; expiry is compared, so it must not be cut.
 Timestamp = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 
 
-def _check_in(column: str, values: tuple[str, ...], name: str) -> sa.CheckConstraint:
+def _check_in(column: str, values: Iterable[str], name: str) -> sa.CheckConstraint:
     listed = ", ".join(f"'{value}'" for value in values)
     return sa.CheckConstraint(f"{column} IN ({listed})", name=conv(name))
 
@@ -39,7 +40,7 @@ class Invitation:
         return (
             sa.UniqueConstraint("token_hash", name=conv("uq_user_invitations_token_hash")),
             sa.UniqueConstraint("pending_key", name=conv("uq_user_invitations_pending_key")),
-            _check_in("status", Status.ALL, "ck_user_invitations_status"),
+            _check_in("status", Status, "ck_user_invitations_status"),
             sa.CheckConstraint(
                 "(status = 'pending') = (pending_key IS NOT NULL)", name=conv("ck_user_invitations_pending_key")
             ),
@@ -76,6 +77,8 @@ class Invitation:
     message: Mapped[str | None] = mapped_column(sa.Text)
     details: Mapped[Any] = mapped_column(sa.JSON(none_as_null=True), nullable=True)
     locale: Mapped[str | None] = mapped_column(sa.String(35))
+    #: For how many seconds it was made to be open: a resend gives that time again.
+    lifetime: Mapped[int] = mapped_column(sa.Integer)
     expires_at: Mapped[datetime] = mapped_column(Timestamp)
     accepted_at: Mapped[datetime | None] = mapped_column(Timestamp)
     #: When the one reminder of this link was decided on; a resend clears it.
@@ -89,11 +92,11 @@ class Invitation:
     def __repr__(self) -> str:
         return f"<Invitation {self.id} {self.status}>"
 
-    def status_at(self, now: datetime) -> str:
+    def status_at(self, now: datetime) -> Status:
         """The effective status at ``now``; the boundary ``expires_at == now`` is expired."""
         if self.status == Status.PENDING and as_utc(self.expires_at) <= now:
             return Status.EXPIRED
-        return self.status
+        return Status(self.status)
 
     def info(
         self, now: datetime, inviter_email: str | None = None, delivery: DeliveryInfo | None = None
@@ -152,7 +155,13 @@ class InvitationEvent:
 
     def info(self) -> EventInfo:
         return EventInfo(
-            self.id, self.type, as_utc(self.at), self.actor_id, self.remote_addr, self.user_agent, self.details
+            self.id,
+            EventType(self.type),
+            as_utc(self.at),
+            self.actor_id,
+            self.remote_addr,
+            self.user_agent,
+            self.details,
         )
 
 
@@ -168,7 +177,7 @@ class Delivery:
     @classmethod
     def __table_args__(cls) -> tuple[Any, ...]:
         return (
-            _check_in("state", DeliveryState.ALL, "ck_user_invitation_deliveries_state"),
+            _check_in("state", DeliveryState, "ck_user_invitation_deliveries_state"),
             sa.CheckConstraint(
                 "(state = 'queued') = (next_attempt_at IS NOT NULL)",
                 name=conv("ck_user_invitation_deliveries_next_attempt_at"),
@@ -208,7 +217,7 @@ class Delivery:
     def info(self) -> DeliveryInfo:
         return DeliveryInfo(
             self.id,
-            self.state,
+            DeliveryState(self.state),
             self.attempts,
             self.last_attempt_at and as_utc(self.last_attempt_at),
             self.sent_at and as_utc(self.sent_at),

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from ..errors import InvitationError
+from .states import DeliveryStateValue, EventTypeValue, StatusValue
+
 
 @dataclass(frozen=True)
 class Inviter:
@@ -23,10 +26,13 @@ class Inviter:
 
 @dataclass(frozen=True)
 class DeliveryInfo:
-    """How the latest mail of an invitation fares. ``error`` is the class of the last failure."""
+    """How the latest email of an invitation fares.
+
+    :param error: the class of the last failure; of a cancelled one, the code of the refusal that stopped it.
+    """
 
     id: uuid.UUID
-    state: str
+    state: DeliveryStateValue
     attempts: int
     last_attempt_at: datetime | None
     sent_at: datetime | None
@@ -39,8 +45,9 @@ class InvitationInfo:
 
     ``status`` is effective at the moment of reading: past ``expires_at`` a pending one reads ``expired``.
     Times are aware UTC. ``email`` is what was typed, ``email_key`` its canonical form; both are ``None``
-    once the retention time has passed. ``accept_url`` is set only where somebody asked to see the link. Its ``repr``
-    holds nothing personal: it ends up in logs.
+    once the retention time has passed. ``accept_url`` is set only where somebody asked to see the link, ``obstacle``
+    (why it could not be accepted now) only where one invitation was asked for. Its ``repr`` holds nothing personal: it
+    ends up in logs.
     """
 
     id: uuid.UUID
@@ -48,7 +55,7 @@ class InvitationInfo:
     email: str | None = field(repr=False)
     email_key: str | None = field(repr=False)
     role: str
-    status: str
+    status: StatusValue
     message: str | None = field(repr=False)
     details: Mapping[str, Any] | None = field(repr=False)
     locale: str | None
@@ -61,6 +68,7 @@ class InvitationInfo:
     accepted_by_id: Any
     delivery: DeliveryInfo | None = None
     accept_url: str | None = field(default=None, repr=False)
+    obstacle: InvitationError | None = None
 
 
 @dataclass(frozen=True)
@@ -88,9 +96,19 @@ class EventInfo:
     """One line of the audit trail."""
 
     id: uuid.UUID
-    type: str
+    type: EventTypeValue
     at: datetime
     actor_id: Any
     remote_addr: str | None
     user_agent: str | None
     details: Mapping[str, Any] | None
+
+
+def complete(value: Any, **known: Any) -> None:
+    """Fill in what is known of a value only after the commit: ``delivery``, ``session``.
+
+    The caller holds the value by then, where the act ran inside a unit of the host's; so it is filled in place, once,
+    and by the act that made it.
+    """
+    for name, what in known.items():
+        object.__setattr__(value, name, what)

@@ -15,20 +15,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..model.binding import Models
-from ..model.states import DeliveryState, Kind
+from ..model.states import WITH_LINK, DeliveryState, Kind
 from ..model.tables import Delivery, Invitation, new_id
 from ..model.values import DeliveryInfo
-from .found import FoundMail, People
-from .statements import Tables
+from .found import FoundMail, People, made
+from .statements import Tables, by_key, chunks
 from .unit import Stale
-
-
-def _by_key(update: Any) -> Any:
-    """An UPDATE that finds its rows by their primary key: else MariaDB and MySQL read a small table whole, and lock (or
-    wait for) every row that they read."""
-    for dialect in ("mysql", "mariadb"):
-        update = update.with_hint("FORCE INDEX (PRIMARY)", dialect_name=dialect)
-    return update
 
 
 def _named(attempts: Mapping[uuid.UUID, int]) -> dict[str, Any]:
@@ -43,10 +35,9 @@ class Mails(Tables):
         super().__init__(session, models)
         self._people = people
 
-    def add(self, row: Invitation, kind: str, now: datetime, **values: Any) -> Delivery:
+    def add(self, rows: Sequence[Invitation], kind: Kind, now: datetime, **values: Any) -> Sequence[DeliveryInfo]:
+        """An email about each of these invitations, waiting to be sent unless ``values`` say otherwise."""
         columns = {
-            "id": new_id(now),
-            "invitation_id": row.id,
             "kind": kind,
             "state": DeliveryState.QUEUED,
             "attempts": 0,
@@ -58,20 +49,18 @@ class Mails(Tables):
             "created_at": now,
             **values,
         }
-        self._insert(self.models.Delivery, columns)
-        return self.models.Delivery(**columns)
+        mails = [{"id": new_id(now), "invitation_id": row.id, **columns} for row in rows]
+        self._insert(self.models.Delivery, mails)
+        return [made(Delivery, each.keys(), each.values()).info() for each in mails]
 
     def latest(self, invitation_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, DeliveryInfo]:
         """For each invitation its latest mail with the link."""
         if not invitation_ids:
             return {}
-        mail = self.models.Delivery
-        wanted = (mail.invitation_id.in_(invitation_ids), mail.kind.in_(Kind.WITH_LINK))
-        rows = self.session.scalars(
-            sa.select(mail).where(*wanted).order_by(mail.created_at, mail.id),
-            execution_options={"populate_existing": True},
-        )
-        return {row.invitation_id: row.info() for row in rows}
+        mail = self._table.c
+        wanted = (mail.invitation_id.in_(invitation_ids), mail.kind.in_(WITH_LINK))
+        lines = self.connection.execute(sa.select(self._table).where(*wanted).order_by(mail.created_at, mail.id))
+        return {line.invitation_id: made(Delivery, mail.keys(), line).info() for line in lines}
 
     def find(self, delivery_ids: Collection[uuid.UUID]) -> Sequence[FoundMail]:
         """These mails, with their invitations and inviters."""
@@ -203,7 +192,7 @@ class Mails(Tables):
             "last_attempt_at": self._now,
             "leased_until": sa.bindparam("until"),
         }
-        return _by_key(sa.update(self._table)).where(still_due).values(**lease)
+        return by_key(sa.update(self._table)).where(still_due).values(**lease)
 
     @cached_property
     def _lease_these(self) -> Any:
@@ -217,7 +206,7 @@ class Mails(Tables):
 
     @cached_property
     def _settle(self) -> Any:
-        update = _by_key(sa.update(self._table)).where(self._table.c.state == DeliveryState.SENDING, *self._mine)
+        update = by_key(sa.update(self._table)).where(self._table.c.state == DeliveryState.SENDING, *self._mine)
         return update.values(
             state=sa.bindparam("to"),
             leased_until=None,
@@ -229,7 +218,7 @@ class Mails(Tables):
     @cached_property
     def _put_back(self) -> Any:
         mail = self._table.c
-        update = _by_key(sa.update(self._table)).where(mail.state == DeliveryState.SENDING, *self._mine)
+        update = by_key(sa.update(self._table)).where(mail.state == DeliveryState.SENDING, *self._mine)
         return update.values(
             state=DeliveryState.QUEUED,
             leased_until=None,
@@ -239,11 +228,16 @@ class Mails(Tables):
 
     # Other ends
 
-    def cancel(self, row: Invitation) -> None:
-        """Nobody needs the waiting mails of this invitation any more."""
+    def cancel(self, rows: Sequence[Invitation], why: str) -> None:
+        """Nobody needs the waiting emails of these invitations any more.
+
+        :param why: the code of the refusal that a link in them would meet.
+        """
         mail = self.models.Delivery
-        waiting = (mail.invitation_id == row.id, mail.state == DeliveryState.QUEUED)
-        self._execute(sa.update(mail).where(*waiting).values(state=DeliveryState.CANCELLED, next_attempt_at=None))
+        for chunk in chunks(rows):
+            waiting = (mail.invitation_id.in_([row.id for row in chunk]), mail.state == DeliveryState.QUEUED)
+            ended = {"state": DeliveryState.CANCELLED, "next_attempt_at": None, "last_error": why}
+            self._execute(sa.update(mail).where(*waiting).values(ended))
 
     def revive(self, now: datetime) -> int:
         """Queue again what was given up; returns how many."""

@@ -6,55 +6,75 @@ has changed of its own rows stays as the host has it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 
 from ..model.binding import Models
-from ..model.states import Kind
-from ..model.tables import Invitation
-from ..model.values import DeliveryInfo
+from ..model.states import WITH_LINK, Kind
+from ..model.tables import Delivery, Invitation
+from ..model.values import DeliveryInfo, InvitationInfo
 from .statements import Tables
 from .unit import Unit
 
 T = TypeVar("T")
 
-#: What is read of a mail: what ``Delivery.info`` wants.
+#: What is read of an email: what ``Delivery.info`` wants.
 _MAIL = ("id", "state", "attempts", "last_attempt_at", "sent_at", "last_error")
+
+
+#: In place of a host's row that was not read.
+UNREAD: Final = object()
 
 
 @dataclass(frozen=True)
 class Found:
-    """An invitation with the host's row of whoever invited."""
+    """An invitation as it was read.
+
+    :param inviter_email: while the account exists.
+    :param inviter: the host's row of the inviter, ``None`` where there is none (any more); read where the host is
+        asked about them, else ``UNREAD``.
+    :param mail: its latest email with the link, where that was read.
+    """
 
     row: Invitation
-    inviter: Any
+    inviter_email: str | None = None
+    inviter: Any = UNREAD
+    mail: DeliveryInfo | None = None
 
-    @property
-    def inviter_email(self) -> str | None:
-        return getattr(self.inviter, "email", None)
+    def info(self, now: datetime) -> InvitationInfo:
+        """The invitation as it is shown at ``now``."""
+        return self.row.info(now, self.inviter_email, self.mail)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FoundMail(Found):
-    """One of its mails besides.
+    """An invitation together with one of its emails, whichever it is.
 
-    :param replaced: a resend has made another mail since.
+    :param replaced: a resend has made another email since.
     :param abandoned: leased to us, after the worker that had it before outlived its lease.
     """
 
     mail: DeliveryInfo
-    kind: str
+    kind: Kind
     replaced: bool
     abandoned: bool = False
 
 
-def _made(model: type[T], names: Sequence[str], values: Sequence[Any]) -> T:
-    """A row of ``model`` that no session knows."""
-    return model(**dict(zip(names, values, strict=True)))
+def made(kind: type[T], names: Iterable[str], values: Iterable[Any]) -> T:
+    """A row of one of our tables as a plain object: no session knows it, and reading it costs nothing."""
+    row = object.__new__(kind)
+    vars(row).update(zip(names, values, strict=True))
+    return row
+
+
+def _sent(columns: Sequence[Any]) -> DeliveryInfo | None:
+    """An email, where one was read."""
+    return made(Delivery, _MAIL, columns).info() if columns and columns[0] is not None else None
 
 
 class People(Tables):
@@ -66,15 +86,42 @@ class People(Tables):
 
     # Statements: built once by whoever runs them, each with a WHERE of their own
 
+    def shown(self) -> Any:
+        """The statement that :meth:`find_shown` runs: columns only, with the inviter's email and the latest mail."""
+        ours, user, mail = self._ours, self.models.user, self._mail
+        email = user.email if "email" in sa.inspect(user).all_orm_descriptors else sa.null()
+        statement = sa.select(email.label("inviter_email"), *(mail.c[name] for name in _MAIL), *ours.c)
+        statement = statement.select_from(ours).outerjoin(user, self._key_of(user) == ours.c.invited_by_id)
+        return statement.outerjoin(mail, self._is_latest)
+
     def invitations(self) -> Any:
         """The statement that :meth:`find` runs."""
         ours = self._ours
         return self._join(sa.select(ours.c.id, *self._hosts, *ours.c).select_from(ours))
 
+    def invitations_with_mail(self) -> Any:
+        """The same, with the latest email."""
+        ours, read = self._ours, (self._mail.c[name] for name in _MAIL)
+        statement = sa.select(ours.c.id, *read, *self._hosts, *ours.c).select_from(ours)
+        return self._join(statement).outerjoin(self._mail, self._is_latest)
+
+    @property
+    def _mail(self) -> sa.Table:
+        return self.models.Delivery.__table__
+
+    @property
+    def _is_latest(self) -> Any:
+        """That an email is the latest of its invitation with the link."""
+        ours, other = self._ours, self._mail.alias()
+        with_link = (other.c.invitation_id == ours.c.id, other.c.kind.in_(WITH_LINK))
+        newest_first = other.c.created_at.desc(), other.c.id.desc()
+        latest = sa.select(other.c.id).where(*with_link).order_by(*newest_first).limit(1).correlate(ours)
+        return self._mail.c.id == latest.scalar_subquery()
+
     def mails(self, these: Any) -> Any:
         """The statement that :meth:`find_mails` runs.
 
-        :param these: the table of mails, or a subquery of it with all its columns.
+        :param these: the table of emails, or a subquery of it with all its columns.
         """
         ours, read = self._ours, (these.c[name] for name in _MAIL)
         statement = sa.select(*read, these.c.kind, self._is_replaced(these), *self._hosts, *ours.c)
@@ -94,14 +141,32 @@ class People(Tables):
 
     # What they find
 
+    def find_shown(self, statement: Any, given: Mapping[str, Any]) -> Sequence[Found]:
+        """Invitations to show; nothing of the host's is loaded but the inviter's email."""
+        return [self._shown(tuple(line)) for line in self.connection.execute(statement, given)]
+
+    def _shown(self, line: Sequence[Any]) -> Found:
+        mail, ours = line[1 : 1 + len(_MAIL)], line[1 + len(_MAIL) :]
+        return Found(made(Invitation, self._names, ours), line[0], mail=_sent(mail))
+
     def find(self, statement: Any, given: Mapping[str, Any]) -> Sequence[Found]:
         """Invitations; the host's rows of their people are at hand until the unit is over."""
-        return [Found(row, inviter) for _, inviter, row in self._read(statement, given)]
+        return [
+            Found(row, getattr(inviter, "email", None), inviter, _sent(mail))
+            for (_, *mail), inviter, row in self._read(statement, given)
+        ]
 
     def find_mails(self, statement: Any, given: Mapping[str, Any]) -> Sequence[FoundMail]:
-        """Mails with their invitations, the same way."""
+        """Emails with their invitations, the same way."""
         return [
-            FoundMail(row, inviter, _made(self.models.Delivery, _MAIL, mail).info(), kind, bool(replaced))
+            FoundMail(
+                row,
+                getattr(inviter, "email", None),
+                inviter,
+                mail=made(Delivery, _MAIL, mail).info(),
+                kind=Kind(kind),
+                replaced=bool(replaced),
+            )
             for (*mail, kind, replaced), inviter, row in self._read(statement, given)
         ]
 
@@ -112,15 +177,18 @@ class People(Tables):
         return [self._taken_apart(tuple(line)) for line in lines]
 
     def _taken_apart(self, line: tuple[Any, ...]) -> tuple[Sequence[Any], Any, Invitation]:
-        names = self._ours.c.keys()
-        ours = len(line) - len(names)
+        ours = len(line) - len(self._names)
         hosts = ours - len(self._hosts)
         self._unit.keep(line[hosts:ours])
-        return line[:hosts], line[hosts], _made(self.models.Invitation, names, line[ours:])
+        return line[:hosts], line[hosts], made(Invitation, self._names, line[ours:])
 
     @property
     def _ours(self) -> sa.Table:
         return self.models.Invitation.__table__
+
+    @cached_property
+    def _names(self) -> Sequence[str]:
+        return self._ours.c.keys()
 
     @cached_property
     def _hosts(self) -> tuple[type[Any], ...]:

@@ -7,37 +7,49 @@ from __future__ import annotations
 
 import unicodedata
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
-from sqlalchemy.orm.attributes import set_committed_value
 
 from ..model.binding import Models
-from ..model.states import Status
-from ..model.tables import Invitation, InvitationEvent, new_id
-from ..model.values import InvitationInfo
+from ..model.states import EXPIRE, OPEN, OUT, UNWANTED, WITH_LINK, Move, Status
+from ..model.tables import Invitation
 from .deliveries import Mails
-from .found import Found, People
-from .statements import Tables
+from .events import Events
+from .found import Found, People, made
+from .hosts import Hosts
+from .statements import Tables, by_key, chunks
 from .unit import Stale, Unit
-
-Rows = Sequence[tuple[Invitation, "str | None"]]
 
 #: In place of a tenant's id: all tenants. For the system only.
 EVERYWHERE: Final = object()
-
 
 #: Compared byte by byte; only MariaDB and MySQL have to be told.
 _BYTES = sa.String().with_variant(mysql.BINARY(), "mysql", "mariadb")
 
 
-def _is_exactly(column: Any, text: str) -> Any:
-    """``column == text``, also where the database's collation takes é for e (F1); the index serves the first half."""
-    return sa.and_(column == text, sa.cast(column, _BYTES) == sa.literal(text, sa.String()))
+@dataclass(frozen=True)
+class Past:
+    """What one tenant has to do with one address: its invitations, oldest first.
+
+    :param bounced: the last email to this address that left came back, or was reported as spam.
+    """
+
+    rows: Sequence[Invitation] = ()
+    bounced: bool = False
+
+    def holder(self, but: uuid.UUID | None = None) -> Invitation | None:
+        """The one that is pending, as stored; another than ``but``."""
+        return next((row for row in self.rows if row.status == Status.PENDING and row.id != but), None)
+
+    def is_newest(self, row: Invitation) -> bool:
+        """Whether none was made after ``row``."""
+        return not self.rows or self.rows[-1].id == row.id
 
 
 class Store(Tables):
@@ -49,72 +61,50 @@ class Store(Tables):
     def __init__(self, session: Callable[[], Any], models: Models) -> None:
         super().__init__(session, models)
         self.unit = Unit(session, models)
+        self.hosts = Hosts(session, models, self.unit)
+        self.events = Events(session, models)
         self._people = People(session, models, self.unit)
         self.mails = Mails(session, models, self._people)
-        email = sa.inspect(models.user).all_orm_descriptors.get("email")
-        self._inviter_email: Any = sa.null() if email is None else models.user.email
+        self._page, self._counts = cache(self._build_page), cache(self._build_counts)
 
-    # The host's rows
-
-    def user(self, user_id: Any) -> Any:
-        return self._get(self.models.user, user_id)
-
-    def tenant(self, tenant_id: Any) -> Any:
-        return self._get(self.models.tenant, tenant_id)
-
-    def _get(self, model: type[Any] | None, key: Any) -> Any:
-        if model is None or key is None:
-            return None
-        row = self.session.get(model, key)
-        self.unit.keep([row])
-        return row
-
-    def users_by_email(self, key: str) -> Sequence[Any]:
-        """Whom the database holds equal to ``key``; its collation may hold more equal than we do."""
-        user = self.models.user
-        found: Sequence[Any] = self.session.scalars(sa.select(user).where(user.email == key).limit(20)).unique().all()
-        return found
-
-    def save(self, user: Any) -> Any:
-        """Write a new user (or what a hook changed) now, so that it has its key; returns the key."""
-        if sa.inspect(user).transient:
-            self.session.add(user)
-        self.session.flush()
-        return self.models.user_id(user)
-
-    # Invitations
-
-    def _select(self) -> Any:
-        row, user = self.models.Invitation, self.models.user
-        statement = sa.select(row, self._inviter_email)
-        return statement.outerjoin(user, self._key_of(user) == row.invited_by_id).execution_options(
-            populate_existing=True
-        )
-
-    def _one(self, statement: Any) -> tuple[Invitation, str | None] | None:
-        found = self.session.execute(statement).first()
-        return None if found is None else (found[0], found[1])
+    # One
 
     def by_token(self, token_hash: str) -> Found | None:
         """The invitation that this link opens or, before the latest resend, opened."""
         found = self._people.find(self._by_token, {"token_hash": token_hash})
         return found[0] if found else None
 
+    def by_id(self, tenant_id: Any, invitation_id: uuid.UUID) -> Found | None:
+        """One invitation with its latest email and the host's row of its inviter."""
+        given = {"id": invitation_id, **_bound(tenant_id)}
+        found = self._people.find(self._by_id[tenant_id is EVERYWHERE], given)
+        return found[0] if found else None
+
     @cached_property
     def _by_token(self) -> Any:
-        ours, token_hash = self.models.Invitation.__table__.c, sa.bindparam("token_hash", type_=sa.String())
-        opens = sa.or_(ours.token_hash == token_hash, ours.previous_token_hash == token_hash)
+        token_hash = sa.bindparam("token_hash", type_=sa.String())
+        opens = sa.or_(self._columns.token_hash == token_hash, self._columns.previous_token_hash == token_hash)
         return self._people.invitations().where(opens)
 
-    def by_id(self, tenant_id: Any, invitation_id: uuid.UUID) -> tuple[Invitation, str | None] | None:
-        row = self.models.Invitation
-        return self._one(self._select().where(row.id == invitation_id, *self._within(tenant_id)))
+    @cached_property
+    def _by_id(self) -> Mapping[bool, Any]:
+        """By whether the tenant does not matter."""
+        anywhere = self._people.invitations_with_mail().where(self._columns.id == sa.bindparam("id", type_=sa.Uuid()))
+        return {True: anywhere, False: anywhere.where(self._in_tenant)}
 
-    def by_pending_key(self, key: str) -> tuple[Invitation, str | None] | None:
-        return self._one(self._select().where(self.models.Invitation.pending_key == key))
+    @property
+    def _columns(self) -> Any:
+        return self.models.Invitation.__table__.c
 
-    def _within(self, tenant_id: Any) -> tuple[Any, ...]:
-        return () if tenant_id is EVERYWHERE else (self.models.Invitation.tenant_id == tenant_id,)
+    @property
+    def _in_tenant(self) -> Any:
+        """In the tenant of the parameter ``tenant_id``; a host without tenants has NULL there."""
+        tenant_id = self._columns.tenant_id
+        if self.models.tenant is None:
+            return tenant_id.is_(None)
+        return tenant_id == sa.bindparam("tenant_id", type_=tenant_id.type)
+
+    # Many
 
     def page(
         self,
@@ -123,97 +113,193 @@ class Store(Tables):
         *,
         limit: int,
         after: tuple[datetime, uuid.UUID] | None = None,
-        status: str | None = None,
-        role: str | None = None,
-        email_key: str | None = None,
-        q: str | None = None,
-    ) -> Rows:
-        """Newest first, after the (created_at, id) of the last one seen; ``q`` is a part of the address."""
-        row = self.models.Invitation
-        where = self._filters(tenant_id, role=role, email_key=email_key, q=q)
-        if status is not None:
-            where.append(self._effective(status, now))
+        **filters: str | None,
+    ) -> Sequence[Found]:
+        """Newest first, after the (created_at, id) of the last one seen.
+
+        :param filters: ``status``, effective; ``role``; ``email_key``; ``q``, a part of the address.
+        """
+        wanted = {name: value for name, value in filters.items() if value is not None}
+        given = {**_bound(tenant_id), **_values(wanted), "now": now, "limit": limit}
+        names = set(wanted)
         if after is not None:
-            at, last = after
-            where.append(sa.or_(row.created_at < at, sa.and_(row.created_at == at, row.id < last)))
-        newest_first = row.created_at.desc(), row.id.desc()
-        rows = self.session.execute(self._select().where(*where).order_by(*newest_first).limit(limit))
-        return [(found[0], found[1]) for found in rows]
+            names.add("after")
+            given["at"], given["last"] = after
+        return self._people.find_shown(
+            self._page(tenant_id is EVERYWHERE, frozenset(names), wanted.get("status")), given
+        )
 
-    def _filters(
-        self, tenant_id: Any, *, role: str | None = None, email_key: str | None = None, q: str | None = None
-    ) -> list[Any]:
-        row = self.models.Invitation
-        where = [*self._within(tenant_id)]
-        if role is not None:
-            where.append(row.role == role)
-        if email_key is not None:
-            where.append(_is_exactly(row.email_key, email_key))
-        if q is not None:  # an international domain is found as it was typed, and as ASCII
-            part = unicodedata.normalize("NFC", q.lower())
-            where.append(sa.or_(*(each.contains(part, autoescape=True) for each in (row.email_key, row.email))))
-        return where
+    def _build_page(self, anywhere: bool, names: Collection[str], status: str | None) -> Any:
+        column = self._columns
+        where = self._where(anywhere, names)
+        if status is not None:
+            where.append(self._effective(Status(status)))
+        if "after" in names:
+            at, last = sa.bindparam("at", type_=column.created_at.type), sa.bindparam("last", type_=sa.Uuid())
+            where.append(sa.or_(column.created_at < at, sa.and_(column.created_at == at, column.id < last)))
+        statement = self._people.shown().where(*where)
+        newest_first = column.created_at.desc(), column.id.desc()
+        return statement.order_by(*newest_first).limit(sa.bindparam("limit", type_=sa.Integer()))
 
-    def counts(self, tenant_id: Any, now: datetime, **filters: str | None) -> Mapping[str, int]:
+    def _where(self, anywhere: bool, names: Collection[str]) -> list[Any]:
+        """The filters of these names, and the tenant."""
+        where = [] if anywhere else [self._in_tenant]
+        return where + [self._filter(name) for name in ("role", "email_key", "q") if name in names]
+
+    def _filter(self, name: str) -> Any:
+        column, value = self._columns, sa.bindparam(name, type_=sa.String())
+        if name == "role":
+            return column.role == value
+        if name == "email_key":
+            return _is_exactly(column.email_key, value)
+        # an international domain is found as it was typed, and as ASCII
+        return sa.or_(column.email_key.like(value, escape="/"), column.email.like(value, escape="/"))
+
+    def _effective(self, status: Status) -> Any:
+        """That an invitation has this status at the parameter ``now``."""
+        column, now = self._columns, self._now
+        if status == Status.PENDING:
+            return sa.and_(column.status == Status.PENDING, column.expires_at > now)
+        if status == Status.EXPIRED:
+            overdue = sa.and_(column.status == Status.PENDING, column.expires_at <= now)
+            return sa.or_(column.status == Status.EXPIRED, overdue)
+        return column.status == status
+
+    def counts(self, tenant_id: Any, now: datetime, **filters: str | None) -> Mapping[Status, int]:
         """How many there are of each effective status, zeros included; ``filters``: those of :meth:`page`."""
-        row = self.models.Invitation
-        overdue = sa.func.sum(sa.case((row.expires_at <= now, 1), else_=0))
-        statement = sa.select(row.status, sa.func.count(), overdue).where(*self._filters(tenant_id, **filters))
-        found = dict.fromkeys(Status.ALL, 0)
-        for status, count, late in self.session.execute(statement.group_by(row.status)):
-            found[status] += count
-            if status == Status.PENDING:
+        wanted = {name: value for name, value in filters.items() if value is not None}
+        statement = self._counts(tenant_id is EVERYWHERE, frozenset(wanted))
+        found = dict.fromkeys(Status, 0)
+        for name, count, late in self.connection.execute(
+            statement, {**_bound(tenant_id), **_values(wanted), "now": now}
+        ):
+            found[Status(name)] += count
+            if name == Status.PENDING:
                 found[Status.PENDING] -= int(late)
                 found[Status.EXPIRED] += int(late)
         return found
 
-    def _effective(self, status: str, now: datetime) -> Any:
-        row = self.models.Invitation
-        if status == Status.PENDING:
-            return sa.and_(row.status == Status.PENDING, row.expires_at > now)
-        if status == Status.EXPIRED:
-            overdue = sa.and_(row.status == Status.PENDING, row.expires_at <= now)
-            return sa.or_(row.status == Status.EXPIRED, overdue)
-        return row.status == status
+    def _build_counts(self, anywhere: bool, names: Collection[str]) -> Any:
+        column = self._columns
+        late = sa.func.sum(sa.case((column.expires_at <= self._now, 1), else_=0))
+        statement = sa.select(column.status, sa.func.count(), late).group_by(column.status)
+        return statement.where(*self._where(anywhere, names))
 
-    def pending_ids_of(self, tenant_id: Any, inviter_id: Any, email_key: str | None) -> Sequence[uuid.UUID]:
-        """Open invitations *by* this user and *to* this address."""
-        row = self.models.Invitation
-        to = sa.false() if email_key is None else _is_exactly(row.email_key, email_key)
-        who = sa.or_(row.invited_by_id == inviter_id, to)
-        ids: Sequence[uuid.UUID] = self.session.scalars(
-            sa.select(row.id).where(row.status == Status.PENDING, who, *self._within(tenant_id))
-        ).all()
-        return ids
+    @property
+    def _now(self) -> Any:
+        return sa.bindparam("now", type_=self._columns.expires_at.type)
 
-    def insert(self, **values: Any) -> Invitation:
-        """Write a new invitation; a live one for the same address breaks its unique ``pending_key``."""
-        self._insert(self.models.Invitation, values)
-        return self.models.Invitation(**values)
+    def open_of(self, tenant_id: Any, inviter_id: Any, email_key: str | None) -> Sequence[Found]:
+        """Pending and expired invitations *by* this user and *to* this address."""
+        column = self._columns
+        to = sa.false() if email_key is None else _is_exactly(column.email_key, sa.literal(email_key, sa.String()))
+        by = sa.and_(column.invited_by_id == inviter_id, column.email_key.is_not(None))
+        where = (column.status.in_(OPEN), sa.or_(by, to), *self._where(tenant_id is EVERYWHERE, ()))
+        return self._people.find_shown(self._people.shown().where(*where), _bound(tenant_id))
+
+    # One address
+
+    def past(self, tenant_id: Any, email_keys: Sequence[str]) -> Mapping[str, Past]:
+        """What a tenant has to do with each of these addresses; one statement for each chunk of them."""
+        lines: dict[str, list[Any]] = {key: [] for key in email_keys}
+        for chunk in chunks(list(lines)):
+            for line in self.connection.execute(self._past, {**_bound(tenant_id), "keys": chunk}):
+                if line.email_key in lines:  # a collation may take é for e
+                    lines[line.email_key].append(line)
+        return {key: self._put_together(found) for key, found in lines.items()}
+
+    @cached_property
+    def _past(self) -> Any:
+        """Each invitation of some addresses with each of its emails that left."""
+        ours, mail = self.models.Invitation.__table__, self.models.Delivery.__table__
+        left = (mail.c.kind.in_(WITH_LINK), mail.c.state.in_((*OUT, *UNWANTED)))
+        both = ours.outerjoin(mail, sa.and_(mail.c.invitation_id == ours.c.id, *left))
+        statement = sa.select(*ours.c, mail.c.state.label("mail_state"), mail.c.created_at.label("mailed_at"))
+        to = ours.c.email_key.in_(sa.bindparam("keys", expanding=True))
+        return statement.select_from(both).where(self._in_tenant, to).order_by(ours.c.created_at, ours.c.id)
+
+    def _put_together(self, lines: Sequence[Any]) -> Past:
+        rows = {line.id: self._row(line[:-2]) for line in lines}
+        mails = [(line.mailed_at, line.mail_state) for line in lines if line.mail_state is not None]
+        return Past(tuple(rows.values()), bool(mails) and max(mails)[1] in UNWANTED)
+
+    def older_open(self, rows: Sequence[Invitation]) -> Sequence[Invitation]:
+        """What was made for the same addresses in the same tenants before ``rows``, and is still open."""
+        found = dict[uuid.UUID, Invitation]()
+        for chunk in chunks([row.id for row in rows]):
+            lines = self.connection.execute(self._older_open, {"ids": chunk})
+            found.update((line.id, self._row(line)) for line in lines)
+        return list(found.values())
+
+    @cached_property
+    def _older_open(self) -> Any:
+        ours = self.models.Invitation.__table__
+        newer, older = ours.alias(), ours.c
+        before = sa.or_(
+            older.created_at < newer.c.created_at,
+            sa.and_(older.created_at == newer.c.created_at, older.id < newer.c.id),
+        )
+        same_tenant = newer.c.tenant_id == older.tenant_id if self.models.tenant is not None else sa.true()
+        same = sa.and_(same_tenant, _is_exactly(older.email_key, newer.c.email_key), before)
+        these = newer.c.id.in_(sa.bindparam("ids", expanding=True, type_=sa.Uuid()))
+        return sa.select(ours).join(newer, same).where(these, older.status.in_(OPEN))
+
+    def _row(self, line: Sequence[Any]) -> Invitation:
+        return made(Invitation, self._columns.keys(), line)
+
+    # Changes
+
+    def insert_many(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[Invitation]:
+        """Write new invitations; a live one for the same address breaks its unique ``pending_key``."""
+        self._insert(self.models.Invitation, rows)
+        return [made(Invitation, row.keys(), row.values()) for row in rows]
 
     def change(self, row: Invitation, now: datetime, *guards: Any, **values: Any) -> None:
         """The one guarded UPDATE of an invitation: its present hash and ``guards`` stand in the WHERE.
 
         :raises Stale: no longer so.
         """
-        model = self.models.Invitation
-        values["updated_at"] = now
-        statement = sa.update(model).where(model.id == row.id, model.token_hash == row.token_hash, *guards)
-        self._exactly_one(statement.values(**values))
-        for name, value in values.items():
-            set_committed_value(row, name, value)
+        self.change_all([row], now, *guards, **values)
 
-    def close(self, row: Invitation, status: str, now: datetime, **values: Any) -> None:
-        """Make a live pending invitation ``accepted``, ``declined`` or ``revoked``: no link opens it again."""
-        model = self.models.Invitation
-        live = (model.status == Status.PENDING, model.expires_at > now)
-        self.change(row, now, *live, status=status, pending_key=None, closed_at=now, **values)
+    def change_all(self, rows: Sequence[Invitation], now: datetime, *guards: Any, **values: Any) -> None:
+        """The same for several, in one statement for each chunk of them.
 
-    def expire(self, row: Invitation, now: datetime) -> None:
-        """Make an overdue pending invitation ``expired``."""
-        model = self.models.Invitation
-        overdue = (model.status == Status.PENDING, model.expires_at <= now)
-        self.change(row, now, *overdue, status=Status.EXPIRED, pending_key=None, closed_at=now)
+        :raises Stale: one of them is not as it was found.
+        """
+        column, values = self._columns, {**values, "updated_at": now}
+        for chunk in chunks(rows):
+            # No hash is ever used twice: so each row of the chunk is matched by its own.
+            these = column.id.in_([row.id for row in chunk]), column.token_hash.in_([row.token_hash for row in chunk])
+            update = by_key(sa.update(self.models.Invitation.__table__)).where(*these, *guards)
+            if self._execute(update.values(values)) != len(chunk):
+                raise Stale
+        for row in rows:
+            vars(row).update(values)
+
+    def move(self, row: Invitation, move: Move, now: datetime, **values: Any) -> None:
+        """Change the status as ``move`` says, with further columns.
+
+        :raises Stale: it is not where the move starts from, or its time is over (or not yet).
+        """
+        self.move_all([row], move, now, **values)
+
+    def move_all(self, rows: Sequence[Invitation], move: Move, now: datetime, **values: Any) -> None:
+        """The same for several.
+
+        :raises Stale: one of them is not as it was found.
+        """
+        column = self._columns
+        guards = [column.status.in_(move.before)]
+        if move.on_time is not None:
+            guards.append(column.expires_at > now if move.on_time else column.expires_at <= now)
+        closes = {"pending_key": None, "closed_at": now} if move.after != Status.PENDING else {"closed_at": None}
+        self.change_all(rows, now, *guards, **{**closes, "status": move.after, **values})
+
+    def expire(self, rows: Sequence[Invitation], now: datetime) -> None:
+        """Make overdue pending invitations ``expired``: they closed when their time was over, not now."""
+        self.move_all(rows, EXPIRE, now, closed_at=self._columns.expires_at)
+        for row in rows:
+            row.closed_at = row.expires_at
 
     def take_link_request(self, row: Invitation, now: datetime, before: datetime) -> bool:
         """Note that a fresh link is asked for; ``False`` where one was after ``before``, or the link is another now."""
@@ -222,73 +308,51 @@ class Store(Tables):
         update = sa.update(model).where(model.id == row.id, model.token_hash == row.token_hash, waited)
         return self._execute(update.values(link_requested_at=now)) == 1
 
-    def _exactly_one(self, statement: Any) -> None:
-        if self._execute(statement) != 1:
-            raise Stale
-
     # Sweeping
 
     def overdue(self, now: datetime, limit: int) -> Sequence[Invitation]:
         """Pending invitations past their time that nobody else is working on, locked."""
-        model = self.models.Invitation
-        return self._locked(sa.and_(model.status == Status.PENDING, model.expires_at <= now), limit)
+        column = self._columns
+        return self._locked(sa.and_(column.status == Status.PENDING, column.expires_at <= now), limit)
 
     def to_remind(self, now: datetime, until: datetime, limit: int) -> Sequence[Invitation]:
         """Pending invitations that expire by ``until`` and of which no reminder was decided on, locked."""
-        model = self.models.Invitation
-        soon = sa.and_(model.expires_at > now, model.expires_at <= until)
-        return self._locked(sa.and_(model.status == Status.PENDING, soon, model.reminded_at.is_(None)), limit)
+        column = self._columns
+        soon = sa.and_(column.expires_at > now, column.expires_at <= until)
+        return self._locked(sa.and_(column.status == Status.PENDING, soon, column.reminded_at.is_(None)), limit)
 
     def purgeable(self, closed_before: datetime, limit: int) -> Sequence[Invitation]:
         """Closed invitations that still hold personal data, locked."""
-        model = self.models.Invitation
-        old = sa.and_(model.status != Status.PENDING, model.closed_at <= closed_before)
-        return self._locked(sa.and_(old, model.email_key.is_not(None)), limit)
+        column = self._columns
+        old = sa.and_(column.status != Status.PENDING, column.closed_at <= closed_before)
+        return self._locked(sa.and_(old, column.email_key.is_not(None)), limit)
 
     def _locked(self, where: Any, limit: int) -> Sequence[Invitation]:
-        model = self.models.Invitation
-        statement = sa.select(model).where(where).order_by(model.id).limit(limit).with_for_update(skip_locked=True)
-        rows: Sequence[Invitation] = self.session.scalars(
-            statement, execution_options={"populate_existing": True}
-        ).all()
-        return rows
+        ours = self.models.Invitation.__table__
+        statement = sa.select(ours).where(where).order_by(ours.c.id).limit(limit).with_for_update(skip_locked=True)
+        return [self._row(line) for line in self.connection.execute(statement)]
 
-    def purge(self, row: Invitation, now: datetime) -> None:
+    def purge(self, rows: Sequence[Invitation], now: datetime) -> None:
         """Forget who was invited, and from where the events came; what happened when is kept."""
-        model, event = self.models.Invitation, self.models.InvitationEvent
         personal = dict.fromkeys(("email", "email_key", "message", "details", "locale"))
-        self.change(row, now, model.status == row.status, **personal)
-        forget = sa.update(event).where(event.invitation_id == row.id)
-        self._execute(forget.values(remote_addr=None, user_agent=None, details=None))
+        self.change_all(rows, now, self._columns.status != Status.PENDING, **personal)
+        self.events.forget([row.id for row in rows])
 
-    # Events
 
-    def event(self, row: Invitation | InvitationInfo, kind: str, now: datetime, **values: Any) -> None:
-        """One line of the audit trail, in the transaction of what it tells."""
-        self.add_events([{"row": row, "type": kind, "at": now, **values}])
+def _bound(tenant_id: Any) -> dict[str, Any]:
+    return {} if tenant_id is EVERYWHERE or tenant_id is None else {"tenant_id": tenant_id}
 
-    def add_events(self, events: Sequence[Mapping[str, Any]]) -> None:
-        """Lines of the audit trail; each names its invitation as ``row``."""
-        empty = dict.fromkeys(("actor_id", "remote_addr", "user_agent", "details"))
-        lines = [
-            {
-                **empty,
-                **{name: value for name, value in event.items() if name != "row"},
-                "id": new_id(event["at"]),
-                "invitation_id": event["row"].id,
-                "tenant_id": event["row"].tenant_id,
-            }
-            for event in events
-        ]
-        if lines:
-            self._insert(self.models.InvitationEvent, lines if len(lines) > 1 else lines[0])
 
-    def events(self, invitation_id: uuid.UUID, limit: int) -> Sequence[tuple[InvitationEvent, str | None]]:
-        """Oldest first, each with the e-mail of its actor; of very many, the latest ``limit``."""
-        event, user = self.models.InvitationEvent, self.models.user
-        latest_first = event.at.desc(), event.id.desc()
-        statement = sa.select(event, self._inviter_email).outerjoin(user, self._key_of(user) == event.actor_id)
-        rows = self.session.execute(
-            statement.where(event.invitation_id == invitation_id).order_by(*latest_first).limit(limit)
-        ).all()
-        return [(found[0], found[1]) for found in reversed(rows)]
+def _values(filters: Mapping[str, str]) -> dict[str, Any]:
+    """The parameters of the filters: a part of an address as a pattern."""
+    if "q" not in filters:
+        return dict(filters)
+    part = unicodedata.normalize("NFC", filters["q"].lower())
+    for special in "/%_":
+        part = part.replace(special, f"/{special}")
+    return {**filters, "q": f"%{part}%"}
+
+
+def _is_exactly(column: Any, value: Any) -> Any:
+    """``column == value``, also where the database's collation takes é for e (F1); the index serves the first half."""
+    return sa.and_(column == value, sa.cast(column, _BYTES) == sa.cast(value, _BYTES))

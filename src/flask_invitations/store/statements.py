@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from ..model.binding import Models
+
+#: At most so many rows or keys go into one statement.
+CHUNK = 500
+
+T = TypeVar("T")
+
+
+def chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """``items`` in pieces of at most ``CHUNK``."""
+    return (items[start : start + CHUNK] for start in range(0, len(items), CHUNK))
+
+
+def by_key(update: Any) -> Any:
+    """An UPDATE that finds its rows by their primary key: else MariaDB and MySQL read a small table whole, and lock (or
+    wait for) every row that they read."""
+    for dialect in ("mysql", "mariadb"):
+        update = update.with_hint("FORCE INDEX (PRIMARY)", dialect_name=dialect)
+    return update
 
 
 class Tables:
@@ -39,5 +57,7 @@ class Tables:
         count: int = self.connection.execute(statement, values).rowcount
         return count
 
-    def _insert(self, model: type[Any], values: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
-        self.connection.execute(sa.insert(model.__table__), values)
+    def _insert(self, model: type[Any], rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write rows that all have the same columns, in one statement for each ``CHUNK`` of them."""
+        for chunk in chunks(rows):
+            self.connection.execute(sa.insert(model.__table__), chunk if len(chunk) > 1 else chunk[0])

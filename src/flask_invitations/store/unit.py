@@ -46,7 +46,24 @@ class _Frame:
 
     after: list[Callable[[], Any]] = field(default_factory=list)
     broken: bool = False
+    done: bool = False
     read: list[Any] = field(default_factory=list)
+
+
+class Block:
+    """An open unit of the host's, as ``with invitations.unit() as unit:`` gives it."""
+
+    def __init__(self, frame: _Frame) -> None:
+        self._frame = frame
+
+    def result(self, value: T) -> T:
+        """What an act has returned inside of the block, complete: ``delivery`` and ``session`` are known by now.
+
+        :raises RuntimeError: the transaction is not committed yet, or never will be.
+        """
+        if not self._frame.done:
+            raise RuntimeError("unit.result: the unit is not committed yet. Ask after the end of the outermost block.")
+        return value
 
 
 class Unit:
@@ -67,27 +84,19 @@ class Unit:
         self,
         work: Callable[[], T],
         *,
-        then: Callable[[T], T] | None = None,
         conflict: Callable[[], InvitationError] | None = None,
     ) -> T:
         """Run ``work`` in one transaction.
 
-        :param then: is given the result after the commit, and what it returns is returned; inside
-            :meth:`joined` it waits for the outer commit, and the result is returned as it is.
         :param conflict: what to raise where a unique key still refuses the last attempt.
         :raises TryAgain: the database refused to the last; nothing happened.
         """
         session = self._session()
         frame: _Frame | None = session.info.get(_FRAME)
         if frame is not None:
-            result = _attempt(lambda: self._join(session, frame, work), ATTEMPTS, conflict)
-            if then is not None:
-                after = then
-                frame.after.append(lambda: after(result))
-            return result
+            return _attempt(lambda: self._join(session, frame, work), ATTEMPTS, conflict)
         attempts = 1 if session.new or session.dirty or session.deleted else ATTEMPTS
-        result = _attempt(lambda: self._commit(work), attempts, conflict)
-        return result if then is None else then(result)
+        return _attempt(lambda: self._commit(work), attempts, conflict)
 
     def look(self, work: Callable[[], T]) -> T:
         """Run ``work``, which only reads: nothing is committed, and no row of the host's is read twice.
@@ -134,17 +143,17 @@ class Unit:
             return work()
 
     @contextmanager
-    def joined(self) -> Iterator[None]:
+    def joined(self) -> Iterator[Block]:
         """A transaction that the acts inside of the ``with`` block join: one commit, at the end of the block."""
         session = self._session()
         outer: _Frame | None = session.info.get(_FRAME)
         if outer is not None:
             with self._savepoint(session, outer):
-                yield
+                yield Block(outer)
             return
         frame = session.info[_FRAME] = _Frame()
         try:
-            yield
+            yield Block(frame)
             if frame.broken:
                 raise TryAgain
             session.flush()
@@ -155,6 +164,7 @@ class Unit:
         finally:
             del session.info[_FRAME]
         _run_all(frame.after)
+        frame.done = True
 
     @contextmanager
     def _savepoint(self, session: Any, frame: _Frame) -> Iterator[None]:

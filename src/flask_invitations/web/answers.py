@@ -7,7 +7,7 @@ from typing import Any
 
 from marshmallow import Schema, fields, validate
 
-from ..acts import Acceptance
+from ..acts import Acceptance, Explanation
 from ..model.states import DeliveryState, Status
 from ..model.values import InvitationInfo
 
@@ -32,7 +32,7 @@ class InviterOut(Schema):
 
 
 class DeliveryOut(Schema):
-    state = fields.String(validate=validate.OneOf(DeliveryState.ALL))
+    state = fields.String(validate=validate.OneOf(DeliveryState))
     attempts = fields.Integer()
     last_attempt_at = Moment(allow_none=True)
     sent_at = Moment(allow_none=True)
@@ -45,7 +45,7 @@ class InvitationOut(Schema):
     id = fields.UUID()
     email = fields.String(allow_none=True)
     role = fields.String()
-    status = fields.String(validate=validate.OneOf(Status.ALL))
+    status = fields.String(validate=validate.OneOf(Status))
     tenant_id = HostKey(allow_none=True)
     message = fields.String(allow_none=True)
     details = fields.Dict(allow_none=True)
@@ -57,6 +57,17 @@ class InvitationOut(Schema):
     accepted_at = Moment(allow_none=True)
     accepted_by_id = HostKey(allow_none=True)
     delivery = fields.Nested(DeliveryOut, allow_none=True)
+
+
+class ObstacleOut(Schema):
+    code = fields.String()
+    detail = fields.String()
+
+
+class InvitationDetailsOut(InvitationOut):
+    """One invitation, with why it could not be accepted now."""
+
+    obstacle = fields.Nested(ObstacleOut, allow_none=True)
 
 
 class InvitationWithLinkOut(InvitationOut):
@@ -102,6 +113,8 @@ class OfferOut(Schema):
     message = fields.String(attribute="invitation.message", allow_none=True)
     expires_at = Moment(attribute="invitation.expires_at")
     account_exists = fields.Boolean()
+    #: What accept would answer to whoever is signed in, or nobody.
+    obstacle = fields.Nested(ObstacleOut, allow_none=True)
 
 
 class AcceptedUserOut(Schema):
@@ -111,9 +124,20 @@ class AcceptedUserOut(Schema):
     tenant_id = HostKey(allow_none=True)
 
 
+class AcceptedInvitationOut(Schema):
+    """What the invitee may see of the invitation that they accepted: nothing that was meant for managers."""
+
+    id = fields.UUID()
+    email = fields.String(allow_none=True)
+    role = fields.String()
+    status = fields.String(validate=validate.OneOf(list(Status)))
+    tenant_id = HostKey(allow_none=True)
+    accepted_at = Moment(allow_none=True)
+
+
 class AcceptanceOut(Schema):
     user = fields.Nested(AcceptedUserOut)
-    invitation = fields.Nested(InvitationOut)
+    invitation = fields.Nested(AcceptedInvitationOut)
 
 
 class AcceptanceWithSessionOut(AcceptanceOut):
@@ -137,6 +161,24 @@ def dump_invitation(invitation: InvitationInfo) -> dict[str, Any]:
     """An invitation as JSON; with its link only where somebody asked to see it."""
     shape = InvitationOut() if invitation.accept_url is None else InvitationWithLinkOut()
     dumped: dict[str, Any] = shape.dump(invitation)
+    return dumped
+
+
+class ExplanationOut(Schema):
+    allowed = fields.Boolean()
+    approval = fields.Boolean()
+    reasons = fields.List(fields.Nested(ProblemOut))
+
+
+def dump_explanation(explanation: Explanation) -> dict[str, Any]:
+    """An explanation as JSON."""
+    problems = [refusal.problem() for refusal in explanation.reasons]
+    return {"allowed": explanation.allowed, "approval": explanation.approval, "reasons": problems}
+
+
+def dump_details(invitation: InvitationInfo) -> dict[str, Any]:
+    """One invitation as JSON, with its obstacle."""
+    dumped: dict[str, Any] = InvitationDetailsOut().dump(invitation)
     return dumped
 
 

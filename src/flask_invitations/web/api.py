@@ -12,8 +12,8 @@ from flask import Blueprint, Response, jsonify, request, url_for
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from .. import acts, errors, shapes
-from ..acts import Manager
-from ..current import actor, get_state, origin
+from ..acts import Manager, Wanted
+from ..current import caller, get_state
 from ..errors import BodyTooLarge, CrossSite, InvitationError, InvitationNotFound, MalformedRequest
 from . import answers
 from .openapi import Call, accept_body, document
@@ -72,7 +72,10 @@ def call(method: str, rule: str, summary: str, **what: Any) -> Callable[[View], 
 def invite() -> Response:
     by, state = _manager(), get_state()
     given = shapes.load(state.invite_body, read_json())
-    invitation = acts.invite(state.ctx, by=by, address=given.pop("email"), **given)
+    wanted, confirm = Wanted.loaded(given), given["confirm"]
+    if shapes.load(shapes.EXPLAIN, request.args.to_dict())["explain"]:
+        return _answer(answers.dump_explanation(acts.explain(state.ctx, by=by, wanted=wanted, confirm=confirm)))
+    invitation = acts.invite(state.ctx, by=by, wanted=wanted, mail=given["mail"], confirm=confirm)
     answer = _answer(answers.dump_invitation(invitation), 201)
     answer.headers["Location"] = url_for("invitations_api.get_invitation", invitation_id=invitation.id)
     return answer
@@ -108,12 +111,12 @@ def openapi() -> Response:
     "One invitation",
     public=False,
     status=200,
-    answer=answers.InvitationOut,
+    answer=answers.InvitationDetailsOut,
     refusals=_ONE,
 )
 def get_invitation(invitation_id: str) -> Response:
     invitation = acts.get(get_state().ctx, by=_manager(), invitation_id=_id(invitation_id))
-    return _answer(answers.dump_invitation(invitation))
+    return _answer(answers.dump_details(invitation))
 
 
 @call(
@@ -184,7 +187,7 @@ def revoke_invitation(invitation_id: str) -> Response:
 )
 def preview_invite() -> Response:
     given = shapes.load(shapes.TokenBody(), read_json())
-    return _answer(answers.OfferOut().dump(acts.preview(get_state().ctx, **given)))
+    return _answer(answers.OfferOut().dump(acts.preview(get_state().ctx, by=caller(), **given)))
 
 
 @call(
@@ -208,7 +211,7 @@ def preview_invite() -> Response:
 def accept_invite() -> Response:
     ctx = get_state().ctx
     given = shapes.load_accept(read_json(), ctx.hooks.profile_fields)
-    acceptance = acts.accept(ctx, user=actor(), origin=origin(), **given)
+    acceptance = acts.accept(ctx, by=caller(), **given)
     return _answer(answers.dump_acceptance(acceptance), 200 if acceptance.again else 201)
 
 
@@ -224,7 +227,7 @@ def accept_invite() -> Response:
 )
 def decline_invite() -> Response:
     given = shapes.load(shapes.DeclineBody(), read_json())
-    offer = acts.decline(get_state().ctx, user=actor(), origin=origin(), **given)
+    offer = acts.decline(get_state().ctx, by=caller(), **given)
     return _answer(answers.OfferOut().dump(offer))
 
 
@@ -238,7 +241,7 @@ def _answer(body: Any, status: int = 200) -> Response:
 
 
 def _manager() -> Manager:
-    return acts.manager(get_state().ctx, actor(), origin())
+    return acts.manager(get_state().ctx, caller())
 
 
 def _id(text: str) -> uuid.UUID:

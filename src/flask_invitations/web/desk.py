@@ -16,12 +16,12 @@ from flask import Blueprint, Response, redirect, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from .. import acts
-from ..acts import Manager
-from ..current import actor, get_state, origin
+from ..acts import Manager, Wanted
+from ..current import caller, get_state
 from ..errors import CrossSite, InvitationError, InvitationNotFound
 from ..languages.babel import current_tag, spoken
 from ..languages.plain import one_line, plain
-from ..model.states import DeliveryState, Status
+from ..model.states import OPEN, UNWANTED
 from ..model.values import InvitationInfo
 from ..shapes import MAX_MESSAGE, cursor_after, load
 from ..tokens import FormSeal
@@ -59,7 +59,7 @@ def invite() -> AnyResponse:
     typed = {name: request.form.get(name, "").replace("\r\n", "\n").strip() for name in FIELDS}
     try:
         given = load(state.invite_body, {name: _read(name, text) for name, text in typed.items()})
-        made = acts.invite(state.ctx, by=by, address=given.pop("email"), **given)
+        made = acts.invite(state.ctx, by=by, wanted=Wanted.loaded(given), confirm=given["confirm"])
     except InvitationError as refusal:
         return _listing(by, refusal, typed)
     return _done(made.id, "invited")
@@ -81,9 +81,9 @@ def look_again(invitation_id: uuid.UUID) -> AnyResponse:
 def resend(invitation_id: uuid.UUID) -> AnyResponse:
     """Send the mail once more."""
     by, asked = _manager(), request.form
-    choice = {"rotate": "same_link" not in asked, "confirm": "confirm" in asked}
+    rotate, confirm = "same_link" not in asked, "confirm" in asked
     try:
-        acts.resend(get_state().ctx, by=by, invitation_id=invitation_id, **choice)
+        acts.resend(get_state().ctx, by=by, invitation_id=invitation_id, rotate=rotate, confirm=confirm)
     except InvitationNotFound:
         raise
     except InvitationError as refusal:
@@ -96,7 +96,7 @@ def confirm_revoke(invitation_id: uuid.UUID) -> AnyResponse:
     """Ask whether that is meant; of a closed invitation there is nothing to ask."""
     by = _manager()
     invitation = acts.get(get_state().ctx, by=by, invitation_id=invitation_id)
-    if invitation.status not in Status.OPEN:
+    if invitation.status not in OPEN:
         return redirect(_link_to(invitation_id), 303)
     return _answer("revoke.html", by, invitation=invitation)
 
@@ -123,7 +123,7 @@ def _manager() -> Manager:
     :raises Unauthenticated, Forbidden: nobody, or somebody who may not.
     :raises CrossSite: no form of ours, one for somebody else, for another tenant or purpose, or an old one.
     """
-    by = acts.manager(get_state().ctx, actor(), origin())
+    by = acts.manager(get_state().ctx, caller())
     if request.method not in SAFE and not _seal(by).is_from(_purpose(by), request.form.get("seal", "")):
         raise CrossSite
     return by
@@ -131,7 +131,7 @@ def _manager() -> Manager:
 
 def _seal(by: Manager) -> FormSeal:
     ctx = get_state().ctx
-    return FormSeal(ctx.config.secret_keys, str(by.actor_id), ctx.now())
+    return FormSeal(ctx.config.secret_keys, str(by.id), ctx.now())
 
 
 def _purpose(by: Manager, endpoint: str | None = None) -> str:
@@ -193,14 +193,14 @@ def _details(by: Manager, invitation_id: uuid.UUID, refusal: InvitationError | N
         refusal,
         invitation=invitation,
         events=events,
-        is_open=invitation.status in Status.OPEN and invitation.email is not None,
+        is_open=invitation.status in OPEN and invitation.email is not None,
         came_back=_came_back(invitation),
         done=None if refusal else request.args.get("done"),
     )
 
 
 def _came_back(invitation: InvitationInfo) -> bool:
-    return invitation.delivery is not None and invitation.delivery.state in DeliveryState.UNWANTED
+    return invitation.delivery is not None and invitation.delivery.state in UNWANTED
 
 
 def _answer(template: str, by: Manager, refusal: InvitationError | None = None, **words: Any) -> Response:

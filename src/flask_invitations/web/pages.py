@@ -14,7 +14,8 @@ from flask.sansio.blueprints import BlueprintSetupState
 from werkzeug.wrappers import Response as AnyResponse
 
 from .. import acts
-from ..current import actor, get_state, origin
+from ..acts import Caller
+from ..current import actor, caller, get_state
 from ..errors import BodyTooLarge, CrossSite, InvalidRequest, InvitationError, InvitationNotFound, MalformedRequest
 from ..languages.babel import current_tag
 from ..languages.language import Language
@@ -57,7 +58,7 @@ def start_over() -> AnyResponse:
 @pages.post("/open")
 def open_offer() -> Response:
     """What the link offers, and the form to answer."""
-    return _offer(_token())
+    return _offer(_token(), caller())
 
 
 @pages.post("/fresh")
@@ -66,7 +67,7 @@ def fresh() -> AnyResponse:
     ctx = get_state().ctx
     if ctx.config.fresh_link is None:
         return start_over()
-    acts.request_link(ctx, token=request.form.get("token", ""), origin=origin())
+    acts.request_link(ctx, token=request.form.get("token", ""), by=caller())
     return redirect(url_for("invitations.requested"), 303)
 
 
@@ -79,27 +80,25 @@ def requested() -> Response:
 @pages.post("/accept")
 def accept() -> AnyResponse:
     """Accept, then go where it says so."""
-    token, names = _token(), get_state().ctx.hooks.profile_fields
+    token, by, names = _token(), caller(), get_state().ctx.hooks.profile_fields
     profile = read_profile(inputs(get_state().profile_schema), names, request.form)
     password = request.form.get("password") or None
     try:
-        acts.accept(
-            get_state().ctx, token=token.reveal(), password=password, profile=profile, user=actor(), origin=origin()
-        )
+        acts.accept(get_state().ctx, token=token.reveal(), password=password, profile=profile, by=by)
     except InvalidRequest as refusal:
-        return _offer(token, refusal.status, refusal.errors, profile)
+        return _offer(token, by, refusal.status, refusal.errors, profile)
     return redirect(url_for("invitations.accepted"), 303)
 
 
 @pages.post("/decline")
 def decline() -> AnyResponse:
     """Decline, then go where it says so."""
-    token = _token()
+    token, by = _token(), caller()
     try:
         given = load(DeclineBody(), {"token": token.reveal(), "reason": request.form.get("reason") or None})
     except InvalidRequest as refusal:
-        return _offer(token, refusal.status, refusal.errors)
-    acts.decline(get_state().ctx, user=actor(), origin=origin(), **given)
+        return _offer(token, by, refusal.status, refusal.errors)
+    acts.decline(get_state().ctx, by=by, **given)
     return redirect(url_for("invitations.declined"), 303)
 
 
@@ -137,10 +136,14 @@ def url_of(hook: str) -> str | None:
 
 
 def _offer(
-    token: Token, status: int = 200, errors: Mapping[str, Any] | None = None, profile: Mapping[str, Any] | None = None
+    token: Token,
+    by: Caller,
+    status: int = 200,
+    errors: Mapping[str, Any] | None = None,
+    profile: Mapping[str, Any] | None = None,
 ) -> Response:
-    ctx, user = get_state().ctx, actor()
-    offer = acts.preview(ctx, token=token.reveal(), user=user)
+    ctx, user = get_state().ctx, by.user
+    offer = acts.preview(ctx, token=token.reveal(), by=by)
     inviter = offer.invitation.invited_by
     language = ctx.language(offer.invitation.locale or current_tag())
     words = {

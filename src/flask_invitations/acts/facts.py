@@ -1,0 +1,228 @@
+"""Facts: what the rules read, asked of the tables and of the host, for many invitations at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from ..addresses import key_of
+from ..context import Context
+from ..errors import InvitationError, InvitationNotFound, InvitationReplaced
+from ..model.states import Status
+from ..model.tables import Invitation, new_id
+from ..model.values import InvitationDraft, InvitationInfo
+from ..store.found import Found, FoundMail
+from ..store.invitations import Past
+from ..tokens import Token
+from .callers import Caller, Manager, may_grant
+from .rules import ACCEPT, ENDED, Facts, Session, reasons
+
+
+def draft(address: Any, **columns: Any) -> InvitationDraft:
+    """:param address: the parsed address; ``columns``: the rest of the draft."""
+    return InvitationDraft(address.typed, address.key, address.key.rpartition("@")[2], **columns)
+
+
+# Make, Resend
+
+
+@dataclass(frozen=True)
+class Case:
+    """An invitation to make, or to send again; what is known about it, and what there was for its address.
+
+    :param id: what a new one is called.
+    """
+
+    id: UUID
+    draft: InvitationDraft
+    facts: Facts
+    past: Past
+
+
+def making(
+    ctx: Context, by: Manager, tenant_id: Any, drafts: Sequence[InvitationDraft], now: datetime, confirmed: bool
+) -> Sequence[Case]:
+    """The facts of *Make* for drafts in one tenant; the statements do not grow with their number, but for chunks.
+
+    :param confirmed: somebody has checked the addresses, although emails there came back.
+    """
+    keys = list(dict.fromkeys(each.email_key for each in drafts))
+    active, accounts, past = (
+        ctx.hooks.tenant_is_active(tenant_id),
+        _accounts(ctx, keys),
+        ctx.store.past(tenant_id, keys),
+    )
+    grant = cache(lambda role: may_grant(ctx, by, tenant_id, role))
+    common = Facts(tenant_active=active, **_joining(ctx))
+
+    def one(each: InvitationDraft) -> Case:
+        before, account = past[each.email_key], accounts.get(each.email_key)
+        holder = before.holder()
+        facts = replace(
+            common,
+            may_grant=grant(each.role),
+            address_refused=_refusal(ctx.hooks.check_invitee, each),
+            bounced=before.bounced and not confirmed,
+            holder=holder.id if holder is not None and holder.status_at(now) == Status.PENDING else None,
+            **_membership(ctx, account, tenant_id),
+        )
+        return Case(new_id(now), each, facts, before)
+
+    return [one(each) for each in drafts]
+
+
+def resending(ctx: Context, by: Manager, row: Invitation, inviter: Any, now: datetime, confirmed: bool = False) -> Case:
+    """The facts of *Resend* for one invitation.
+
+    :param inviter: who vouches for it.
+    """
+    status = row.status_at(now)
+    again = InvitationDraft(
+        email=row.email or "",
+        email_key=row.email_key or "",
+        domain=(row.email_key or "").rpartition("@")[2],
+        role=row.role,
+        tenant_id=row.tenant_id,
+        inviter=inviter,
+        details=row.details,
+        source="resend",
+    )
+    if status not in (Status.PENDING, Status.EXPIRED) or row.email_key is None:
+        return Case(row.id, again, Facts(ended=ENDED[status]()), Past())
+    (case,) = making(ctx, by, row.tenant_id, [again], now, confirmed)
+    if case.facts.holder == row.id:
+        case = replace(case, facts=replace(case.facts, holder=None))
+    return case
+
+
+def _joining(ctx: Context) -> dict[str, Any]:
+    return {"can_join": ctx.hooks.join is not None, "tells_of_accounts": ctx.config.reveal_accounts}
+
+
+def _membership(ctx: Context, account: Any, tenant_id: Any) -> dict[str, Any]:
+    is_member = account is not None and ctx.hooks.role_of(account, tenant_id) is not None
+    return {"has_account": account is not None, "is_member": is_member}
+
+
+def _refusal(hook: Callable[..., None] | None, *about: Any) -> InvitationError | None:
+    """What the host's own rule says."""
+    if hook is None:
+        return None
+    try:
+        hook(*about)
+    except InvitationError as refusal:
+        return refusal
+    return None
+
+
+def _accounts(ctx: Context, keys: Sequence[str]) -> Mapping[str, Any]:
+    """The account of each address that has one."""
+    if len(keys) == 1:
+        return {key: user for key in keys if (user := ctx.hooks.find_user(key)) is not None}
+    users = list(ctx.hooks.find_users(keys)) if keys else []
+    found = {key_of(getattr(user, "email", None)): user for user in users}
+    if None not in found:
+        return {key: found[key] for key in keys if key in found}
+    # The host's accounts do not show their address: only asking for each tells whose they are.
+    return {key: user for key in keys if (user := ctx.hooks.find_user(key)) is not None}
+
+
+# Send, Accept
+
+
+def sending(ctx: Context, mails: Sequence[Found], now: datetime) -> Sequence[Facts]:
+    """The facts of *Send* for invitations, each with its inviter's row."""
+    accounts = _accounts(ctx, _keys(each.row for each in mails))
+    active = cache(ctx.hooks.tenant_is_active)
+
+    def one(found: Found) -> Facts:
+        row = found.row
+        account = accounts.get(row.email_key or "")
+        return Facts(
+            ended=_ended_mail(found, now),
+            tenant_active=active(row.tenant_id),
+            **_inviter(ctx, found),
+            **_membership(ctx, account, row.tenant_id),
+            **_joining(ctx),
+        )
+
+    return [one(each) for each in mails]
+
+
+def _keys(rows: Iterable[Invitation]) -> list[str]:
+    return list(dict.fromkeys(row.email_key for row in rows if row.email_key is not None))
+
+
+def _ended_mail(found: Found, now: datetime) -> InvitationError | None:
+    """Why the link in an email would open nothing; a purged invitation is unknown."""
+    status = found.row.status_at(now)
+    if status != Status.PENDING:
+        return ENDED[status]()
+    if isinstance(found, FoundMail) and found.replaced:
+        return InvitationReplaced()
+    return None if found.row.email_key is not None else InvitationNotFound()
+
+
+def _inviter(ctx: Context, found: Found) -> dict[str, Any]:
+    """Whether the inviter is there, and may still grant the role; the system always is, and may."""
+    row, inviter = found.row, found.inviter
+    if not ctx.config.recheck_inviter or row.inviter_ref is None:
+        return {"inviter_there": True, "inviter_may_grant": True}
+    if inviter is None:
+        return {"inviter_there": False, "inviter_may_grant": False}
+    is_member = ctx.hooks.role_of(inviter, row.tenant_id) is not None
+    may = ctx.hooks.can_invite(inviter, row.tenant_id, row.role)
+    return {"inviter_there": is_member or may, "inviter_may_grant": may}
+
+
+def opening(ctx: Context, found: Found, link: Token, now: datetime) -> Facts:
+    """The facts of a link: whether it leads anywhere."""
+    active = ctx.hooks.tenant_is_active(found.row.tenant_id)
+    return Facts(ended=ended(found.row, link, now), tenant_active=active, **_inviter(ctx, found))
+
+
+def ended(row: Invitation, link: Token, now: datetime) -> InvitationError | None:
+    """The state of an invitation, as the holder of a real link to it is told; ``None``: live."""
+    status = row.status_at(now)
+    if row.token_hash != link.hash and status in (Status.PENDING, Status.EXPIRED):
+        return InvitationReplaced()
+    return None if status == Status.PENDING else ENDED[status]()
+
+
+def accepting(
+    ctx: Context, found: Found, link: Token, by: Caller, info: InvitationInfo, now: datetime
+) -> tuple[Facts, Any]:
+    """The facts of *Accept* for one invitation and one caller, and the account that it is for (``None``: a new one).
+
+    The host's own gate is asked last, and only where nothing else refuses: it sees nobody but the right person.
+    """
+    row = found.row
+    account = _account(ctx, row, by.user)
+    session = _session(ctx, by, account)
+    facts = replace(opening(ctx, found, link, now), session=session, has_account=account is not None, **_joining(ctx))
+    if session is Session.OWNER:
+        verified = ctx.hooks.email_is_verified(account)
+        facts = replace(facts, verified=verified, **_membership(ctx, account, row.tenant_id))
+    if ctx.hooks.check_acceptance is not None and not reasons(ACCEPT, facts):
+        facts = replace(facts, gate=_refusal(ctx.hooks.check_acceptance, info, account))
+    return facts, account
+
+
+def _account(ctx: Context, row: Invitation, user: Any) -> Any:
+    """The account of the invited address; ``None``: there is none."""
+    email_key = row.email_key or ""
+    account = ctx.hooks.find_user(email_key)
+    if account is None and user is not None and key_of(getattr(user, "email", None)) == email_key:
+        return user
+    return account
+
+
+def _session(ctx: Context, by: Caller, account: Any) -> Session:
+    if by.user is None:
+        return Session.NOBODY
+    owner = account is not None and ctx.models.user_id(account) == by.id
+    return Session.OWNER if owner else Session.OTHER

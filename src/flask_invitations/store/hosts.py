@@ -1,0 +1,46 @@
+"""The host's own rows: its users and tenants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..model.binding import Models
+from .statements import Tables
+from .unit import Unit
+
+
+class Hosts(Tables):
+    """The users and tenants of one host."""
+
+    def __init__(self, session: Callable[[], Any], models: Models, unit: Unit) -> None:
+        super().__init__(session, models)
+        self._unit = unit
+
+    def user(self, user_id: Any) -> Any:
+        return self._get(self.models.user, user_id)
+
+    def tenant(self, tenant_id: Any) -> Any:
+        return self._get(self.models.tenant, tenant_id)
+
+    def _get(self, model: type[Any] | None, key: Any) -> Any:
+        if model is None or key is None:
+            return None
+        row = self.session.get(model, key)
+        self._unit.keep([row])
+        return row
+
+    def users_by_email(self, key: str) -> Sequence[Any]:
+        """The users that the database holds equal to ``key``; its collation may hold more equal than we do."""
+        user = self.models.user
+        found: Sequence[Any] = self.session.scalars(sa.select(user).where(user.email == key).limit(20)).unique().all()
+        return found
+
+    def save(self, user: Any) -> Any:
+        """Write a new user (or what a hook changed) now, so that it has its key; returns the key."""
+        if sa.inspect(user).transient:
+            self.session.add(user)
+        self.session.flush()
+        return self.models.user_id(user)
