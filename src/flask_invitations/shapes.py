@@ -132,7 +132,7 @@ def list_query(config: Config) -> Schema:
     """What ``GET /invitations`` takes; other parameters are refused."""
     shape: Any = Body.from_dict(
         {
-            "status": fields.String(validate=validate.OneOf(Status, error="Must be one of: {choices}.")),
+            "status": fields.String(validate=validate.OneOf(list(Status), error="Must be one of: {choices}.")),
             "role": fields.String(validate=_known_role(config)),
             "email": EmailAddress(),
             "q": fields.String(validate=[validate.Length(1, 254), _no_nul]),

@@ -90,7 +90,7 @@ def undone(case: Case, error: BaseException) -> None:
     """A block that does much, and then is left by an exception."""
     host = case.host
     with host.invitations.unit():
-        new_user(host, "undone@example.com")
+        new_user(host, "undone.too@example.com")
         host.invitations.invite("undone@example.com", tenant_id=case.tenant)
         if not host.invitations.get(_id(case)).accepted_at:
             host.invitations.revoke(_id(case))

@@ -75,7 +75,7 @@ OpenAPIUnavailable PasswordRejected RedactFilter RoleNotAllowed SMTPMailer Statu
 TooManyPending TryAgain Unauthenticated UnsupportedMediaType WrongAccount invitation_accepted invitation_created
 invitation_declined invitation_expired invitation_resent invitation_revoked invitation_sent redact to_email
 """
-WINGS = {"acts", "contrib", "languages", "mail", "migrations", "model", "store", "web"}
+WINGS = {"acts", "contrib", "languages", "mail", "migrations", "model", "outbox", "store", "web"}
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 

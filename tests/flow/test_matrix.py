@@ -78,6 +78,7 @@ def test_invited_and_accepted(any_host: Host) -> None:
         "message": "Come in!",
         "expires_at": made["expires_at"],
         "account_exists": False,
+        "obstacle": None,
     }
 
     host.clock.tick(timedelta(minutes=5))
@@ -91,7 +92,10 @@ def test_invited_and_accepted(any_host: Host) -> None:
     assert taken["user"] == {"id": plain(user.id), **grant}
     assert user.check_password(PASSWORD)
     assert user.email_verified
-    assert (taken["invitation"]["status"], taken["invitation"]["accepted_by_id"]) == ("accepted", plain(user.id))
+    assert (taken["invitation"]["status"], taken["invitation"]["id"]) == ("accepted", made["id"])
+    seen: Any = host.client(admin).get(f"{LIST}/{made['id']}").json
+    check(seen, shape["details"])
+    assert seen["accepted_by_id"] == plain(user.id)
     check_membership(host, user, tenant, "manager")
     refused(host.client().post(ACCEPT, json=body), 409, "invitation-accepted")
 
@@ -150,7 +154,11 @@ def test_managed(some_host: Host) -> None:
     expected = {"late": "expired", "revoked": "revoked", "declined": "declined", "same": "pending", "resent": "pending"}
     assert {item["email"].partition("@")[0]: item["status"] for item in page["items"]} == expected
     for item in page["items"]:
-        assert boss.get(f"{LIST}/{item['id']}").json == item
+        one: Any = boss.get(f"{LIST}/{item['id']}").json
+        ended = {"late": "expired", "revoked": "revoked", "declined": "declined"}.get(item["email"].partition("@")[0])
+        obstacle = one.pop("obstacle")
+        assert (obstacle and obstacle["code"]) == (ended and f"invitation-{ended}")
+        assert one == item
 
     trails = {name: boss.get(f"{LIST}/{ids[name]}/events").json for name in ids}
     for trail in trails.values():

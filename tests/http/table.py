@@ -29,10 +29,10 @@ MANAGER: Mapping[str, Mapping[str, str]] = {
         "inviter deleted": ("200", "200", "200", "204", "409 already-invited"),
         "inviter left": ("200", "200", "200", "204", "409 already-invited"),
         "inviter demoted": ("200", "200", "200", "204", "409 already-invited"),
-        "account elsewhere": ("200", "200", "200", "204", "409 already-invited"),
-        "account unverified": ("200", "200", "200", "204", "409 already-invited"),
-        "account member": ("200", "200", "200", "204", "409 already-member"),
-        "bounced": ("200", "200", "409 mail-bounced", "204", "409 already-invited"),
+        "account elsewhere": ("200", "200", "409 account-exists", "204", "409 account-exists"),
+        "account unverified": ("200", "200", "409 account-exists", "204", "409 account-exists"),
+        "account member": ("200", "200", "409 already-member", "204", "409 already-member"),
+        "bounced": ("200", "200", "409 mail-bounced", "204", "409 mail-bounced"),
     }.items()
 }
 
@@ -63,7 +63,13 @@ _PUBLIC: Mapping[str, tuple[str, str, str, str, str | None]] = {
 }
 
 #: Where accounts can join, this is what differs.
-JOINING: Mapping[tuple[str, str, str], str] = {("account elsewhere", "accept", "invitee"): "201"}
+JOINING: Mapping[tuple[str, str, str], str] = {
+    ("account elsewhere", "accept", "invitee"): "201",
+    ("account elsewhere", "resend", "admin"): "200",
+    ("account elsewhere", "invite", "admin"): "409 already-invited",
+    ("account unverified", "resend", "admin"): "200",
+    ("account unverified", "invite", "admin"): "409 already-invited",
+}
 
 OTHERS = ("stranger", "plain", "admin")
 

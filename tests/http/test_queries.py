@@ -62,16 +62,11 @@ FILTERS: list[tuple[dict[str, Any], list[str]]] = [
     ({"q": "theirs"}, []),
     ({"limit": 1}, ["late"]),
     ({"limit": 100}, ["late", "E", "dé", "b%b", "bob_x", "ann"]),
-    (
-        {"sort": "token_hash", "order_by": "1; DROP TABLE users", "token_hash": "a", "tenant_id": 2, "group_by": "x"},
-        ["late", "E", "dé", "b%b", "bob_x", "ann"],
-    ),
 ]
 
 
 def test_filters(crowd: tuple[Host, Any]) -> None:
-    """C7, C11: a filter finds what it says in the caller's own tenant, search takes every character for itself, and
-    nothing but the named filters has any effect."""
+    """C7, C11: a filter finds what it says in the caller's own tenant, and search takes every character for itself."""
     host, admin = crowd
     for query, expected in FILTERS:
         assert emails(host, admin, **query) == expected, query
@@ -122,6 +117,11 @@ def test_cursor_carries_no_authority(host: Host) -> None:
 
 
 BAD: list[dict[str, Any]] = [
+    {"sort": "token_hash"},
+    {"order_by": "1; DROP TABLE users"},
+    {"token_hash": "a"},
+    {"tenant_id": "2"},
+    {"stat": "pending"},
     {"status": "open"},
     {"status": ""},
     {"status": "PENDING"},
@@ -173,7 +173,7 @@ TAMPERED: list[Any] = [
 
 @pytest.mark.parametrize("query", [*BAD, *[{"cursor": cursor(value)} for value in TAMPERED]], ids=str)
 def test_bad_query(untouched: Case, query: dict[str, Any]) -> None:
-    """K1: a wrong parameter, a cursor of somebody's own making among them, is 422 and names the parameter."""
+    """K1: a wrong or unknown parameter, a cursor of somebody's own making among them, is 422 and names it."""
     answer = untouched.host.client(untouched.admin).get(LIST, query_string=query)
     problem = refused(answer, 422, "invalid-request", errors=(answer.json or {}).get("errors"))
     assert problem["errors"].keys() == query.keys()
@@ -220,6 +220,7 @@ def test_reading_changes_nothing(untouched: Case, method: str, tail: str) -> Non
         answer = client.open(
             url, method=method, query_string={"token": untouched.token}, json={"token": untouched.token}
         )
-        assert answer.status_code in (200, 401, 404, 405)
+        unknown_parameter = answer.status_code == 422 and tail == "/invitations"
+        assert unknown_parameter or answer.status_code in (200, 401, 404, 405)
         assert untouched.token not in answer.text
     host.clock.set(now)

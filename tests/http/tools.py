@@ -109,15 +109,20 @@ def shapes(host: Host) -> dict[str, Any]:
         "message": Maybe(str),
         "expires_at": INSTANT,
         "account_exists": bool,
+        "obstacle": Maybe({"code": str, "detail": str}),
     }
     return {
         "invitation": invitation,
+        "details": {**invitation, "obstacle": Maybe({"code": str, "detail": str})},
         "page": {"items": [invitation], "next_cursor": Maybe(str)},
         "events": {"items": [event]},
         "offer": offer,
         "acceptance": {
             "user": {"id": key, "email": str, "role": str, "tenant_id": tenant},
-            "invitation": invitation,
+            "invitation": {
+                **{name: invitation[name] for name in ("id", "email", "role", "status", "tenant_id")},
+                "accepted_at": INSTANT,
+            },
         },
     }
 

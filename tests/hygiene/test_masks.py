@@ -72,7 +72,7 @@ def test_nothing_of_ours_prints_the_link(database_url: str) -> None:
                     traces.add(f"traceback of {refusal.code}", "".join(traceback.format_exception(refusal)))
                     things += [refusal, refusal.args, vars(refusal), refusal.problem(), refusal.__context__]
     names = {type(thing).__name__ for thing in things}
-    assert names >= {"InvitationInfo", "Message", "Letter", "Token", "Posted", "Context", "Acceptance", "Offer"}
+    assert names >= {"InvitationInfo", "Message", "Letter", "Token", "Context", "Acceptance", "Offer"}
     assert names >= {"InvitationReplaced", "InvitationNotFound", "InvitationAccepted", "InvalidRequest"}
     for thing in things:
         traces.add(type(thing).__name__, printed(thing))

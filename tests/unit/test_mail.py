@@ -133,7 +133,7 @@ def sentences(message: Message) -> set[str]:
 
 
 @pytest.mark.parametrize("kind", WITH_LINK)
-def test_both_parts_say_the_same(english: Host, kind: str) -> None:
+def test_both_parts_say_the_same(english: Host, kind: Kind) -> None:
     """Text and HTML name the tenant, the inviter, the role, the message, the true expiry in UTC, the link, whom it is
     for, and what to do if it was not expected."""
     message = composed(english, kind, role="manager", message="Hello!\nSee you", inviter=ADA)
@@ -177,7 +177,7 @@ def test_subjects(english: Host) -> None:
     ],
 )
 @pytest.mark.parametrize("kind", [Kind.INVITATION, Kind.REMINDER, Kind.REVOKED])
-def test_inviters(english: Host, kind: str, inviter: Inviter | None, named: str | None, wrote: str) -> None:
+def test_inviters(english: Host, kind: Kind, inviter: Inviter | None, named: str | None, wrote: str) -> None:
     """E2, K4: the inviter is named by their name and by their verified e-mail, where there are any; else nobody is."""
     message = composed(english, kind, inviter=inviter, message="Hello")
     for text in (message.text, words(message.html)):
@@ -219,7 +219,7 @@ def test_the_link_survives_its_way(english: Host) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_html_stands_alone(babel: Host, kind: str) -> None:
+def test_html_stands_alone(babel: Host, kind: Kind) -> None:
     """The HTML part loads nothing, runs nothing, knows dark mode and says its language, also where a mail program
     keeps the inside of its body only."""
     html = composed(babel, kind, locale="de").html
@@ -234,7 +234,7 @@ def test_html_stands_alone(babel: Host, kind: str) -> None:
 # Hostile parts
 
 
-def hostile(host: Host, kind: str, language: str) -> Iterator[tuple[str, Message]]:
+def hostile(host: Host, kind: Kind, language: str) -> Iterator[tuple[str, Message]]:
     """Mails of which every part is of that make."""
     for name, raw in HOSTILE.items():
         everywhere = {"tenant": raw, "app": raw, "role": raw, "message": raw + "."}
@@ -243,7 +243,7 @@ def hostile(host: Host, kind: str, language: str) -> Iterator[tuple[str, Message
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_hostile_words(babel: Host, kind: str, language: str) -> None:
+def test_hostile_words(babel: Host, kind: Kind, language: str) -> None:
     """E2, E8, K4: whatever the tenant, the app, the inviter, the role or the message is called, no mail has a control
     or invisible character, a markup that is not ours, a template's doing or a second link."""
     frame = re.findall(r"<(/?\w+)", composed(babel, kind, locale=language, message="x", inviter=ADA).html)
@@ -258,7 +258,7 @@ def test_hostile_words(babel: Host, kind: str, language: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_hostile_headers(babel: Host, kind: str) -> None:
+def test_hostile_headers(babel: Host, kind: Kind) -> None:
     """E3, E8: whatever its parts are called, a mail arrives with our headers only, each on one line, and whole."""
     for name, message in hostile(babel, kind, "vi"):
         if name == "8 kB" and kind != Kind.INVITATION:
@@ -315,7 +315,7 @@ def test_any_words_are_made_plain(text: str) -> None:
     ("kind", "inviter"),
     [(kind, who) for kind in KINDS for who in (ADA, None) if who or kind not in TO_INVITER],
 )
-def test_nothing_is_left_in_english(babel: Host, kind: str, language: str, inviter: Inviter | None) -> None:
+def test_nothing_is_left_in_english(babel: Host, kind: Kind, language: str, inviter: Inviter | None) -> None:
     """A mail in another language shares no sentence with the English one, and says the same of the same people."""
     ours, theirs = (
         composed(babel, kind, locale=locale, message="Hello", inviter=inviter) for locale in ("en", language)
@@ -329,7 +329,7 @@ def test_nothing_is_left_in_english(babel: Host, kind: str, language: str, invit
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("inviter", [ADA, None])
-def test_every_word_can_be_translated(english: Host, kind: str, inviter: Inviter | None) -> None:
+def test_every_word_can_be_translated(english: Host, kind: Kind, inviter: Inviter | None) -> None:
     """Nothing but values stands outside of a sentence that is translated."""
     marked = Language("xx", "rtl", gettext="⟦{}⟧".format, moment=lambda when: "then")
     who = ADMIN if kind in TO_INVITER else inviter
@@ -398,7 +398,7 @@ def test_a_frame_of_the_hosts_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_hosts_own_ways_with_jinja(english: Host, kind: str) -> None:
+def test_a_hosts_own_ways_with_jinja(english: Host, kind: Kind) -> None:
     """The text reads the same whatever the host does with white space, and no template asks for a word that it is not
     given."""
     with build("sqlite://", create_all=False) as host:
@@ -436,7 +436,7 @@ def test_the_language_arrives(babel: Host) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_whose_language(babel: Host, kind: str) -> None:
+def test_whose_language(babel: Host, kind: Kind) -> None:
     """The invitee is written to in the invitation's language, the inviter in the app's."""
     with babel.app.app_context():
         ctx = get_state().ctx

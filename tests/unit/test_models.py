@@ -77,6 +77,7 @@ def _invitation(models: Models, value: Any, **changes: Any) -> dict[str, Any]:
         "link_shown": False,
         "status": Status.PENDING,
         "pending_key": mark,
+        "lifetime": 172_800,
         "invited_by_id": value,
         "inviter_ref": str(value),
         "expires_at": NOW + timedelta(days=2),

@@ -215,7 +215,7 @@ MAKE: Sequence[Rule] = (
     room,
     seat,
 )
-#: Of one that is pending nobody else holds the address, and room and seat are not asked: those facts keep their defaults.
+#: Of a pending one nobody else holds the address, and room and seat are not asked: those facts keep their defaults.
 RESEND: Sequence[Rule] = (live, *MAKE)
 SEND: Sequence[Rule] = (live, tenant_active, inviter_there, inviter_ceiling, suppression, member, joinable)
 #: Whether the link leads anywhere: all that declining asks.

@@ -32,7 +32,7 @@ class InviterOut(Schema):
 
 
 class DeliveryOut(Schema):
-    state = fields.String(validate=validate.OneOf(DeliveryState))
+    state = fields.String(validate=validate.OneOf(list(DeliveryState)))
     attempts = fields.Integer()
     last_attempt_at = Moment(allow_none=True)
     sent_at = Moment(allow_none=True)
@@ -45,7 +45,7 @@ class InvitationOut(Schema):
     id = fields.UUID()
     email = fields.String(allow_none=True)
     role = fields.String()
-    status = fields.String(validate=validate.OneOf(Status))
+    status = fields.String(validate=validate.OneOf(list(Status)))
     tenant_id = HostKey(allow_none=True)
     message = fields.String(allow_none=True)
     details = fields.Dict(allow_none=True)

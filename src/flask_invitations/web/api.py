@@ -37,6 +37,16 @@ _DEAD = (
 _BODY = (MalformedRequest, BodyTooLarge, errors.UnsupportedMediaType, errors.InvalidRequest)
 _MANAGER = (errors.Unauthenticated, errors.Forbidden, errors.TryAgain)
 _ONE = (*_MANAGER, InvitationNotFound)
+#: What the rules of *Make* say, and so those of *Resend*.
+_MAKE = (
+    errors.TenantInactive,
+    errors.RoleNotAllowed,
+    errors.AddressNotAllowed,
+    errors.MailBounced,
+    errors.AlreadyMember,
+    errors.AccountExists,
+    errors.AlreadyInvited,
+)
 _LINK = (*_BODY, CrossSite, *_DEAD, errors.TryAgain)
 
 
@@ -63,10 +73,7 @@ def call(method: str, rule: str, summary: str, **what: Any) -> Callable[[View], 
         *_MANAGER,
         *_BODY,
         CrossSite,
-        errors.RoleNotAllowed,
-        errors.TenantInactive,
-        errors.AlreadyInvited,
-        errors.AlreadyMember,
+        *_MAKE,
     ),
 )
 def invite() -> Response:
@@ -146,10 +153,7 @@ def list_events(invitation_id: str) -> Response:
         *_ONE,
         *_BODY,
         CrossSite,
-        errors.RoleNotAllowed,
-        errors.TenantInactive,
-        errors.AlreadyInvited,
-        errors.MailBounced,
+        *_MAKE,
         errors.InvitationAccepted,
         errors.InvitationRevoked,
         errors.InvitationDeclined,
