@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import Flask
+from marshmallow import Schema
 
 from . import acts, config, defaults, hooks, outbox, shapes
 from .acts import Acceptance, Manager, Offer, Swept
@@ -77,6 +78,7 @@ class Invitations:
         said = {**self._decorated, **{name: hook for name, hook in given.items() if hook is not None}}
         session = _check(db, said)
         settings = config.read(app.config, app.name)
+        said["profile_schema"] = shapes.profile_of(said.get("profile_schema"))
         bound = binding.bind(said["user_model"], said.get("tenant_model"))
         store = Store(session, bound)
         ctx = Context(
@@ -91,7 +93,7 @@ class Invitations:
             sender=app,
         )
         bodies = shapes.invite_body(settings), shapes.list_query(settings)
-        bind(app, State(ctx, *bodies, profile_schema=said.get("profile_schema")))
+        bind(app, State(ctx, *bodies, profile_schema=said["profile_schema"]))
         self._bound.append(bound)
         _register(app, settings)
 
@@ -267,7 +269,7 @@ class Invitations:
         :param reason: at most 500 characters, for the audit trail.
         :raises InvitationError: unknown or dead link; a reason too long.
         """
-        given = shapes.load(shapes.DeclineBody(), {"token": token, "reason": reason})
+        given = shapes.load(shapes.DECLINE, {"token": token, "reason": reason})
         return acts.decline(get_state().ctx, origin=origin(), **given)
 
     def request_link(self, token: str) -> None:
@@ -412,7 +414,7 @@ def _hooks(app: Flask, settings: config.Config, store: Store, given: Mapping[str
     defaults.check_user_model(store.models, given)
     tenant_of = given.get("tenant_of") or own.tenant_of
     role_of = given.get("role_of") or defaults.role_of(tenant_of, store.models.tenant is not None)
-    load_profile, profile_fields = shapes.profile_loader(given.get("profile_schema"))
+    profile: Schema = given["profile_schema"]
     return Hooks(
         mailer=given["mailer"],
         current_user=given.get("current_user") or defaults.current_user(app),
@@ -423,8 +425,8 @@ def _hooks(app: Flask, settings: config.Config, store: Store, given: Mapping[str
         email_is_verified=given.get("email_is_verified") or own.email_is_verified,
         create_user=given.get("create_user") or own.create_user,
         join=given.get("join"),
-        load_profile=load_profile,
-        profile_fields=profile_fields,
+        load_profile=lambda typed: shapes.load(profile, dict(typed)),
+        profile_fields=shapes.profile_names(profile),
         validate_password=given.get("validate_password") or own.validate_password,
         tenant_is_active=given.get("tenant_is_active") or own.tenant_is_active,
         tenant_name=given.get("tenant_name") or own.tenant_name,

@@ -13,7 +13,7 @@ from marshmallow import Schema
 
 from ..current import State
 from ..errors import InvitationError, OpenAPIUnavailable
-from ..shapes import AcceptBody, Body
+from ..shapes import ACCEPT, Body
 from .answers import HostKey, ProblemOut
 
 
@@ -72,9 +72,7 @@ def document(state: State, calls: Iterable[Call]) -> dict[str, Any]:
 
 def accept_body(state: State) -> Schema:
     """The accept body with the host's profile fields in it."""
-    profile = state.profile_schema
-    own = {} if profile is None else dict((profile() if isinstance(profile, type) else profile).load_fields)
-    shape: Any = Body.from_dict({**AcceptBody().fields, **own}, name="AcceptBody")
+    shape: Any = Body.from_dict({**ACCEPT.fields, **state.profile_schema.load_fields}, name="AcceptBody")
     instance: Schema = shape()
     return instance
 

@@ -19,9 +19,9 @@ from ..errors import BodyTooLarge, CrossSite, InvalidRequest, InvitationError, I
 from ..languages.babel import current_tag
 from ..languages.language import Language
 from ..languages.plain import one_line, plain
-from ..shapes import DeclineBody, load
+from ..shapes import DECLINE, load
 from ..tokens import Token, find
-from .forms import inputs, read_profile, sentences
+from .forms import profile_inputs, read_profile, sentences
 from .wire import MAX_BODY, PACKAGE, SAFE, exempt_from_csrf_protect, is_cross_site, seal
 
 pages = Blueprint(
@@ -57,7 +57,7 @@ def start_over() -> AnyResponse:
 @pages.post("/open")
 def open_offer() -> Response:
     """What the link offers, and the form to answer."""
-    return _offer(_token())
+    return _offer(_token(), actor())
 
 
 @pages.post("/fresh")
@@ -79,27 +79,25 @@ def requested() -> Response:
 @pages.post("/accept")
 def accept() -> AnyResponse:
     """Accept, then go where it says so."""
-    token, names = _token(), get_state().ctx.hooks.profile_fields
-    profile = read_profile(inputs(get_state().profile_schema), names, request.form)
+    token, state, user = _token(), get_state(), actor()
+    profile = read_profile(state.once(profile_inputs), state.ctx.hooks.profile_fields, request.form)
     password = request.form.get("password") or None
     try:
-        acts.accept(
-            get_state().ctx, token=token.reveal(), password=password, profile=profile, user=actor(), origin=origin()
-        )
+        acts.accept(state.ctx, token=token.reveal(), password=password, profile=profile, user=user, origin=origin())
     except InvalidRequest as refusal:
-        return _offer(token, refusal.status, refusal.errors, profile)
+        return _offer(token, user, refusal.status, refusal.errors, profile)
     return redirect(url_for("invitations.accepted"), 303)
 
 
 @pages.post("/decline")
 def decline() -> AnyResponse:
     """Decline, then go where it says so."""
-    token = _token()
+    token, user = _token(), actor()
     try:
-        given = load(DeclineBody(), {"token": token.reveal(), "reason": request.form.get("reason") or None})
+        given = load(DECLINE, {"token": token.reveal(), "reason": request.form.get("reason") or None})
     except InvalidRequest as refusal:
-        return _offer(token, refusal.status, refusal.errors)
-    acts.decline(get_state().ctx, user=actor(), origin=origin(), **given)
+        return _offer(token, user, refusal.status, refusal.errors)
+    acts.decline(get_state().ctx, user=user, origin=origin(), **given)
     return redirect(url_for("invitations.declined"), 303)
 
 
@@ -137,12 +135,16 @@ def url_of(hook: str) -> str | None:
 
 
 def _offer(
-    token: Token, status: int = 200, errors: Mapping[str, Any] | None = None, profile: Mapping[str, Any] | None = None
+    token: Token,
+    user: Any,
+    status: int = 200,
+    errors: Mapping[str, Any] | None = None,
+    profile: Mapping[str, Any] | None = None,
 ) -> Response:
-    ctx, user = get_state().ctx, actor()
-    offer = acts.preview(ctx, token=token.reveal(), user=user)
+    state = get_state()
+    offer = acts.preview(state.ctx, token=token.reveal(), user=user)
     inviter = offer.invitation.invited_by
-    language = ctx.language(offer.invitation.locale or current_tag())
+    language = state.ctx.language(offer.invitation.locale or current_tag())
     words = {
         "offer": offer,
         "tenant_name": one_line(offer.tenant.name),
@@ -153,7 +155,7 @@ def _offer(
         "signed_in_as": getattr(user, "email", None),
         "obstacle_said": offer.obstacle and in_words(offer.obstacle, language),
         "errors": {name: sentences(said, language.gettext) for name, said in (errors or {}).items()},
-        "inputs": inputs(get_state().profile_schema),
+        "inputs": state.once(profile_inputs),
         "profile": profile or {},
         "login_url": url_of("login_url"),
         "logout_url": url_of("logout_url"),
