@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import Flask
-from marshmallow import Schema
 
 from . import acts, config, defaults, hooks, outbox, shapes
 from .acts import Acceptance, Manager, Offer, Swept
@@ -414,7 +413,7 @@ def _hooks(app: Flask, settings: config.Config, store: Store, given: Mapping[str
     defaults.check_user_model(store.models, given)
     tenant_of = given.get("tenant_of") or own.tenant_of
     role_of = given.get("role_of") or defaults.role_of(tenant_of, store.models.tenant is not None)
-    profile: Schema = given["profile_schema"]
+    profile = given["profile_schema"]
     return Hooks(
         mailer=given["mailer"],
         current_user=given.get("current_user") or defaults.current_user(app),

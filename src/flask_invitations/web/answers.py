@@ -19,7 +19,8 @@ from ..model.values import InvitationInfo
 
 
 class _Straight(fields.Field):  # type: ignore[type-arg,unused-ignore]  # generic in marshmallow 4 only
-    """A field whose value is an attribute, or the attribute of one, of what is dumped."""
+    """A field whose value is an attribute of what is dumped (``a.b``: the attribute of one). What is dumped from a dict
+    has marshmallow's own fields."""
 
     @cached_property
     def _read(self) -> attrgetter[Any]:
