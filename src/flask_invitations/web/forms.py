@@ -34,9 +34,9 @@ KINDS: Sequence[tuple[type[Any], str, str | None]] = (
     (fields.Boolean, "checkbox", None),
     (fields.Integer, "text", "numeric"),
     (fields.Number, "text", "decimal"),
-    (fields.DateTime, "datetime-local", None),
     (fields.Time, "time", None),
     (fields.Date, "date", None),
+    (fields.DateTime, "datetime-local", None),  # in marshmallow 3 the other two are of this kind too
 )
 #: What marshmallow says most often of what people type: it has no catalogs, so these sentences stand in ours.
 SAID = (
