@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeVar
 
 from flask import Flask, current_app, has_request_context, request
 from marshmallow import Schema
@@ -18,6 +18,8 @@ from .hooks import Hooks
 
 KEY = "invitations"
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class State:
@@ -26,7 +28,15 @@ class State:
     ctx: Context
     invite_body: Schema
     list_query: Schema
-    profile_schema: Any
+    profile_schema: Schema
+    _made: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def once(self, make: Callable[[State], T]) -> T:
+        """What ``make`` makes of this app: made when it is first asked for, and kept with the app."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        made: T = self._made[make]
+        return made
 
 
 def bind(app: Flask, state: State) -> None:
@@ -56,7 +66,7 @@ def get_state() -> State:
 def override(app: Flask, **changes: Any) -> Iterator[State]:
     """For tests: other hooks, or another clock, for the length of the ``with`` block."""
     before: State = app.extensions[KEY]
-    names = {field.name for field in fields(Hooks)}
+    names = {each.name for each in fields(Hooks)}
     hooks = replace(before.ctx.hooks, **{name: changes.pop(name) for name in list(changes) if name in names})
     app.extensions[KEY] = replace(before, ctx=replace(before.ctx, hooks=hooks, **changes))
     try:

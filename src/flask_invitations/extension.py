@@ -78,6 +78,7 @@ class Invitations:
         said = {**self._decorated, **{name: hook for name, hook in given.items() if hook is not None}}
         session = _check(db, said)
         settings = config.read(app.config, app.name)
+        said["profile_schema"] = shapes.profile_of(said.get("profile_schema"))
         bound = binding.bind(said["user_model"], said.get("tenant_model"))
         store = Store(session, bound)
         ctx = Context(
@@ -93,7 +94,7 @@ class Invitations:
             sender=app,
         )
         bodies = shapes.invite_body(settings), shapes.list_query(settings)
-        bind(app, State(ctx, *bodies, profile_schema=said.get("profile_schema")))
+        bind(app, State(ctx, *bodies, profile_schema=said["profile_schema"]))
         self._bound.append(bound)
         _register(app, settings)
 
@@ -302,7 +303,7 @@ class Invitations:
         :param by: the signed-in user; ``None``: nobody.
         :raises InvitationError: unknown or dead link; a reason too long.
         """
-        given = shapes.load(shapes.DeclineBody(), {"token": token, "reason": reason})
+        given = shapes.load(shapes.DECLINE, {"token": token, "reason": reason})
         return acts.decline(get_state().ctx, by=self._caller(by), **given)
 
     def request_link(self, token: str, *, by: Any = None) -> None:
@@ -332,7 +333,7 @@ class Invitations:
         :param expires_in: ``timedelta`` or seconds, 1 hour to 30 days, this once; default: the time it was made for.
         :raises InvitationError: a rule of *Resend* (``docs/rules.md``), or not found; nothing was changed.
         """
-        given = shapes.load(shapes.ResendBody(), {"expires_in": _seconds(expires_in)})
+        given = shapes.load(shapes.RESEND, {"expires_in": _seconds(expires_in)})
         return acts.resend(
             get_state().ctx,
             by=self._by(by),
@@ -500,7 +501,7 @@ def _hooks(app: Flask, settings: config.Config, store: Store, given: Mapping[str
     defaults.check_user_model(store.models, given)
     tenant_of = given.get("tenant_of") or own.tenant_of
     role_of = given.get("role_of") or defaults.role_of(tenant_of, store.models.tenant is not None)
-    load_profile, profile_fields = shapes.profile_loader(given.get("profile_schema"))
+    profile = given["profile_schema"]
     return Hooks(
         mailer=given["mailer"],
         current_user=given.get("current_user") or defaults.current_user(app),
@@ -511,8 +512,8 @@ def _hooks(app: Flask, settings: config.Config, store: Store, given: Mapping[str
         email_is_verified=given.get("email_is_verified") or own.email_is_verified,
         create_user=given.get("create_user") or own.create_user,
         join=given.get("join"),
-        load_profile=load_profile,
-        profile_fields=profile_fields,
+        load_profile=lambda typed: shapes.load(profile, dict(typed)),
+        profile_fields=shapes.profile_names(profile),
         validate_password=given.get("validate_password") or own.validate_password,
         check_invitee=given.get("check_invitee"),
         check_acceptance=given.get("check_acceptance"),

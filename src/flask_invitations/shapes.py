@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import uuid
-from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -174,7 +173,8 @@ class AcceptBody(TokenBody):
     password = fields.String(allow_none=True, load_default=None)
 
 
-#: Made once, as all shapes that no setting changes.
+# Each made once: to make one costs more than to load a body with it.
+RESEND, TOKEN, DECLINE, ACCEPT = ResendBody(), TokenBody(), DeclineBody(), AcceptBody()
 EXPLAIN = ExplainQuery()
 
 
@@ -196,7 +196,7 @@ def load_accept(given: Any, profile_fields: tuple[str, ...]) -> dict[str, Any]:
 
     :raises InvalidRequest: wrong shape, or a field that neither we nor the host know.
     """
-    loaded = load(AcceptBody(), given)
+    loaded = load(ACCEPT, given)
     profile = {name: value for name, value in given.items() if name not in ("token", "password")}
     unknown = sorted(profile.keys() - set(profile_fields))
     if unknown:
@@ -204,24 +204,22 @@ def load_accept(given: Any, profile_fields: tuple[str, ...]) -> dict[str, Any]:
     return {**loaded, "profile": profile}
 
 
-def profile_loader(
-    schema: Any,
-) -> tuple[Callable[[Mapping[str, Any]], Mapping[str, Any]], tuple[str, ...]]:
-    """How the host's ``profile_schema`` (class, instance or ``None``) is read, and the names of its fields.
+def profile_of(given: Any) -> Schema:
+    """The host's ``profile_schema`` (class, instance or ``None``) as the one instance that the app uses.
 
     :raises ConfigurationError: no marshmallow schema, or one with a field that the invitation itself decides.
     """
-    if schema is None:
-        schema = Schema  # of no fields: whatever is given is refused (A3)
-    instance = schema() if isinstance(schema, type) and issubclass(schema, Schema) else schema
-    if not isinstance(instance, Schema):
+    if given is None:
+        return Schema()  # of no fields: whatever is given is refused (A3)
+    schema = given() if isinstance(given, type) and issubclass(given, Schema) else given
+    if not isinstance(schema, Schema):
         raise ConfigurationError("profile_schema must be a marshmallow Schema class or instance.")
-    names = tuple(field.data_key or name for name, field in instance.load_fields.items())
-    taken = sorted((set(names) | set(instance.load_fields)) & RESERVED)
+    taken = sorted({*profile_names(schema), *schema.load_fields} & RESERVED)
     if taken:
         raise ConfigurationError(f"profile_schema may not have a field {taken[0]!r}: the invitation decides it.")
+    return schema
 
-    def read(given: Mapping[str, Any]) -> Mapping[str, Any]:
-        return load(instance, dict(given))
 
-    return read, names
+def profile_names(schema: Schema) -> tuple[str, ...]:
+    """The names of a profile's fields, as they are sent."""
+    return tuple(field.data_key or name for name, field in schema.load_fields.items())

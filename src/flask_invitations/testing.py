@@ -21,6 +21,7 @@ from uuid import UUID
 import pytest
 from flask import Flask, render_template, url_for
 from jinja2 import TemplateError
+from marshmallow import Schema
 
 from .acts import Offer, TenantInfo
 from .addresses import key_of
@@ -34,7 +35,7 @@ from .model.values import InvitationInfo, Inviter
 from .shapes import MAX_MESSAGE
 from .tokens import Token, find
 from .web.desk import FIELDS, SPANS
-from .web.forms import inputs
+from .web.forms import profile_inputs
 
 
 class RecordingMailer:
@@ -288,7 +289,7 @@ def _offers(token: Token) -> Iterator[_Sample]:
         "signed_in_as": None,
         "obstacle_said": None,
         "errors": {},
-        "inputs": inputs(state.profile_schema),
+        "inputs": state.once(profile_inputs),
         "profile": {},
         "login_url": None,
         "logout_url": None,
@@ -301,9 +302,8 @@ def _offers(token: Token) -> Iterator[_Sample]:
     yield _Sample("offer.html", {**words, "offer": _offer(obstacle=WrongAccount())}, decline, told)
 
 
-def _profile_fields(schema: Any) -> Sequence[tuple[str, Any]]:
-    instance = schema() if isinstance(schema, type) else schema
-    return [] if instance is None else [(each.data_key or name, each) for name, each in instance.load_fields.items()]
+def _profile_fields(schema: Schema) -> Sequence[tuple[str, Any]]:
+    return [(each.data_key or name, each) for name, each in schema.load_fields.items()]
 
 
 def _offer(*, known: bool = False, obstacle: InvitationError | None = None) -> Offer:

@@ -249,8 +249,8 @@ def test_retry_failed(queued: Host) -> None:
 
 
 def test_a_batch_is_written_down_together(database_url: str) -> None:
-    """R23: an email costs 4 statements on PostgreSQL, 5 elsewhere, and a batch of them no more; one of them asks whether
-    its address has an account by now."""
+    """R23: an email costs 4 statements on PostgreSQL, 5 elsewhere, and a batch of them no more; one
+    of them asks whether its address has an account by now."""
     config = {"INVITATIONS_DELIVERY": "queue"}
     with build(database_url, config=config, tenant_is_active=None) as host:
         _, admin, *_ = people(host)

@@ -83,7 +83,7 @@ LOADED = {
 
 def read(sent: dict[str, Any]) -> dict[str, Any]:
     names = [field.data_key or name for name, field in Every().load_fields.items()]
-    return read_profile(inputs(Every), names, MultiDict(sent))
+    return read_profile(inputs(Every()), names, MultiDict(sent))
 
 
 def test_a_control_for_each_kind() -> None:
@@ -106,13 +106,13 @@ def test_a_control_for_each_kind() -> None:
         "news": ("checkbox", None),
         "terms": ("checkbox", None),
     }
-    assert [each.name for each in inputs(Every) if each.required] == ["text", "size", "terms"]
-    assert inputs(None) == []
+    assert [each.name for each in inputs(Every()) if each.required] == ["text", "size", "terms"]
+    assert inputs(Schema()) == []
 
 
 def test_labels_and_choices() -> None:
     """Labels, hints, choices and lengths are the schema's own words."""
-    by_name = {each.name: each for each in inputs(Every)}
+    by_name = {each.name: each for each in inputs(Every())}
     assert (by_name["news"].label, by_name["news"].hint) == ("Tell me news", "Once a month.")
     assert (by_name["web_site"].label, by_name["web_site"].hint) == ("Web site", None)
     assert by_name["text"].max_length == 40

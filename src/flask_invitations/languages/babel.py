@@ -7,9 +7,9 @@ too, and win: a sentence there replaces ours, a language there is one more.
 from __future__ import annotations
 
 import gettext
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +39,7 @@ def languages(app: Flask) -> Callable[[str | None], Language]:
         if babel is None:
             return ENGLISH
         found = _catalogs(_OURS, *babel.translation_directories)
-        return found.language(filter(None, (tag, babel.default_locale)), babel.default_timezone)
+        return found.language((tag, babel.default_locale), babel.default_timezone)
 
     return nearest
 
@@ -53,10 +53,10 @@ def current_tag() -> str | None:
     return _tag(get_locale())
 
 
-def spoken() -> dict[str, str]:
+def spoken() -> Mapping[str, str]:
     """The languages of the current app, those that the host added included: BCP 47 tag to its own name of itself."""
     babel = current_app.extensions.get("babel")
-    return {_SOURCE: "English"} if babel is None else _catalogs(_OURS, *babel.translation_directories).names()
+    return {_SOURCE: "English"} if babel is None else _catalogs(_OURS, *babel.translation_directories).names
 
 
 class _Catalogs:
@@ -70,8 +70,10 @@ class _Catalogs:
                 locale = _parse(file.parts[-3])
                 if locale is not None:
                     self._files.setdefault(str(locale), []).append(file)
+        #: Anybody may make up a tag: so a few are kept, not all.
+        self.language = lru_cache(maxsize=64)(self._language)
 
-    def language(self, tags: Iterable[str], zone: str) -> Language:
+    def _language(self, tags: tuple[str | None, ...], zone: str) -> Language:
         """The first of ``tags`` that there is a language for.
 
         :param zone: the name of the time zone in which times are told.
@@ -85,14 +87,15 @@ class _Catalogs:
         text = self._translations(name)
         return Language(_tag(chosen), chosen.text_direction, text.gettext, text.ngettext, _moment(dates, zone))
 
-    def names(self) -> dict[str, str]:
+    @cached_property
+    def names(self) -> Mapping[str, str]:
         """Tag to name ("Deutsch"), English first, the others by their tags."""
         found = sorted(filter(None, map(_parse, self._files)), key=lambda locale: (str(locale) != _SOURCE, str(locale)))
         told = {_tag(each): each.get_display_name() or _tag(each) for each in found}
         return {tag: name[:1].upper() + name[1:] for tag, name in told.items()}
 
-    def _matches(self, tags: Iterable[str]) -> Iterator[tuple[str, Locale]]:
-        for asked in filter(None, map(_nearest_locale, tags)):
+    def _matches(self, tags: Iterable[str | None]) -> Iterator[tuple[str, Locale]]:
+        for asked in filter(None, map(_nearest_locale, filter(None, tags))):
             yield from ((name, asked) for name in _shorter(str(asked)) if name in self._files)
 
     def _translations(self, name: str) -> gettext.NullTranslations:
@@ -145,9 +148,10 @@ def _moment(locale: Locale, zone: str) -> Callable[[datetime], str]:
     """How a time is told: the long date, the short time of day, and the name of the time zone."""
     from babel import dates
 
+    pattern = str(dates.get_datetime_format("long", locale=locale)).replace("'", "")
+
     def moment(when: datetime) -> str:
         local = as_utc(when).astimezone(dates.get_timezone(zone))
-        pattern = str(dates.get_datetime_format("long", locale=locale)).replace("'", "")
         time_of_day = dates.format_time(local, "short", tzinfo=local.tzinfo, locale=locale)
         day = dates.format_date(local.date(), "long", locale=locale)
         name = local.tzname()

@@ -62,7 +62,10 @@ class Language:
 
 
 def _fill(where: EvalContext, text: str, values: dict[str, Any]) -> str:
-    return (Markup(text) if where.autoescape else text) % values  # noqa: S704 - a sentence of ours, not of anybody's
+    if not where.autoescape:
+        return text % values
+    # a sentence of ours, not of anybody's; most have nothing to fill in, and then the plain % is by far the quicker
+    return Markup(text) % values if values else Markup(text % values)  # noqa: S704
 
 
 ENGLISH = Language()

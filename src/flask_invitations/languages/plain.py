@@ -6,16 +6,20 @@ import re
 import unicodedata
 
 WORD_JOINER = "\u2060"
+#: What a mail program may take for the middle of a link.
+_JOINT = re.compile(r"(?<=\S)([.:/@])(?=\S)")
 
 
 def plain(text: str) -> str:
     """``text`` of somebody's making as one harmless run of words: no control or invisible characters, nothing
     that a mail program turns into a link, no start of an encoded word (E2, E8, K4)."""
-    kept = "".join(
-        c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp") else " "
-        for c in text.replace("\r\n", "\n")
-    )
-    return re.sub(r"(?<=\S)([.:/@])(?=\S)", rf"\1{WORD_JOINER}", kept).replace("=?", "= ?")
+    # Most text has nothing to replace: what is printable is in none of these categories.
+    kept = text if text.isprintable() else "".join(map(_visible, text.replace("\r\n", "\n")))
+    return _JOINT.sub(rf"\1{WORD_JOINER}", kept).replace("=?", "= ?")
+
+
+def _visible(c: str) -> str:
+    return c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp") else " "
 
 
 def one_line(text: str) -> str:

@@ -1,8 +1,14 @@
-"""The shapes of what goes out as JSON."""
+"""The shapes of what goes out as JSON.
+
+A list has hundreds of fields. marshmallow looks for the value of each as a key, as an attribute and as a default, and
+that is most of what an answer costs; ours are read straight from frozen values, where they always are.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 from marshmallow import Schema, fields, validate
@@ -12,14 +18,50 @@ from ..model.states import DeliveryState, Status
 from ..model.values import InvitationInfo
 
 
-class Moment(fields.DateTime):
+class _Straight(fields.Field):  # type: ignore[type-arg,unused-ignore]  # generic in marshmallow 4 only
+    """A field whose value is an attribute of what is dumped (``a.b``: the attribute of one). What is dumped from a dict
+    has marshmallow's own fields."""
+
+    @cached_property
+    def _read(self) -> attrgetter[Any]:
+        return attrgetter(self.attribute or str(self.name))
+
+    def serialize(self, attr: str, obj: Any, accessor: Any = None, **kwargs: Any) -> Any:
+        return self._serialize(self._read(obj), attr, obj, **kwargs)
+
+
+class String(_Straight, fields.String):
+    """Text."""
+
+
+class Integer(_Straight, fields.Integer):
+    """A number."""
+
+
+class Boolean(_Straight, fields.Boolean):
+    """Yes or no."""
+
+
+class UUID(_Straight, fields.UUID):
+    """One of our own ids."""
+
+
+class Dict(_Straight, fields.Dict):
+    """JSON of the host's."""
+
+
+class Nested(_Straight, fields.Nested):
+    """A value in a value."""
+
+
+class Moment(_Straight, fields.DateTime):
     """A time as RFC 3339, in UTC, ending in ``Z``."""
 
     def _serialize(self, value: datetime | None, attr: str | None, obj: Any, **kwargs: Any) -> Any:
         return None if value is None else value.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
 
 
-class HostKey(fields.Field):  # type: ignore[type-arg,unused-ignore]  # generic in marshmallow 4 only
+class HostKey(_Straight):
     """A primary key of the host's: an integer stays one, everything else is text."""
 
     def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:
@@ -28,50 +70,50 @@ class HostKey(fields.Field):  # type: ignore[type-arg,unused-ignore]  # generic 
 
 class InviterOut(Schema):
     id = HostKey()
-    email = fields.String(allow_none=True)
+    email = String(allow_none=True)
 
 
 class DeliveryOut(Schema):
-    state = fields.String(validate=validate.OneOf(list(DeliveryState)))
-    attempts = fields.Integer()
+    state = String(validate=validate.OneOf(list(DeliveryState)))
+    attempts = Integer()
     last_attempt_at = Moment(allow_none=True)
     sent_at = Moment(allow_none=True)
-    error = fields.String(allow_none=True)
+    error = String(allow_none=True)
 
 
 class InvitationOut(Schema):
     """An invitation. No token, hash or nonce; ``accept_url`` only where the setting RETURN_LINK asks for it."""
 
-    id = fields.UUID()
-    email = fields.String(allow_none=True)
-    role = fields.String()
-    status = fields.String(validate=validate.OneOf(list(Status)))
+    id = UUID()
+    email = String(allow_none=True)
+    role = String()
+    status = String(validate=validate.OneOf(list(Status)))
     tenant_id = HostKey(allow_none=True)
-    message = fields.String(allow_none=True)
-    details = fields.Dict(allow_none=True)
-    locale = fields.String(allow_none=True)
-    invited_by = fields.Nested(InviterOut, allow_none=True)
+    message = String(allow_none=True)
+    details = Dict(allow_none=True)
+    locale = String(allow_none=True)
+    invited_by = Nested(InviterOut, allow_none=True)
     expires_at = Moment()
     created_at = Moment()
     updated_at = Moment()
     accepted_at = Moment(allow_none=True)
     accepted_by_id = HostKey(allow_none=True)
-    delivery = fields.Nested(DeliveryOut, allow_none=True)
+    delivery = Nested(DeliveryOut, allow_none=True)
 
 
 class ObstacleOut(Schema):
-    code = fields.String()
-    detail = fields.String()
+    code = String()
+    detail = String()
 
 
 class InvitationDetailsOut(InvitationOut):
     """One invitation, with why it could not be accepted now."""
 
-    obstacle = fields.Nested(ObstacleOut, allow_none=True)
+    obstacle = Nested(ObstacleOut, allow_none=True)
 
 
 class InvitationWithLinkOut(InvitationOut):
-    accept_url = fields.String()
+    accept_url = String()
 
 
 class PageOut(Schema):
@@ -80,13 +122,13 @@ class PageOut(Schema):
 
 
 class EventOut(Schema):
-    id = fields.UUID()
-    type = fields.String()
+    id = UUID()
+    type = String()
     at = Moment()
     actor_id = HostKey(allow_none=True)
-    remote_addr = fields.String(allow_none=True)
-    user_agent = fields.String(allow_none=True)
-    details = fields.Dict(allow_none=True)
+    remote_addr = String(allow_none=True)
+    user_agent = String(allow_none=True)
+    details = Dict(allow_none=True)
 
 
 class EventsOut(Schema):
@@ -95,54 +137,54 @@ class EventsOut(Schema):
 
 class TenantOut(Schema):
     id = HostKey(allow_none=True)
-    name = fields.String()
+    name = String()
 
 
 class OfferInviterOut(Schema):
-    email = fields.String(allow_none=True)
+    email = String(allow_none=True)
 
 
 class OfferOut(Schema):
     """What the invitee may see: no ids but the tenant's."""
 
-    email = fields.String(attribute="invitation.email")
-    role = fields.String(attribute="invitation.role")
-    status = fields.String(attribute="invitation.status")
-    tenant = fields.Nested(TenantOut)
-    invited_by = fields.Nested(OfferInviterOut, attribute="invitation.invited_by", allow_none=True)
-    message = fields.String(attribute="invitation.message", allow_none=True)
+    email = String(attribute="invitation.email")
+    role = String(attribute="invitation.role")
+    status = String(attribute="invitation.status")
+    tenant = Nested(TenantOut)
+    invited_by = Nested(OfferInviterOut, attribute="invitation.invited_by", allow_none=True)
+    message = String(attribute="invitation.message", allow_none=True)
     expires_at = Moment(attribute="invitation.expires_at")
-    account_exists = fields.Boolean()
+    account_exists = Boolean()
     #: What accept would answer to whoever is signed in, or nobody.
-    obstacle = fields.Nested(ObstacleOut, allow_none=True)
+    obstacle = Nested(ObstacleOut, allow_none=True)
 
 
 class AcceptedUserOut(Schema):
     id = HostKey()
-    email = fields.String()
-    role = fields.String()
+    email = String()
+    role = String()
     tenant_id = HostKey(allow_none=True)
 
 
 class AcceptedInvitationOut(Schema):
     """What the invitee may see of the invitation that they accepted: nothing that was meant for managers."""
 
-    id = fields.UUID()
-    email = fields.String(allow_none=True)
-    role = fields.String()
-    status = fields.String(validate=validate.OneOf(list(Status)))
+    id = UUID()
+    email = String(allow_none=True)
+    role = String()
+    status = String(validate=validate.OneOf(list(Status)))
     tenant_id = HostKey(allow_none=True)
     accepted_at = Moment(allow_none=True)
 
 
 class AcceptanceOut(Schema):
-    user = fields.Nested(AcceptedUserOut)
-    invitation = fields.Nested(AcceptedInvitationOut)
+    user = Nested(AcceptedUserOut)
+    invitation = Nested(AcceptedInvitationOut)
 
 
 class AcceptanceWithSessionOut(AcceptanceOut):
     #: Whatever the host's ``on_accepted`` returned.
-    session = fields.Dict()
+    session = Dict()
 
 
 class ProblemOut(Schema):
@@ -157,17 +199,23 @@ class ProblemOut(Schema):
     invitation_id = fields.UUID()
 
 
-def dump_invitation(invitation: InvitationInfo) -> dict[str, Any]:
-    """An invitation as JSON; with its link only where somebody asked to see it."""
-    shape = InvitationOut() if invitation.accept_url is None else InvitationWithLinkOut()
-    dumped: dict[str, Any] = shape.dump(invitation)
-    return dumped
-
-
 class ExplanationOut(Schema):
     allowed = fields.Boolean()
     approval = fields.Boolean()
     reasons = fields.List(fields.Nested(ProblemOut))
+
+
+# Each made once: to make one costs more than to dump with it.
+INVITATION, INVITATION_WITH_LINK, PAGE, EVENTS = InvitationOut(), InvitationWithLinkOut(), PageOut(), EventsOut()
+DETAILS = InvitationDetailsOut()
+OFFER, ACCEPTANCE, ACCEPTANCE_WITH_SESSION = OfferOut(), AcceptanceOut(), AcceptanceWithSessionOut()
+
+
+def dump_invitation(invitation: InvitationInfo) -> dict[str, Any]:
+    """An invitation as JSON; with its link only where somebody asked to see it."""
+    shape = INVITATION if invitation.accept_url is None else INVITATION_WITH_LINK
+    dumped: dict[str, Any] = shape.dump(invitation)
+    return dumped
 
 
 def dump_explanation(explanation: Explanation) -> dict[str, Any]:
@@ -178,12 +226,12 @@ def dump_explanation(explanation: Explanation) -> dict[str, Any]:
 
 def dump_details(invitation: InvitationInfo) -> dict[str, Any]:
     """One invitation as JSON, with its obstacle."""
-    dumped: dict[str, Any] = InvitationDetailsOut().dump(invitation)
+    dumped: dict[str, Any] = DETAILS.dump(invitation)
     return dumped
 
 
 def dump_acceptance(acceptance: Acceptance) -> dict[str, Any]:
     """An acceptance as JSON; with ``session`` only where ``on_accepted`` returned one."""
-    shape = AcceptanceOut() if acceptance.session is None else AcceptanceWithSessionOut()
+    shape = ACCEPTANCE if acceptance.session is None else ACCEPTANCE_WITH_SESSION
     dumped: dict[str, Any] = shape.dump(acceptance)
     return dumped

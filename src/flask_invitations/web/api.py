@@ -13,7 +13,7 @@ from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from .. import acts, errors, shapes
 from ..acts import Manager, Wanted
-from ..current import caller, get_state
+from ..current import State, caller, get_state
 from ..errors import BodyTooLarge, CrossSite, InvitationError, InvitationNotFound, MalformedRequest
 from . import answers
 from .openapi import Call, accept_body, document
@@ -64,10 +64,13 @@ def call(method: str, rule: str, summary: str, **what: Any) -> Callable[[View], 
 @call(
     "POST",
     "/invite",
-    "Invite somebody by e-mail",
+    "Invite somebody by email (200: with explain, what would come of it)",
     public=False,
     status=201,
+    also=200,
+    also_answer=answers.ExplanationOut,
     answer=answers.InvitationWithLinkOut,
+    query=lambda state: shapes.EXPLAIN,
     body=lambda state: state.invite_body,
     refusals=(
         *_MANAGER,
@@ -104,12 +107,12 @@ def list_invitations() -> Response:
     email, after = given.pop("email", None), given.pop("cursor", None)
     items, more = acts.list_page(state.ctx, by=by, after=after, email_key=email and email.key, **given)
     cursor = shapes.cursor_after(items[-1]) if more else None
-    return _answer(answers.PageOut().dump({"items": items, "next_cursor": cursor}))
+    return _answer(answers.PAGE.dump({"items": items, "next_cursor": cursor}))
 
 
 @call("GET", "/invitations/openapi.json", "This document", public=True, status=200, refusals=())
 def openapi() -> Response:
-    return _answer(document(get_state(), CALLS))
+    return _answer(get_state().once(_document))
 
 
 @call(
@@ -137,7 +140,7 @@ def get_invitation(invitation_id: str) -> Response:
 )
 def list_events(invitation_id: str) -> Response:
     found = acts.events(get_state().ctx, by=_manager(), invitation_id=_id(invitation_id))
-    return _answer(answers.EventsOut().dump({"items": found}))
+    return _answer(answers.EVENTS.dump({"items": found}))
 
 
 @call(
@@ -147,7 +150,7 @@ def list_events(invitation_id: str) -> Response:
     public=False,
     status=200,
     answer=answers.InvitationWithLinkOut,
-    body=lambda state: shapes.ResendBody(),
+    body=lambda state: shapes.RESEND,
     body_is_optional=True,
     refusals=(
         *_ONE,
@@ -161,7 +164,7 @@ def list_events(invitation_id: str) -> Response:
 )
 def resend_invitation(invitation_id: str) -> Response:
     by = _manager()
-    given = shapes.load(shapes.ResendBody(), read_json(optional=True))
+    given = shapes.load(shapes.RESEND, read_json(optional=True))
     invitation = acts.resend(get_state().ctx, by=by, invitation_id=_id(invitation_id), **given)
     return _answer(answers.dump_invitation(invitation))
 
@@ -186,12 +189,12 @@ def revoke_invitation(invitation_id: str) -> Response:
     public=True,
     status=200,
     answer=answers.OfferOut,
-    body=lambda state: shapes.TokenBody(),
+    body=lambda state: shapes.TOKEN,
     refusals=_LINK,
 )
 def preview_invite() -> Response:
-    given = shapes.load(shapes.TokenBody(), read_json())
-    return _answer(answers.OfferOut().dump(acts.preview(get_state().ctx, by=caller(), **given)))
+    given = shapes.load(shapes.TOKEN, read_json())
+    return _answer(answers.OFFER.dump(acts.preview(get_state().ctx, by=caller(), **given)))
 
 
 @call(
@@ -226,16 +229,20 @@ def accept_invite() -> Response:
     public=True,
     status=200,
     answer=answers.OfferOut,
-    body=lambda state: shapes.DeclineBody(),
+    body=lambda state: shapes.DECLINE,
     refusals=_LINK,
 )
 def decline_invite() -> Response:
-    given = shapes.load(shapes.DeclineBody(), read_json())
+    given = shapes.load(shapes.DECLINE, read_json())
     offer = acts.decline(get_state().ctx, by=caller(), **given)
-    return _answer(answers.OfferOut().dump(offer))
+    return _answer(answers.OFFER.dump(offer))
 
 
 # What every call has in common
+
+
+def _document(state: State) -> dict[str, Any]:
+    return document(state, CALLS)
 
 
 def _answer(body: Any, status: int = 200) -> Response:

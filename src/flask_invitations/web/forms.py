@@ -11,6 +11,7 @@ from typing import Any
 from marshmallow import Schema, fields, missing, validate
 from werkzeug.datastructures import MultiDict
 
+from ..current import State
 from ..errors import Sentence
 
 #: How browsers and password managers know these fields.
@@ -33,9 +34,9 @@ KINDS: Sequence[tuple[type[Any], str, str | None]] = (
     (fields.Boolean, "checkbox", None),
     (fields.Integer, "text", "numeric"),
     (fields.Number, "text", "decimal"),
-    (fields.DateTime, "datetime-local", None),
     (fields.Time, "time", None),
     (fields.Date, "date", None),
+    (fields.DateTime, "datetime-local", None),  # in marshmallow 3 the other two are of this kind too
 )
 #: What marshmallow says most often of what people type: it has no catalogs, so these sentences stand in ours.
 SAID = (
@@ -77,13 +78,17 @@ class Input:
     read: Callable[[str], Any]
 
 
-def inputs(schema: Any) -> list[Input]:
-    """The inputs for a marshmallow ``Schema`` (class, instance or ``None``), in its order.
+def profile_inputs(state: State) -> list[Input]:
+    """The inputs for an app's ``profile_schema``: made once, by ``state.once``."""
+    return inputs(state.profile_schema)
+
+
+def inputs(schema: Schema) -> list[Input]:
+    """The inputs for a marshmallow ``Schema``, in its order.
 
     What no single control can ask for (``Nested``, ``Dict``, ``Tuple``, a ``List`` without choices) has none.
     """
-    instance: Schema | None = schema() if isinstance(schema, type) else schema
-    made = (_input(field.data_key or name, field) for name, field in (instance.load_fields if instance else {}).items())
+    made = (_input(field.data_key or name, field) for name, field in schema.load_fields.items())
     return [each for each in made if each is not None]
 
 

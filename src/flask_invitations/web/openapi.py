@@ -13,7 +13,7 @@ from marshmallow import Schema
 
 from ..current import State
 from ..errors import InvitationError, OpenAPIUnavailable
-from ..shapes import AcceptBody, Body
+from ..shapes import ACCEPT, Body
 from .answers import HostKey, ProblemOut
 
 
@@ -23,7 +23,7 @@ class Call:
 
     :param rule: as Flask writes it, below the API's prefix.
     :param public: anybody may call it; else a manager.
-    :param also: another status of success, with the same answer.
+    :param also: another status of success, with ``also_answer`` or else the same answer.
     :param refusals: everything it may answer instead.
     """
 
@@ -39,6 +39,7 @@ class Call:
     query: Callable[[State], Schema] | None = None
     body_is_optional: bool = False
     also: int | None = None
+    also_answer: type[Schema] | None = None
 
 
 def document(state: State, calls: Iterable[Call]) -> dict[str, Any]:
@@ -72,9 +73,7 @@ def document(state: State, calls: Iterable[Call]) -> dict[str, Any]:
 
 def accept_body(state: State) -> Schema:
     """The accept body with the host's profile fields in it."""
-    profile = state.profile_schema
-    own = {} if profile is None else dict((profile() if isinstance(profile, type) else profile).load_fields)
-    shape: Any = Body.from_dict({**AcceptBody().fields, **own}, name="AcceptBody")
+    shape: Any = Body.from_dict({**ACCEPT.fields, **state.profile_schema.load_fields}, name="AcceptBody")
     instance: Schema = shape()
     return instance
 
@@ -106,7 +105,8 @@ def _successes(call: Call) -> dict[str, Any]:
 def _success(call: Call, status: int) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": HTTPStatus(status).phrase}
     if status != HTTPStatus.NO_CONTENT:
-        answer["content"] = {"application/json": {"schema": call.answer or {"type": "object"}}}
+        shape = call.also_answer if status == call.also and call.also_answer is not None else call.answer
+        answer["content"] = {"application/json": {"schema": shape or {"type": "object"}}}
     return answer
 
 

@@ -20,9 +20,9 @@ from ..errors import BodyTooLarge, CrossSite, InvalidRequest, InvitationError, I
 from ..languages.babel import current_tag
 from ..languages.language import Language
 from ..languages.plain import one_line, plain
-from ..shapes import DeclineBody, load
+from ..shapes import DECLINE, load
 from ..tokens import Token, find
-from .forms import inputs, read_profile, sentences
+from .forms import profile_inputs, read_profile, sentences
 from .wire import MAX_BODY, PACKAGE, SAFE, exempt_from_csrf_protect, is_cross_site, seal
 
 pages = Blueprint(
@@ -80,11 +80,11 @@ def requested() -> Response:
 @pages.post("/accept")
 def accept() -> AnyResponse:
     """Accept, then go where it says so."""
-    token, by, names = _token(), caller(), get_state().ctx.hooks.profile_fields
-    profile = read_profile(inputs(get_state().profile_schema), names, request.form)
+    token, by, state = _token(), caller(), get_state()
+    profile = read_profile(state.once(profile_inputs), state.ctx.hooks.profile_fields, request.form)
     password = request.form.get("password") or None
     try:
-        acts.accept(get_state().ctx, token=token.reveal(), password=password, profile=profile, by=by)
+        acts.accept(state.ctx, token=token.reveal(), password=password, profile=profile, by=by)
     except InvalidRequest as refusal:
         return _offer(token, by, refusal.status, refusal.errors, profile)
     return redirect(url_for("invitations.accepted"), 303)
@@ -95,7 +95,7 @@ def decline() -> AnyResponse:
     """Decline, then go where it says so."""
     token, by = _token(), caller()
     try:
-        given = load(DeclineBody(), {"token": token.reveal(), "reason": request.form.get("reason") or None})
+        given = load(DECLINE, {"token": token.reveal(), "reason": request.form.get("reason") or None})
     except InvalidRequest as refusal:
         return _offer(token, by, refusal.status, refusal.errors)
     acts.decline(get_state().ctx, by=by, **given)
@@ -142,10 +142,10 @@ def _offer(
     errors: Mapping[str, Any] | None = None,
     profile: Mapping[str, Any] | None = None,
 ) -> Response:
-    ctx, user = get_state().ctx, by.user
-    offer = acts.preview(ctx, token=token.reveal(), by=by)
+    state, user = get_state(), by.user
+    offer = acts.preview(state.ctx, token=token.reveal(), by=by)
     inviter = offer.invitation.invited_by
-    language = ctx.language(offer.invitation.locale or current_tag())
+    language = state.ctx.language(offer.invitation.locale or current_tag())
     words = {
         "offer": offer,
         "tenant_name": one_line(offer.tenant.name),
@@ -156,7 +156,7 @@ def _offer(
         "signed_in_as": getattr(user, "email", None),
         "obstacle_said": offer.obstacle and in_words(offer.obstacle, language),
         "errors": {name: sentences(said, language.gettext) for name, said in (errors or {}).items()},
-        "inputs": inputs(get_state().profile_schema),
+        "inputs": state.once(profile_inputs),
         "profile": profile or {},
         "login_url": url_of("login_url"),
         "logout_url": url_of("logout_url"),
