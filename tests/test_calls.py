@@ -54,9 +54,6 @@ class Counter:
 
 # Budgets
 
-#: A budget that waits for the store to build its statements once: to be dropped with the change that keeps it.
-STATEMENTS_ARE_BUILT_EACH_TIME = pytest.mark.xfail(strict=True, reason="the store builds its statements for each call")
-
 
 @pytest.fixture
 def queued(database_url: str) -> Iterator[tuple[Host, Any]]:
@@ -81,7 +78,6 @@ def cost(app: Flask, builder: Callable[[], EnvironBuilder]) -> int:
     return min(counts[WARM:])
 
 
-@STATEMENTS_ARE_BUILT_EACH_TIME
 @pytest.mark.parametrize("_database", ["postgresql"], indirect=True)
 def test_invite(queued: tuple[Host, Any]) -> None:
     """R23: an invite takes at most 4,000 Python calls, Flask, SQLAlchemy and the host's own hooks included."""
@@ -94,7 +90,6 @@ def test_invite(queued: tuple[Host, Any]) -> None:
     assert cost(host.app, builder) <= 4_000
 
 
-@STATEMENTS_ARE_BUILT_EACH_TIME
 @pytest.mark.parametrize("_database", ["postgresql"], indirect=True)
 def test_list(queued: tuple[Host, Any]) -> None:
     """R23: a page of 20 invitations takes at most 6,000 Python calls."""

@@ -134,7 +134,8 @@ def _plan(ctx: Context, by: Manager, wanted: Sequence[Wanted], confirm: bool) ->
         )
         for each in wanted
     ]
-    return _doubles_refused(making(ctx, by, by.tenant_id, drafts, now, confirm))
+    cases = making(ctx, by, by.tenant_id, drafts, now, confirm)
+    return cases if len(cases) == 1 else _doubles_refused(cases)
 
 
 def _doubles_refused(cases: Sequence[Case]) -> Sequence[Case]:
@@ -154,7 +155,7 @@ def _make(
     ctx: Context, by: Manager, allowed: Sequence[tuple[Case, Wanted]], *, mail: bool, show_link: bool
 ) -> Sequence[InvitationInfo]:
     now = ctx.now()
-    expire(ctx, [holder for case, _ in allowed if (holder := case.past.holder()) is not None], now)
+    expire(ctx, ctx.store.whole([holder for case, _ in allowed if (holder := case.past.holder()) is not None]), now)
     minted = [ctx.mint.new() for _ in allowed]
     columns = [
         _columns(ctx, by, case, wanted, nonce, token, now, show_link)

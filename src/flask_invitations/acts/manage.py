@@ -86,7 +86,7 @@ def renew(
     before, token = row.invited_by_id, None if rotate else ctx.mint.recover(row.token_nonce, row.token_hash)
     rotated = token is None
     holder = past.holder(but=row.id)
-    expire(ctx, [] if holder is None else [holder], now)
+    expire(ctx, ctx.store.whole([] if holder is None else [holder]), now)
     link, token = _link(ctx, row, token, show_link)
     span = by.expires_in or timedelta(seconds=row.lifetime)
     key = pending_key(row.tenant_id, row.email_key or "")

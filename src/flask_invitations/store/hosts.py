@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -34,9 +35,13 @@ class Hosts(Tables):
 
     def users_by_email(self, key: str) -> Sequence[Any]:
         """The users that the database holds equal to ``key``; its collation may hold more equal than we do."""
-        user = self.models.user
-        found: Sequence[Any] = self.session.scalars(sa.select(user).where(user.email == key).limit(20)).unique().all()
+        found: Sequence[Any] = self.session.scalars(self._by_email, {"email": key}).unique().all()
         return found
+
+    @cached_property
+    def _by_email(self) -> Any:
+        user = self.models.user
+        return sa.select(user).where(user.email == sa.bindparam("email")).limit(20)
 
     def save(self, user: Any) -> Any:
         """Write a new user (or what a hook changed) now, so that it has its key; returns the key."""

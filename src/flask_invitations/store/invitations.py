@@ -33,9 +33,13 @@ EVERYWHERE: Final = object()
 _BYTES = sa.String().with_variant(mysql.BINARY(), "mysql", "mariadb")
 
 
+#: What is read of the invitations of an address: enough to decide on another.
+_PAST = ("id", "email_key", "status", "expires_at", "token_hash")
+
+
 @dataclass(frozen=True)
 class Past:
-    """What one tenant has to do with one address: its invitations, oldest first.
+    """What one tenant has to do with one address: its invitations, oldest first, of which little is read.
 
     :param bounced: the last email to this address that left came back, or was reported as spam.
     """
@@ -214,14 +218,23 @@ class Store(Tables):
         ours, mail = self.models.Invitation.__table__, self.models.Delivery.__table__
         left = (mail.c.kind.in_(WITH_LINK), mail.c.state.in_((*OUT, *UNWANTED)))
         both = ours.outerjoin(mail, sa.and_(mail.c.invitation_id == ours.c.id, *left))
-        statement = sa.select(*ours.c, mail.c.state.label("mail_state"), mail.c.created_at.label("mailed_at"))
+        read = (ours.c[name] for name in _PAST)
+        statement = sa.select(*read, mail.c.state.label("mail_state"), mail.c.created_at.label("mailed_at"))
         to = ours.c.email_key.in_(sa.bindparam("keys", expanding=True))
         return statement.select_from(both).where(self._in_tenant, to).order_by(ours.c.created_at, ours.c.id)
 
     def _put_together(self, lines: Sequence[Any]) -> Past:
-        rows = {line.id: self._row(line[:-2]) for line in lines}
+        rows = {line.id: made(Invitation, _PAST, line[:-2]) for line in lines}
         mails = [(line.mailed_at, line.mail_state) for line in lines if line.mail_state is not None]
         return Past(tuple(rows.values()), bool(mails) and max(mails)[1] in UNWANTED)
+
+    def whole(self, rows: Sequence[Invitation]) -> Sequence[Invitation]:
+        """Rows of which little was read, with all their columns."""
+        found: list[Invitation] = []
+        for chunk in chunks([row.id for row in rows]):
+            ours = self.models.Invitation.__table__
+            found += map(self._row, self.connection.execute(sa.select(ours).where(ours.c.id.in_(chunk))))
+        return found
 
     def older_open(self, rows: Sequence[Invitation]) -> Sequence[Invitation]:
         """What was made for the same addresses in the same tenants before ``rows``, and is still open."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -26,6 +27,9 @@ def by_key(update: Any) -> Any:
     for dialect in ("mysql", "mariadb"):
         update = update.with_hint("FORCE INDEX (PRIMARY)", dialect_name=dialect)
     return update
+
+
+_insert = lru_cache(maxsize=64)(sa.insert)
 
 
 class Tables:
@@ -60,4 +64,4 @@ class Tables:
     def _insert(self, model: type[Any], rows: Sequence[Mapping[str, Any]]) -> None:
         """Write rows that all have the same columns, in one statement for each ``CHUNK`` of them."""
         for chunk in chunks(rows):
-            self.connection.execute(sa.insert(model.__table__), chunk if len(chunk) > 1 else chunk[0])
+            self.connection.execute(_insert(model.__table__), chunk if len(chunk) > 1 else chunk[0])

@@ -83,7 +83,7 @@ def invite() -> Response:
     by, state = _manager(), get_state()
     given = shapes.load(state.invite_body, read_json())
     wanted, confirm = Wanted.loaded(given), given["confirm"]
-    if shapes.load(shapes.EXPLAIN, request.args.to_dict())["explain"]:
+    if request.query_string and shapes.load(shapes.EXPLAIN, request.args.to_dict())["explain"]:
         return _answer(answers.dump_explanation(acts.explain(state.ctx, by=by, wanted=wanted, confirm=confirm)))
     invitation = acts.invite(state.ctx, by=by, wanted=wanted, mail=given["mail"], confirm=confirm)
     answer = _answer(answers.dump_invitation(invitation), 201)
