@@ -19,6 +19,7 @@ from typing import Any
 
 from .context import Context, log
 from .errors import MailRefused, TryAgain
+from .gate import WrongAnswer
 from .hooks import invitation_sent
 from .mail.compose import Letter, compose, introduce
 from .mail.failures import is_final
@@ -216,7 +217,7 @@ def _look(ctx: Context, leased: Sequence[FoundMail]) -> list[Letter | Outcome]:
     """What it takes to send these mails; the host is asked once about each tenant."""
     now, hooks = ctx.now(), ctx.hooks
     is_active, name = cache(hooks.tenant_is_active), cache(hooks.tenant_name)
-    ctx = replace(ctx, hooks=replace(hooks, tenant_is_active=is_active, tenant_name=name))
+    ctx = replace(ctx, hooks=hooks.but(tenant_is_active=is_active, tenant_name=name))
     return [_letter(ctx, found, now) for found in leased]
 
 
@@ -304,7 +305,7 @@ def _failed(ctx: Context, letter: Letter, failure: Exception) -> Outcome:
     """The outcome of a try that failed: another one later, or none where that cannot help or there were enough."""
     attempts, info = letter.delivery.attempts, letter.invitation
     error = _name(failure)
-    log.warning("mail for invitation %s was not sent: %s", info.id, error)
+    log.warning("mail for invitation %s was not sent: %s", info.id, _told(failure))
     if is_final(failure) or attempts % ctx.config.delivery_attempts == 0:
         return _end(letter, DeliveryState.FAILED, error=error)
     outcome = _end(letter, DeliveryState.QUEUED, error=error)
@@ -315,6 +316,11 @@ def _name(failure: Exception) -> str:
     """What is kept of a failure: its class only, since its text may hold the address, or the mail itself."""
     reason = failure.__cause__ if isinstance(failure, MailRefused) and failure.__cause__ else failure
     return type(reason).__name__
+
+
+def _told(failure: Exception) -> str:
+    """What the log says of a failure: of a hook's wrong answer all of it, since that holds nothing personal."""
+    return str(failure) if isinstance(failure, WrongAnswer) else _name(failure)
 
 
 def backoff(attempt: int) -> timedelta:

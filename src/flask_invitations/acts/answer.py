@@ -216,10 +216,7 @@ class _Attempt:
         hooks, account = self.ctx.hooks, _account(self.ctx, row, self.user)
         _check_account(self.ctx, row, self.user, account)
         if account is None:
-            made = hooks.create_user(info, self._checked_profile(info), self.password)
-            if not isinstance(made, self.ctx.models.user):
-                raise TypeError(f"create_user returned {type(made).__name__}: return the new user.")
-            return made
+            return hooks.create_user(info, self._checked_profile(info), self.password)
         if hooks.join is not None:
             hooks.join(account, info)
         return account
