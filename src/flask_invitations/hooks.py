@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict
 
 from blinker import Namespace
 from marshmallow import Schema
 
+from .addresses import key_of
 from .clock import Clock
-from .gate import MAPPING, NOTHING, SIGNED_IN, USER, USER_OR_NONE, YES_OR_NO, Calling, Class, Hook, OptionalHook, Word
-from .model.values import InvitationInfo
+from .gate import (
+    MAPPING,
+    NOTHING,
+    SIGNED_IN,
+    USER,
+    USER_OR_NONE,
+    USERS,
+    YES_OR_NO,
+    Calling,
+    Class,
+    Hook,
+    OptionalHook,
+    Word,
+)
+from .model.values import InvitationDraft, InvitationInfo
 
 _signals = Namespace()
 #: Sent after the commit, with ``invitation=InvitationInfo``; the sender is the Flask app.
@@ -58,10 +72,13 @@ TenantOf = Callable[[Any], Any]
 RoleOf = Callable[[Any, Any], str | None]
 CanInvite = Callable[[Any, Any, str | None], bool]
 FindUser = Callable[[str], Any]
+FindUsers = Callable[[Sequence[str]], Iterable[Any]]
 EmailIsVerified = Callable[[Any], bool]
 CreateUser = Callable[[InvitationInfo, Mapping[str, Any], str | None], Any]
 Join = Callable[[Any, InvitationInfo], None]
 ValidatePassword = Callable[[str, InvitationInfo], None]
+CheckInvitee = Callable[[InvitationDraft], None]
+CheckAcceptance = Callable[[InvitationInfo, Any], None]
 TenantIsActive = Callable[[Any], bool]
 TenantName = Callable[[Any], str]
 DisplayName = Callable[[Any], str | None]
@@ -115,6 +132,13 @@ class HookTable:
         Default: the row whose ``email`` equals it, through your index.""",
         USER_OR_NONE,
     )
+    find_users = OptionalHook[FindUsers](
+        "emails",
+        """The users to whom these canonical addresses belong, for inviting many at once; see :meth:`Hooks.accounts`.
+
+        Default: one query where ``find_user`` is the default one, else ``find_user`` for each.""",
+        USERS,
+    )
     email_is_verified = Hook[EmailIsVerified](
         "user",
         """Is the address of this user known to be theirs?
@@ -139,6 +163,20 @@ class HookTable:
         """Raise ``PasswordRejected`` where the password will not do.
 
         Default: length and, where zxcvbn is installed, how common it is.""",
+        NOTHING,
+    )
+    check_invitee = OptionalHook[CheckInvitee](
+        "draft",
+        """Raise any ``InvitationError``, such as ``AddressNotAllowed``, where this must not be invited.
+
+        Asked wherever an invitation is made, approved or sent again; the answer is exactly that error.""",
+        NOTHING,
+    )
+    check_acceptance = OptionalHook[CheckAcceptance](
+        "invitation, user",
+        """Raise any ``InvitationError`` where this must not be accepted (now), by this user or, ``None``, by a new one.
+
+        The preview shows the same refusal as what stands in the way.""",
         NOTHING,
     )
     tenant_is_active = Hook[TenantIsActive](
@@ -192,11 +230,14 @@ class Given(Needed, total=False):
     role_of: RoleOf | None
     can_invite: CanInvite | None
     find_user: FindUser | None
+    find_users: FindUsers | None
     email_is_verified: EmailIsVerified | None
     create_user: CreateUser | None
     join: Join | None
     profile_schema: Schema | type[Schema] | None
     validate_password: ValidatePassword | None
+    check_invitee: CheckInvitee | None
+    check_acceptance: CheckAcceptance | None
     tenant_is_active: TenantIsActive | None
     tenant_name: TenantName | None
     display_name: DisplayName | None
@@ -224,6 +265,18 @@ class Hooks(HookTable, Calling):
         given = self.said.get(word.name)
         return None if given is None else word.behind_gate(given, self.said["user_model"])
 
+    def accounts(self, emails: Sequence[str]) -> Mapping[str, Any]:
+        """To whom these canonical addresses belong, by address; those that belong to nobody are left out."""
+        find_users = self.find_users
+        if find_users is None:
+            each = ((email, self.find_user(email)) for email in emails)
+            return {email: user for email, user in each if user is not None}
+        # Compared by us, whatever the host's database takes for the same (CVE-2019-19844).
+        found = {key_of(getattr(user, "email", None)): user for user in find_users(emails)}
+        return {email: found[email] for email in emails if email in found}
+
     def but(self, **said: Any) -> Hooks:
-        """The same with other hooks, by name."""
+        """The same with other hooks, by name; ``find_users`` goes with ``find_user``, since the two must agree."""
+        if "find_user" in said:
+            said.setdefault("find_users", None)
         return replace(self, said={**self.said, **said})

@@ -22,7 +22,7 @@ from tests.hosts import ACCEPT_URL, shape
 FUNCTIONS: dict[str, Function] = {name: word for name, word in TABLE.items() if isinstance(word, Function)}
 YES_OR_NO = ("can_invite", "email_is_verified", "tenant_is_active")
 #: A check passes by returning nothing: whatever it returns else, it may have meant no.
-CHECKS = ("validate_password",)
+CHECKS = ("validate_password", "check_invitee", "check_acceptance")
 
 
 class User:
@@ -154,8 +154,13 @@ def test_coroutine_comes_back(name: str) -> None:
     assert complaints == []
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-@pytest.mark.parametrize("made", [generator, async_generator, Later], ids=["generator", "async generator", "awaitable"])
+NEVER_RUN = [generator, async_generator, Later]
+
+
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [(name, made) for name in FUNCTIONS for made in NEVER_RUN if (name, made) != ("find_users", generator)],
+)
 def test_never_run_comes_back(name: str, made: Callable[[], Any]) -> None:
     """Whatever else was not run is an error too, and is told to stop where it can be."""
     answer = made()
@@ -222,6 +227,17 @@ def test_anonymous_is_nobody() -> None:
     assert called("current_user", lambda: type("Anonymous", (), {"is_authenticated": False})()) is None
     suspended = User(is_authenticated=False)
     assert called("find_user", lambda _: suspended) is suspended
+
+
+def test_users_are_users() -> None:
+    """``find_users`` answers with users, in any collection or lazily, and with nothing else among them."""
+    users = [User(), User()]
+    for answer in (users, tuple(users), (user for user in users), dict.fromkeys(users)):
+        assert called("find_users", lambda _, answer=answer: answer) == users
+    wrong: list[Any] = [None, 7, "ann@example.com", [users[0], None], [7], users[0]]
+    for answer in wrong:
+        with pytest.raises(TypeError, match=r"^find_users returned \w+: return a list of user_model\.$"):
+            called("find_users", lambda _, answer=answer: answer)
 
 
 def test_create_user_returns_nobody() -> None:
