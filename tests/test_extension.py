@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from flask import Flask
-from flask_login import LoginManager, UserMixin, login_user
+from flask_login import LoginManager, UserMixin, current_user, login_user
 from flask_sqlalchemy import SQLAlchemy
 from flask_sqlalchemy_lite import SQLAlchemy as LiteSQLAlchemy
 from marshmallow import Schema, fields
 from sqlalchemy import orm
 
 from flask_invitations import ConfigurationError, Invitations
+from flask_invitations.clock import utcnow
+from flask_invitations.hooks import TABLE
 from flask_invitations.testing import RecordingMailer, SettableClock
 from tests.hosts import ACCEPT_URL, PASSWORD, build, shape
 from tests.http.tools import ACCEPT, INVITE, LIST
@@ -193,9 +195,9 @@ def test_constructor(app: Flask) -> None:
     """``Invitations(app, db, ...)`` is ``init_app`` at once; half of it is a mistake."""
     assert Invitations(app, KIND.db, **good()).models.user is KIND.User
     with pytest.raises(ConfigurationError, match="needs the app"):
-        Invitations(None, KIND.db)
+        Invitations(None, KIND.db)  # type: ignore[call-overload]
     with pytest.raises(ConfigurationError, match="needs the app"):
-        Invitations(mailer=RecordingMailer())
+        Invitations(mailer=RecordingMailer())  # type: ignore[call-overload]
 
 
 def test_no_app_yet() -> None:
@@ -216,15 +218,28 @@ HOOKS: dict[str, Any] = {
     "role_of": lambda user, tenant_id: None,
     "can_invite": lambda user, tenant_id, role: True,
     "find_user": lambda email: None,
+    "find_users": lambda emails: [],
     "email_is_verified": lambda user: True,
     "create_user": lambda invitation, profile, password: None,
     "join": lambda user, invitation: None,
     "validate_password": lambda password, invitation: None,
+    "check_invitee": lambda draft: None,
+    "check_acceptance": lambda invitation, user: None,
     "tenant_is_active": lambda tenant_id: True,
     "tenant_name": lambda tenant_id: "x",
+    "display_name": lambda user: None,
+    "login_url": lambda: "/login",
+    "logout_url": lambda: "/logout",
     "enqueue": lambda delivery_id: None,
     "on_accepted": lambda user, invitation: None,
+    "clock": utcnow,
 }
+CLASSES = {"user_model", "tenant_model", "profile_schema"}
+
+
+def test_no_hook_is_forgotten() -> None:
+    """What this file says of all hooks it says of every hook."""
+    assert HOOKS.keys() == TABLE.keys()
 
 
 def test_decorators(app: Flask) -> None:
@@ -236,11 +251,11 @@ def test_decorators(app: Flask) -> None:
         if name != "user_model":
             assert getattr(invitations, name)(hook) is hook
     assert invitations.user_model(KIND.User) is KIND.User
-    invitations.init_app(app, KIND.db)
+    invitations.init_app(app, KIND.db)  # type: ignore[call-arg]  # for the type checker both are required keywords
     with app.app_context():
         hooks = get_state().ctx.hooks
-        for name in HOOKS.keys() - {"user_model", "tenant_model", "profile_schema"}:
-            assert getattr(hooks, name) is HOOKS[name], name
+        for name in HOOKS.keys() - CLASSES:
+            assert getattr(hooks, name).__wrapped__ is HOOKS[name], name
         assert hooks.profile_fields == ("name",)
 
 
@@ -252,10 +267,10 @@ def test_argument_beats_decorator(app: Flask) -> None:
     invitations.mailer(RecordingMailer())
     invitations.init_app(app, KIND.db, **good(mailer=other))
     with app.app_context():
-        assert get_state().ctx.hooks.mailer is other
+        assert get_state().ctx.hooks.said["mailer"] is other
 
 
-@pytest.mark.parametrize("name", sorted(HOOKS.keys() - {"user_model", "tenant_model", "profile_schema"}))
+@pytest.mark.parametrize("name", sorted(HOOKS.keys() - CLASSES))
 def test_decorated_too_late(app: Flask, name: str) -> None:
     """A decorator after ``init_app`` would do nothing, so it is refused; a wrong function is refused at once."""
     with pytest.raises(ConfigurationError, match=name):
@@ -392,9 +407,10 @@ def test_flask_sqlalchemy_lite(empty_url: str) -> None:
         db.engine.dispose()
 
 
-@pytest.fixture
-def login(tmp_path: Path) -> Iterator[tuple[Flask, RecordingMailer]]:
-    """A conventional host: Flask-Login, a user class of its own, nothing but defaults."""
+@pytest.fixture(params=[{}, {"current_user": lambda: current_user}], ids=["default", "given"])
+def login(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Flask, RecordingMailer]]:
+    """A conventional host: Flask-Login, a user class of its own, nothing but defaults; or Flask-Login's proxy given as
+    it is."""
     db, outbox = SQLAlchemy(), RecordingMailer()
 
     class LoginUser(UserMixin, db.Model):  # type: ignore[misc, name-defined]
@@ -410,7 +426,7 @@ def login(tmp_path: Path) -> Iterator[tuple[Flask, RecordingMailer]]:
     db.init_app(app)
     manager = LoginManager(app)
     manager.user_loader(lambda user_id: db.session.get(LoginUser, int(user_id)))
-    Invitations().init_app(app, db, user_model=LoginUser, mailer=outbox, clock=SettableClock())
+    Invitations().init_app(app, db, user_model=LoginUser, mailer=outbox, clock=SettableClock(), **request.param)
 
     @app.post("/sign-in/<int:user_id>")
     def sign_in(user_id: int) -> str:
@@ -427,7 +443,8 @@ def login(tmp_path: Path) -> Iterator[tuple[Flask, RecordingMailer]]:
 
 
 def test_flask_login(login: tuple[Flask, RecordingMailer]) -> None:
-    """H2: where Flask-Login is set up, its user is ours, and its cookie does not work from elsewhere."""
+    """H2: where Flask-Login is set up, its user is ours, its anonymous one is nobody, and its cookie does not work from
+    elsewhere."""
     app, outbox = login
     client = app.test_client()
     assert client.post(INVITE, json={"email": "guest@example.com"}).status_code == 401

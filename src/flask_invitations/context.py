@@ -9,9 +9,10 @@ from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from .clock import Clock, as_utc
+from .clock import as_utc
 from .config import Config
 from .errors import InvitationError
+from .gate import refuse_unrun, unwrap
 from .hooks import Hooks
 from .languages.language import Language
 from .model.binding import Models
@@ -37,7 +38,6 @@ class Context:
     models: Models
     store: Store
     mint: Mint
-    clock: Clock
     language: Callable[[str | None], Language]
     forbids: Callable[[Context, Sequence[FoundMail], datetime], Sequence[InvitationError | None]]
     render: Callable[..., str]
@@ -48,7 +48,7 @@ class Context:
         return self.store.unit
 
     def now(self) -> datetime:
-        return as_utc(self.clock())
+        return as_utc(self.hooks.clock())
 
     def observe(self, what: str, invitation_id: object, call: Callable[[], T]) -> T | None:
         """Call an observer: after the commit nothing that it raises may turn the success into an error."""
@@ -61,4 +61,11 @@ class Context:
     def announce(self, signal: Any, invitation: Any, **more: Any) -> None:
         """Send a signal; one failing receiver keeps no other from being called."""
         for receiver in signal.receivers_for(self.sender):
-            self.observe(signal.name, invitation.id, partial(receiver, self.sender, invitation=invitation, **more))
+            tell = partial(_tell, receiver, self.sender, invitation=invitation, **more)
+            self.observe(signal.name, invitation.id, tell)
+
+
+def _tell(receiver: Callable[..., Any], sender: Any, **told: Any) -> None:
+    """:raises WrongAnswer: the receiver is async or a generator, and so heard nothing."""
+    name = getattr(receiver, "__qualname__", type(receiver).__qualname__)
+    refuse_unrun(f"the receiver {name}", unwrap(receiver(sender, **told)))

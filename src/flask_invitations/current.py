@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from flask import Flask, current_app, has_request_context, request
@@ -14,7 +14,7 @@ from . import acts
 from .acts import Caller, Origin
 from .context import Context
 from .errors import ConfigurationError
-from .hooks import Hooks
+from .hooks import TABLE
 
 KEY = "invitations"
 
@@ -66,8 +66,7 @@ def get_state() -> State:
 def override(app: Flask, **changes: Any) -> Iterator[State]:
     """For tests: other hooks, or another clock, for the length of the ``with`` block."""
     before: State = app.extensions[KEY]
-    names = {each.name for each in fields(Hooks)}
-    hooks = replace(before.ctx.hooks, **{name: changes.pop(name) for name in list(changes) if name in names})
+    hooks = before.ctx.hooks.but(**{name: changes.pop(name) for name in TABLE.keys() & changes})
     app.extensions[KEY] = replace(before, ctx=replace(before.ctx, hooks=hooks, **changes))
     try:
         yield app.extensions[KEY]
@@ -76,10 +75,8 @@ def override(app: Flask, **changes: Any) -> Iterator[State]:
 
 
 def actor() -> Any:
-    """Whoever is signed in, by the host's hook; a proxy (Flask-Login's) is seen through."""
-    user = get_state().ctx.hooks.current_user()
-    unwrap = getattr(user, "_get_current_object", None)
-    return user if unwrap is None else unwrap()
+    """Whoever is signed in, by the host's hook."""
+    return get_state().ctx.hooks.current_user()
 
 
 def caller() -> Caller:

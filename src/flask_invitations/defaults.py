@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -11,8 +11,10 @@ from flask import Flask
 from werkzeug.security import generate_password_hash
 
 from .addresses import key_of
+from .clock import utcnow
 from .config import Config
 from .errors import ConfigurationError, PasswordRejected, Sentence
+from .hooks import HookTable
 from .model.binding import Models
 from .model.values import InvitationInfo
 from .store.invitations import Store
@@ -38,9 +40,10 @@ class Defaults:
                 return user
         return None
 
-    def find_users(self, find_user: Any) -> Any:
-        find = find_user or self.find_user
-        return lambda emails: [user for email in emails if (user := find(email)) is not None]
+    def find_users(self, emails: Sequence[str]) -> Sequence[Any]:
+        """The same for many at once."""
+        wanted = set(emails)
+        return [user for user in self._store.hosts.users_by_emails(emails) if key_of(user.email) in wanted]
 
     def email_is_verified(self, user: Any) -> bool:
         return bool(getattr(user, "email_verified", True))
@@ -83,6 +86,37 @@ class Defaults:
         return name if isinstance(name, str) else None
 
 
+def complete(app: Flask, config: Config, store: Store, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The host's hooks, each that it did not give filled with its default.
+
+    :raises ConfigurationError: there is none that could work on this host.
+    """
+    models = store.models
+    check_user_model(models, given)
+    own = Defaults(config, models, store)
+    # Defaults that ask other hooks call them like everybody else: behind the gate.
+    tenant_of = HookTable.tenant_of.behind_gate(given.get("tenant_of", own.tenant_of), models.user)
+    role = given.get("role_of", role_of(tenant_of, models.tenant is not None))
+    standard = {
+        "tenant_of": own.tenant_of,
+        "role_of": role,
+        "can_invite": can_invite(config, HookTable.role_of.behind_gate(role, models.user)),
+        "find_user": own.find_user,
+        "email_is_verified": own.email_is_verified,
+        "create_user": own.create_user,
+        "validate_password": own.validate_password,
+        "tenant_is_active": own.tenant_is_active,
+        "tenant_name": own.tenant_name,
+        "display_name": own.display_name,
+        "clock": utcnow,
+    }
+    if "find_user" not in given:
+        standard["find_users"] = own.find_users
+    if "current_user" not in given:
+        standard["current_user"] = current_user(app)
+    return {**standard, **given}
+
+
 def role_of(tenant_of: Callable[[Any], Any], has_tenants: bool) -> Callable[[Any, Any], str | None]:
     """The default ``role_of``: the user's own role, in the tenant in which they act."""
 
@@ -120,7 +154,7 @@ def current_user(app: Flask) -> Callable[[], Any]:
 
     from flask_login import current_user as user  # the host has it, since it set it up
 
-    return lambda: user if user and user.is_authenticated else None
+    return lambda: user
 
 
 def check_user_model(models: Models, given: Mapping[str, Any]) -> None:

@@ -6,18 +6,20 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from flask import Flask
+from marshmallow import Schema
 
 from . import acts, config, defaults, hooks, outbox, shapes
 from .acts import Acceptance, Caller, Explanation, Manager, Offer, Swept, Wanted
 from .cli import cli
-from .clock import utcnow
 from .context import Context
 from .current import State, bind, get_state, origin, refuse_second
 from .errors import ConfigurationError, InvitationNotFound
-from .hooks import Given, Hooks
+from .gate import Giving, Word
+from .hooks import Given, Hooks, HookTable
 from .languages.babel import languages
 from .model import binding
 from .model.binding import Models
@@ -33,10 +35,10 @@ from .web.pages import pages
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-F = TypeVar("F", bound=Callable[..., Any])
+C = TypeVar("C")
 
 
-class Invitations:
+class Invitations(HookTable, Giving):
     """The extension object: create it once, call :meth:`init_app` for each app.
 
     It holds nothing but hooks given by decorator; everything else lives with the app. Every hook of
@@ -53,7 +55,11 @@ class Invitations:
     ``with invitations.unit():`` they join the host's own.
     """
 
-    def __init__(self, app: Flask | None = None, db: Any = None, **given: Unpack[Given]) -> None:
+    @overload
+    def __init__(self) -> None: ...
+    @overload
+    def __init__(self, app: Flask, db: Any, **given: Unpack[Given]) -> None: ...
+    def __init__(self, app: Flask | None = None, db: Any = None, **given: Any) -> None:
         self._decorated: dict[str, Any] = {}
         self._bound: list[Models] = []
         if app is not None:
@@ -67,27 +73,23 @@ class Invitations:
         :param db: Flask-SQLAlchemy's object, or anything with a ``session`` on the host's models.
         :param user_model: the host's mapped class of users; single primary key of type int, UUID or str.
         :param mailer: ``(Message) -> None``; raising means not sent, to be tried again.
-        :param given: besides, the optional hooks of ``docs/hooks.md``: ``tenant_model``, ``current_user``,
-            ``tenant_of``, ``role_of``, ``can_invite``, ``find_user``, ``email_is_verified``, ``create_user``,
-            ``join``, ``profile_schema``, ``validate_password``, ``tenant_is_active``, ``tenant_name``,
-            ``display_name``, ``login_url``, ``logout_url``, ``enqueue``, ``on_accepted``; and ``clock``,
-            ``() -> aware datetime``, for tests.
-        :raises ConfigurationError: a hook or setting is missing or wrong; the message tells which and the mend.
+        :param given: besides, any of the optional hooks; the decorator of the same name says what each is for.
+        :raises ConfigurationError: a hook or setting is missing or wrong; the message tells which and the fix.
         """
         refuse_second(app)
         said = {**self._decorated, **{name: hook for name, hook in given.items() if hook is not None}}
         session = _check(db, said)
         settings = config.read(app.config, app.name)
-        said["profile_schema"] = shapes.profile_of(said.get("profile_schema"))
+        profile = said["profile_schema"] = shapes.profile_of(said.get("profile_schema"))
         bound = binding.bind(said["user_model"], said.get("tenant_model"))
         store = Store(session, bound)
+        complete = defaults.complete(app, settings, store, said)
         ctx = Context(
             config=settings,
-            hooks=_hooks(app, settings, store, said),
+            hooks=Hooks(complete, partial(_load, profile), shapes.profile_names(profile)),
             models=bound,
             store=store,
             mint=Mint(settings.secret_keys),
-            clock=said.get("clock", utcnow),
             language=languages(app),
             forbids=acts.forbidden,
             render=lambda name, language, **words: app.jinja_env.get_template(name).render(**language.words(), **words),
@@ -98,95 +100,17 @@ class Invitations:
         self._bound.append(bound)
         _register(app, settings)
 
-    # Decorators: each records the function and returns it unchanged.
+    def _read(self, word: Word) -> Callable[[C], C]:
+        def decorate(given: C) -> C:
+            name = word.name
+            if self._bound:
+                raise ConfigurationError(f"{name} was given after init_app: decorate before, or pass it to init_app.")
+            word.check(given)
+            self._decorated[name] = given
+            return given
 
-    def _decorate(self, name: str, hook: F) -> F:
-        if self._bound:
-            raise ConfigurationError(f"{name} was given after init_app: decorate before, or pass it to init_app.")
-        if name in hooks.ARITY:  # the classes are looked at by init_app, complete by then
-            hooks.check(name, hook)
-        self._decorated[name] = hook
-        return hook
-
-    def mailer(self, hook: F) -> F:
-        """Decorator: the hook ``mailer``."""
-        return self._decorate("mailer", hook)
-
-    def current_user(self, hook: F) -> F:
-        """Decorator: the hook ``current_user``."""
-        return self._decorate("current_user", hook)
-
-    def tenant_of(self, hook: F) -> F:
-        """Decorator: the hook ``tenant_of``."""
-        return self._decorate("tenant_of", hook)
-
-    def role_of(self, hook: F) -> F:
-        """Decorator: the hook ``role_of``."""
-        return self._decorate("role_of", hook)
-
-    def can_invite(self, hook: F) -> F:
-        """Decorator: the hook ``can_invite``."""
-        return self._decorate("can_invite", hook)
-
-    def find_user(self, hook: F) -> F:
-        """Decorator: the hook ``find_user``."""
-        return self._decorate("find_user", hook)
-
-    def email_is_verified(self, hook: F) -> F:
-        """Decorator: the hook ``email_is_verified``."""
-        return self._decorate("email_is_verified", hook)
-
-    def create_user(self, hook: F) -> F:
-        """Decorator: the hook ``create_user``."""
-        return self._decorate("create_user", hook)
-
-    def join(self, hook: F) -> F:
-        """Decorator: the hook ``join``."""
-        return self._decorate("join", hook)
-
-    def validate_password(self, hook: F) -> F:
-        """Decorator: the hook ``validate_password``."""
-        return self._decorate("validate_password", hook)
-
-    def tenant_is_active(self, hook: F) -> F:
-        """Decorator: the hook ``tenant_is_active``."""
-        return self._decorate("tenant_is_active", hook)
-
-    def tenant_name(self, hook: F) -> F:
-        """Decorator: the hook ``tenant_name``."""
-        return self._decorate("tenant_name", hook)
-
-    def display_name(self, hook: F) -> F:
-        """Decorator: the hook ``display_name``."""
-        return self._decorate("display_name", hook)
-
-    def login_url(self, hook: F) -> F:
-        """Decorator: the hook ``login_url``."""
-        return self._decorate("login_url", hook)
-
-    def logout_url(self, hook: F) -> F:
-        """Decorator: the hook ``logout_url``."""
-        return self._decorate("logout_url", hook)
-
-    def enqueue(self, hook: F) -> F:
-        """Decorator: the hook ``enqueue``."""
-        return self._decorate("enqueue", hook)
-
-    def on_accepted(self, hook: F) -> F:
-        """Decorator: the hook ``on_accepted``."""
-        return self._decorate("on_accepted", hook)
-
-    def user_model(self, model: F) -> F:
-        """Decorator: the host's class of users."""
-        return self._decorate("user_model", model)
-
-    def tenant_model(self, model: F) -> F:
-        """Decorator: the host's class of tenants."""
-        return self._decorate("tenant_model", model)
-
-    def profile_schema(self, schema: F) -> F:
-        """Decorator: the marshmallow schema of the extra accept fields."""
-        return self._decorate("profile_schema", schema)
+        decorate.__name__, decorate.__doc__ = word.name, word.__doc__
+        return decorate
 
     # The acts
 
@@ -480,52 +404,22 @@ def _id(text: uuid.UUID | str) -> uuid.UUID:
 
 def _check(db: Any, given: Mapping[str, Any]) -> Callable[[], Any]:
     """Refuse what cannot work before anything is built; returns how to get at the host's session."""
-    known = {*hooks.ARITY, "user_model", "tenant_model", "profile_schema"}
-    for name in sorted(given.keys() - known):
+    for name in sorted(given.keys() - hooks.TABLE):
         raise ConfigurationError(f"{name} is not a hook: see docs/hooks.md for the names.")
     if not hasattr(type(db), "session") and not hasattr(db, "session"):  # Lite's property needs an app context
         raise ConfigurationError("db is missing: pass your SQLAlchemy() object, init_app(app, db, ...).")
     for name in ("user_model", "mailer"):
-        if given.get(name) is None:
+        if name not in given:
             raise ConfigurationError(f"{name} is missing: pass it to init_app.")
     for name in ("user_model", "tenant_model"):
         binding.check_mapped(name, given.get(name))
-    for name in hooks.ARITY.keys() & given.keys():
-        hooks.check(name, given[name])
+    for name, hook in given.items():
+        hooks.TABLE[name].check(hook)
     return lambda: db.session
 
 
-def _hooks(app: Flask, settings: config.Config, store: Store, given: Mapping[str, Any]) -> Hooks:
-    """The host's hooks, each that it did not give filled with its default."""
-    own = defaults.Defaults(settings, store.models, store)
-    defaults.check_user_model(store.models, given)
-    tenant_of = given.get("tenant_of") or own.tenant_of
-    role_of = given.get("role_of") or defaults.role_of(tenant_of, store.models.tenant is not None)
-    profile = given["profile_schema"]
-    return Hooks(
-        mailer=given["mailer"],
-        current_user=given.get("current_user") or defaults.current_user(app),
-        tenant_of=tenant_of,
-        role_of=role_of,
-        can_invite=given.get("can_invite") or defaults.can_invite(settings, role_of),
-        find_user=given.get("find_user") or own.find_user,
-        email_is_verified=given.get("email_is_verified") or own.email_is_verified,
-        create_user=given.get("create_user") or own.create_user,
-        join=given.get("join"),
-        load_profile=lambda typed: shapes.load(profile, dict(typed)),
-        profile_fields=shapes.profile_names(profile),
-        validate_password=given.get("validate_password") or own.validate_password,
-        check_invitee=given.get("check_invitee"),
-        check_acceptance=given.get("check_acceptance"),
-        find_users=given.get("find_users") or own.find_users(given.get("find_user")),
-        tenant_is_active=given.get("tenant_is_active") or own.tenant_is_active,
-        tenant_name=given.get("tenant_name") or own.tenant_name,
-        display_name=given.get("display_name") or own.display_name,
-        login_url=given.get("login_url"),
-        logout_url=given.get("logout_url"),
-        enqueue=given.get("enqueue"),
-        on_accepted=given.get("on_accepted"),
-    )
+def _load(schema: Schema, typed: Mapping[str, Any]) -> Mapping[str, Any]:
+    return shapes.load(schema, dict(typed))
 
 
 def _register(app: Flask, settings: config.Config) -> None:

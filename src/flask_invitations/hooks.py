@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-import inspect
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol, TypedDict, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, TypedDict
 
 from blinker import Namespace
+from marshmallow import Schema
 
+from .addresses import key_of
 from .clock import Clock
-from .errors import ConfigurationError
+from .gate import (
+    MAPPING,
+    NOTHING,
+    SIGNED_IN,
+    USER,
+    USER_OR_NONE,
+    USERS,
+    YES_OR_NO,
+    Calling,
+    Class,
+    Hook,
+    OptionalHook,
+    Word,
+)
 from .model.values import InvitationDraft, InvitationInfo
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 _signals = Namespace()
 #: Sent after the commit, with ``invitation=InvitationInfo``; the sender is the Flask app.
@@ -53,115 +65,223 @@ class Message:
     invitation: InvitationInfo
 
 
-class Mailer(Protocol):
-    """Sends one mail or raises: then it counts as not sent and is tried again."""
+# What each hook is to the type checker: shared by the table of hooks and the keywords of ``init_app``.
+Mailer = Callable[[Message], None]
+CurrentUser = Callable[[], Any]
+TenantOf = Callable[[Any], Any]
+RoleOf = Callable[[Any, Any], str | None]
+CanInvite = Callable[[Any, Any, str | None], bool]
+FindUser = Callable[[str], Any]
+FindUsers = Callable[[Sequence[str]], Iterable[Any]]
+EmailIsVerified = Callable[[Any], bool]
+CreateUser = Callable[[InvitationInfo, Mapping[str, Any], str | None], Any]
+Join = Callable[[Any, InvitationInfo], None]
+ValidatePassword = Callable[[str, InvitationInfo], None]
+CheckInvitee = Callable[[InvitationDraft], None]
+CheckAcceptance = Callable[[InvitationInfo, Any], None]
+TenantIsActive = Callable[[Any], bool]
+TenantName = Callable[[Any], str]
+DisplayName = Callable[[Any], str | None]
+Url = Callable[[], str]
+Enqueue = Callable[[uuid.UUID], None]
+OnAccepted = Callable[[Any, InvitationInfo], Mapping[str, Any] | None]
 
-    def __call__(self, message: Message, /) -> None: ...
+
+class HookTable:
+    """Every hook, once. On ``Invitations`` each is a decorator that returns what it is given unchanged; on the hooks of
+    an app, what the host gave or its default, behind the gate."""
+
+    user_model = Class("Your mapped class of users; primary key int, UUID or str.")
+    mailer = Hook[Mailer](
+        "message",
+        """Send one email, or raise: then it counts as not sent and is tried again; ``MailRefused`` gives it up.
+
+        Called after the commit.""",
+    )
+    tenant_model = Class("Your mapped class of tenants. Without one, the app is one tenant.")
+    current_user = Hook[CurrentUser](
+        "",
+        """Whoever is signed in, or ``None``; a user whose ``is_authenticated`` is false counts as nobody.
+
+        Default: Flask-Login's ``current_user``, where Flask-Login is set up on the app.""",
+        SIGNED_IN,
+    )
+    tenant_of = Hook[TenantOf](
+        "user",
+        """The id of the tenant in which this user acts now, or ``None``.
+
+        Default: ``user.tenant_id``, where there is a tenant model.""",
+    )
+    role_of = Hook[RoleOf](
+        "user, tenant_id",
+        """The role of a user in a tenant, or ``None``: no member of it.
+
+        Default: ``user.role``, in the tenant that ``tenant_of`` gives.""",
+    )
+    can_invite = Hook[CanInvite](
+        "user, tenant_id, role",
+        """May this user invite somebody with this role? ``role=None``: may they manage invitations at all?
+
+        Default: their role is one of ``INVITATIONS_ADMIN_ROLES``, and the invited role is not above it.""",
+        YES_OR_NO,
+    )
+    find_user = Hook[FindUser](
+        "email",
+        """The user to whom a canonical address belongs, or ``None``.
+
+        Default: the row whose ``email`` equals it, through your index.""",
+        USER_OR_NONE,
+    )
+    find_users = OptionalHook[FindUsers](
+        "emails",
+        """The users to whom these canonical addresses belong, for inviting many at once; see :meth:`Hooks.accounts`.
+
+        Default: one query where ``find_user`` is the default one, else ``find_user`` for each.""",
+        USERS,
+    )
+    email_is_verified = Hook[EmailIsVerified](
+        "user",
+        """Is the address of this user known to be theirs?
+
+        Default: ``user.email_verified``, or ``True`` where there is no such attribute.""",
+        YES_OR_NO,
+    )
+    create_user = Hook[CreateUser](
+        "invitation, profile, password",
+        """Make the account of a new user and return it; may flush, must not commit.
+
+        Default: ``user_model(email=..., role=..., tenant_id=..., **profile)`` with the password hashed.""",
+        USER,
+    )
+    join = OptionalHook[Join](
+        "user, invitation",
+        "An existing account joins the tenant. Without this hook, existing accounts answer ``account-exists``.",
+    )
+    profile_schema = Class("Your marshmallow ``Schema``, class or instance, of the extra fields that accept takes.")
+    validate_password = Hook[ValidatePassword](
+        "password, invitation",
+        """Raise ``PasswordRejected`` where the password will not do.
+
+        Default: length and, where zxcvbn is installed, how common it is.""",
+        NOTHING,
+    )
+    check_invitee = OptionalHook[CheckInvitee](
+        "draft",
+        """Raise any ``InvitationError``, such as ``AddressNotAllowed``, where this must not be invited.
+
+        Asked wherever an invitation is made, approved or sent again; the answer is exactly that error.""",
+        NOTHING,
+    )
+    check_acceptance = OptionalHook[CheckAcceptance](
+        "invitation, user",
+        """Raise any ``InvitationError`` where this must not be accepted (now), by this user or, ``None``, by a new one.
+
+        The preview shows the same refusal as what stands in the way.""",
+        NOTHING,
+    )
+    tenant_is_active = Hook[TenantIsActive](
+        "tenant_id",
+        """Does this tenant still exist and work? Asked at create, send and accept.
+
+        Default: its row exists.""",
+        YES_OR_NO,
+    )
+    tenant_name = Hook[TenantName](
+        "tenant_id", "What the tenant is called. Default: ``tenant.name``, else ``INVITATIONS_APP_NAME``."
+    )
+    display_name = Hook[DisplayName](
+        "user", "How whoever invites is named to the invitee, or ``None``. Default: ``user.name``."
+    )
+    login_url = OptionalHook[Url]("", "Where your users sign in. Without this hook, the pages say it in words.")
+    logout_url = OptionalHook[Url]("", "Where your users sign out. Without this hook, the pages say it in words.")
+    enqueue = OptionalHook[Enqueue](
+        "delivery_id",
+        """After the commit, with ``INVITATIONS_DELIVERY = "queue"``: wake a worker.
+
+        Without this hook, ``flask invitations deliver --watch`` polls.""",
+    )
+    on_accepted = OptionalHook[OnAccepted](
+        "user, invitation",
+        """After the commit of an acceptance; the mapping that it returns appears in the answer as ``session``.
+
+        Without this hook, accepting signs nobody in.""",
+        MAPPING,
+    )
+    clock = Hook[Clock]("", "The present moment, aware; for tests. Default: the machine's clock.")
 
 
-class CreateUser(Protocol):
-    """Makes the account of a new user; may flush, must not commit."""
+#: The table by name, in its order.
+TABLE: Mapping[str, Word] = {name: word for name, word in vars(HookTable).items() if isinstance(word, Word)}
 
-    def __call__(self, invitation: InvitationInfo, profile: Mapping[str, Any], password: str | None, /) -> Any: ...
+
+class Needed(TypedDict):
+    """The keyword arguments of ``init_app`` without which nothing works."""
+
+    user_model: type[Any]
+    mailer: Mailer
+
+
+class Given(Needed, total=False):
+    """The keyword arguments of ``init_app``; ``docs/hooks.md`` tells of each."""
+
+    tenant_model: type[Any] | None
+    current_user: CurrentUser | None
+    tenant_of: TenantOf | None
+    role_of: RoleOf | None
+    can_invite: CanInvite | None
+    find_user: FindUser | None
+    find_users: FindUsers | None
+    email_is_verified: EmailIsVerified | None
+    create_user: CreateUser | None
+    join: Join | None
+    profile_schema: Schema | type[Schema] | None
+    validate_password: ValidatePassword | None
+    check_invitee: CheckInvitee | None
+    check_acceptance: CheckAcceptance | None
+    tenant_is_active: TenantIsActive | None
+    tenant_name: TenantName | None
+    display_name: DisplayName | None
+    login_url: Url | None
+    logout_url: Url | None
+    enqueue: Enqueue | None
+    on_accepted: OnAccepted | None
+    clock: Clock | None
 
 
 @dataclass(frozen=True)
-class Hooks:
-    """The host's words, complete: what it did not say is filled with a default before this is built."""
+class Hooks(HookTable, Calling):
+    """The host's words, complete: what it did not say is filled with a default before this is built.
 
-    mailer: Mailer
-    current_user: Callable[[], Any]
-    tenant_of: Callable[[Any], Any]
-    role_of: Callable[[Any, Any], str | None]
-    can_invite: Callable[[Any, Any, str | None], bool]
-    find_user: Callable[[str], Any]
-    email_is_verified: Callable[[Any], bool]
-    create_user: CreateUser
-    join: Callable[[Any, InvitationInfo], None] | None
+    :param said: hooks by name.
+    """
+
+    said: Mapping[str, Any]
     #: What the invitee typed, by field name, to what ``create_user`` gets; raises ``InvalidRequest``.
     load_profile: Callable[[Mapping[str, Any]], Mapping[str, Any]]
     #: The names of the fields that ``load_profile`` takes.
     profile_fields: tuple[str, ...]
-    validate_password: Callable[[str, InvitationInfo], None]
-    check_invitee: Callable[[InvitationDraft], None] | None
-    check_acceptance: Callable[[InvitationInfo, Any], None] | None
-    find_users: Callable[[Sequence[str]], Iterable[Any]]
-    tenant_is_active: Callable[[Any], bool]
-    tenant_name: Callable[[Any], str]
-    display_name: Callable[[Any], str | None]
-    login_url: Callable[[], str] | None
-    logout_url: Callable[[], str] | None
-    enqueue: Callable[[uuid.UUID], None] | None
-    on_accepted: Callable[[Any, InvitationInfo], Mapping[str, Any] | None] | None
+    _gated: Mapping[str, Any] = field(init=False, repr=False, compare=False)
 
+    def __post_init__(self) -> None:
+        user_model, said = self.said["user_model"], self.said.items()
+        gated = {name: TABLE[name].behind_gate(given, user_model) for name, given in said if given is not None}
+        object.__setattr__(self, "_gated", gated)
 
-class Given(TypedDict, total=False):
-    """The keyword arguments of ``init_app``; ``docs/hooks.md`` tells of each."""
+    def _read(self, word: Word) -> Any:
+        return self._gated.get(word.name)
 
-    user_model: type[Any]
-    mailer: Mailer
-    tenant_model: type[Any] | None
-    current_user: Callable[[], Any] | None
-    tenant_of: Callable[[Any], Any] | None
-    role_of: Callable[[Any, Any], str | None] | None
-    can_invite: Callable[[Any, Any, str | None], bool] | None
-    find_user: Callable[[str], Any] | None
-    email_is_verified: Callable[[Any], bool] | None
-    create_user: CreateUser | None
-    join: Callable[[Any, InvitationInfo], None] | None
-    profile_schema: Any
-    validate_password: Callable[[str, InvitationInfo], None] | None
-    check_invitee: Callable[[InvitationDraft], None] | None
-    check_acceptance: Callable[[InvitationInfo, Any], None] | None
-    find_users: Callable[[Sequence[str]], Iterable[Any]] | None
-    tenant_is_active: Callable[[Any], bool] | None
-    tenant_name: Callable[[Any], str] | None
-    display_name: Callable[[Any], str | None] | None
-    login_url: Callable[[], str] | None
-    logout_url: Callable[[], str] | None
-    enqueue: Callable[[uuid.UUID], None] | None
-    on_accepted: Callable[[Any, InvitationInfo], Mapping[str, Any] | None] | None
-    #: ``() -> aware datetime``: for tests.
-    clock: Clock
+    def accounts(self, emails: Sequence[str]) -> Mapping[str, Any]:
+        """To whom these canonical addresses belong, by address; those that belong to nobody are left out."""
+        users = None if self.find_users is None else self.find_users(emails)
+        # Compared by us, whatever the host's database takes for the same (CVE-2019-19844).
+        found = {key_of(getattr(user, "email", None)): user for user in users or ()}
+        if users is None or None in found:  # only asking for each tells whose a user without an email attribute is
+            each = ((email, self.find_user(email)) for email in emails)
+            return {email: user for email, user in each if user is not None}
+        return {email: found[email] for email in emails if email in found}
 
-
-#: How many positional arguments each callable hook is called with.
-ARITY: Mapping[str, int] = {
-    "mailer": 1,
-    "current_user": 0,
-    "tenant_of": 1,
-    "role_of": 2,
-    "can_invite": 3,
-    "find_user": 1,
-    "email_is_verified": 1,
-    "create_user": 3,
-    "join": 2,
-    "validate_password": 2,
-    "check_invitee": 1,
-    "check_acceptance": 2,
-    "find_users": 1,
-    "tenant_is_active": 1,
-    "tenant_name": 1,
-    "display_name": 1,
-    "login_url": 0,
-    "logout_url": 0,
-    "enqueue": 1,
-    "on_accepted": 2,
-    "clock": 0,
-}
-
-
-def check(name: str, hook: Any) -> None:
-    """Refuse a hook that could not be called as it will be.
-
-    :raises ConfigurationError: not callable, or not with that many arguments.
-    """
-    wanted = ARITY[name]
-    if isinstance(hook, str) or not callable(hook):
-        raise ConfigurationError(f"{name} must be a callable, not {type(hook).__name__}: pass the function itself.")
-    try:
-        inspect.signature(hook).bind(*range(wanted))
-    except TypeError as error:
-        raise ConfigurationError(f"{name} must take {wanted} positional argument(s): {error}.") from None
-    except ValueError:  # a callable written in C without a signature: trust it
-        return
+    def but(self, **said: Any) -> Hooks:
+        """The same with other hooks, by name; ``find_users`` goes with ``find_user``, since the two must agree."""
+        if "find_user" in said:
+            said.setdefault("find_users", None)
+        return replace(self, said={**self.said, **said})

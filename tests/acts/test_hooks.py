@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from flask_invitations import (
     invitation_revoked,
     invitation_sent,
 )
-from flask_invitations.current import override
+from flask_invitations.current import get_state, override
 from tests.hosts import PASSWORD, Host, build
 from tests.http.tools import (
     ACCEPT,
@@ -182,6 +183,77 @@ def test_commit_breaks(host: Host) -> None:
     assert accept(host.client(), case.token).status_code == 201
 
 
+# H1: what would have to be awaited
+
+
+async def coroutine(*_: Any, **__: Any) -> bool:
+    """What every hook here hides behind a lambda: an answer that is true, and no answer."""
+    return False
+
+
+@pytest.mark.parametrize(("act", "hook"), PAIRS)
+def test_participant_is_async(cases: dict[str, Case], act: str, hook: str) -> None:
+    """H1: a coroutine that a participant returns lets nobody do anything: it is an error that names the hook, and
+    nothing of the act stays."""
+    case = cases["account" if act == "join" else "new"]
+    with unchanged(case.host), override(case.host.app, **{hook: lambda *_: coroutine()}):
+        with pytest.raises(TypeError, match=rf"^{hook} returned a coroutine.*make it a plain function"):
+            do(case, act)
+        gc.collect()
+
+
+@pytest.mark.parametrize("answer", [None, 1, "yes"])
+def test_can_invite_is_no_bool(cases: dict[str, Case], answer: Any) -> None:
+    """H1: an answer that is only true by accident lets nobody invite."""
+    case = cases["new"]
+    sentence = rf"^can_invite returned {type(answer).__name__}: return True or False\.$"
+    with (
+        unchanged(case.host),
+        override(case.host.app, can_invite=lambda *_: answer),
+        pytest.raises(TypeError, match=sentence),
+    ):
+        do(case, "invite")
+
+
+@pytest.mark.parametrize(("asked", "asks"), [("tenant_of", "role_of"), ("role_of", "can_invite")])
+def test_hook_of_a_default_is_async(local_url: str, asked: str, asks: str) -> None:
+    """H1: a hook that a default asks goes through the same gate: the default ``role_of`` asks ``tenant_of``, and the
+    default ``can_invite`` asks ``role_of``."""
+    given: dict[str, Any] = {asked: lambda *_: coroutine()}
+    with build(local_url, **given) as host, host.app.app_context():
+        hooks, tenant = get_state().ctx.hooks, host.tenant()
+        with pytest.raises(TypeError, match=rf"^{asked} returned a coroutine"):
+            hooks.role_of(host.User(), tenant) if asks == "role_of" else hooks.can_invite(host.User(), tenant, None)
+
+
+def test_mailer_is_async(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    """H1: a mailer that returns a coroutine has sent nothing: the mail is not ``sent``, the log says why, and it leaves
+    as soon as the mailer is a plain function."""
+    case = make(host, "pending")
+    mails = len(host.outbox.messages)
+    with override(host.app, mailer=lambda _: coroutine()):
+        made: Any = host.client(case.admin).post(INVITE, json={"email": "new@example.com"})
+        gc.collect()
+    assert made.status_code == 201
+    assert (made.json["delivery"]["state"], made.json["delivery"]["sent_at"]) == ("queued", None)
+    assert "mailer returned a coroutine" in caplog.text
+    host.clock.tick(timedelta(minutes=5))
+    with host.app.app_context():
+        assert host.invitations.deliver() == {"sent": 1}
+    assert len(host.outbox.messages) == mails + 1
+
+
+def test_enqueue_is_async(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """H1: an ``enqueue`` that returns a coroutine has woken nobody: it is logged by name, and the mail waits in the
+    outbox for whoever polls."""
+    config = {"INVITATIONS_DELIVERY": "queue"}
+    with build(database_url, config=config, enqueue=lambda _: coroutine()) as host, host.app.app_context():
+        host.invitations.invite("new@example.com", tenant_id=host.tenant())
+        gc.collect()
+        assert "enqueue returned a coroutine" in caplog.text
+        assert host.invitations.deliver() == {"sent": 1}
+
+
 # Observers
 
 
@@ -297,6 +369,41 @@ def test_on_accepted_breaks(local: Host, caplog: pytest.LogCaptureFixture, error
     assert "on_accepted" in caplog.text
     assert case.id in caplog.text
     assert case.token not in caplog.text
+
+
+@pytest.mark.parametrize("returned", [coroutine, lambda *_: ["a list"]], ids=["coroutine", "list"])
+def test_on_accepted_returns_no_session(
+    local: Host, caplog: pytest.LogCaptureFixture, returned: Callable[..., Any]
+) -> None:
+    """H1: what ``on_accepted`` returns and is no mapping, a coroutine above all, is no session and is logged."""
+    case = make(local, "pending")
+    with override(local.app, on_accepted=lambda *given: returned(*given)):
+        answer = accept(local.client(), case.token)
+        gc.collect()
+    assert answer.status_code == 201
+    assert "session" not in (answer.json or {})
+    assert f"on_accepted returned {'a coroutine' if returned is coroutine else 'list'}" in caplog.text
+    assert case.id in caplog.text
+
+
+def test_receiver_is_async(local: Host, caplog: pytest.LogCaptureFixture) -> None:
+    """H1: a receiver that must be awaited has heard nothing, which is logged as an error with its name; the act
+    succeeds, and the next receiver is called."""
+    case = make(local, "pending")
+    heard: list[Any] = []
+
+    def second(*_: Any, **__: Any) -> None:
+        heard.append(1)
+
+    signals = sent_signals().values()
+    with connected(signals, coroutine, local.app), connected(signals, second, local.app):
+        assert everything(case) == GOOD
+        gc.collect()
+    assert len(heard) == 12
+    told = [
+        record for record in caplog.records if "the receiver coroutine returned a coroutine" in str(record.exc_info)
+    ]
+    assert [record.levelname for record in told] == ["ERROR"] * 12
 
 
 @pytest.mark.parametrize("hook", ["on_accepted", "mailer", "receiver"])

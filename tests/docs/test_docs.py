@@ -16,6 +16,7 @@ import pytest
 import flask_invitations
 from flask_invitations import InvitationError, errors, hooks
 from flask_invitations.config import NOT_YET, Config
+from flask_invitations.gate import YES_OR_NO, Function
 from tests.hosts import build
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,21 +60,27 @@ def test_settings_page_names_what_is_not_enforced_yet() -> None:
     assert all(("RATELIMIT_*" if key.startswith("RATELIMIT") else key) in text for key in NOT_YET)
 
 
+def hook_rows() -> list[list[str]]:
+    """The first table of the page of hooks, without its head; the second says what each may answer."""
+    told = rows("docs/hooks.md")[1:]
+    return told[: [row[0] for row in told].index("hook")]
+
+
 def test_hooks_page_lists_every_hook() -> None:
-    """The table of hooks, the arguments of init_app and the decorators are the same."""
-    told = {row[0].strip("`") for row in rows("docs/hooks.md")[1:]}
-    assert told == set(hooks.Given.__annotations__) - {"clock"}
-    decorators = vars(flask_invitations.Invitations)
-    assert told <= decorators.keys()
+    """The page, the table in the code (and so the decorators) and the keywords of init_app name the same hooks."""
+    told = [row[0].strip("`") for row in hook_rows()]
+    assert told == list(hooks.TABLE) == list(hooks.Given.__annotations__)
 
 
 def test_hooks_page_calls_each_hook_as_it_is_called() -> None:
-    """The number of arguments in the table is the number that is checked at init_app."""
-    for name, called, *_ in rows("docs/hooks.md")[1:]:
-        found = re.match(r"`\(([^)]*)\)", called)
-        if found:
-            arguments = [each for each in found[1].split(",") if each.strip()]
-            assert len(arguments) == hooks.ARITY[name.strip("`")], name
+    """The page gives each function as many arguments as init_app demands that it takes, and a bool where it must."""
+    told = {row[0].strip("`"): row[1] for row in hook_rows()}
+    for name, word in hooks.TABLE.items():
+        if isinstance(word, Function):
+            found = re.match(r"`\(([^)]*)\) -> ([^`]*)`", told[name])
+            assert found is not None, name
+            assert len([each for each in found[1].split(",") if each.strip()]) == len(word.takes), name
+            assert (found[2] == "bool") == (word.answer is YES_OR_NO), name
 
 
 def test_readme_lists_every_endpoint() -> None:

@@ -24,8 +24,10 @@ BODY = {(400, "malformed-request"), (413, "body-too-large"), (415, "unsupported-
 BUSY = {(503, "try-again")}
 POST = BUSY | {(403, "cross-site")}
 ALSO: dict[str, set[tuple[int, str]]] = {
-    "invite": BODY | POST | {(403, "role-not-allowed")},
-    "resend_invitation": BODY | POST | {(403, "role-not-allowed"), (409, "already-invited")},
+    "invite": BODY | POST | {(403, "role-not-allowed"), (403, "address-not-allowed")},
+    "resend_invitation": BODY
+    | POST
+    | {(403, "role-not-allowed"), (403, "address-not-allowed"), (409, "already-invited")},
     "revoke_invitation": POST,
     "preview_invite": BODY | POST,
     "decline_invite": BODY | POST,

@@ -84,7 +84,7 @@ def test_expiry_while_accepting(host: Host) -> None:
 
 def _clock(host: Host) -> Any:
     """The clock that the app was given."""
-    return host.app.extensions["invitations"].ctx.clock
+    return host.app.extensions["invitations"].ctx.hooks.said["clock"]
 
 
 def _with_clock(host: Host, clock: Callable[[], datetime]) -> Any:

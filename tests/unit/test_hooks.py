@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
+import pydoc
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from flask_invitations import hooks
-from flask_invitations.errors import ConfigurationError
-from flask_invitations.hooks import ARITY, Hooks, Message, check
+from flask_invitations import ConfigurationError, Invitations, Message, hooks
+from flask_invitations.gate import YES_OR_NO, Function
+from flask_invitations.hooks import TABLE, Given
 
 
 def _taking(count: int) -> Callable[..., None]:
@@ -26,16 +28,49 @@ def _taking(count: int) -> Callable[..., None]:
     return lambdas[count]
 
 
-def test_every_hook_is_checked() -> None:
-    """There is no hook whose arguments are not known; the profile's two come from the host's schema."""
-    fields = {field.name for field in dataclasses.fields(Hooks)}
-    assert set(ARITY) == fields - {"load_profile", "profile_fields"} | {"clock"}
+FUNCTIONS: dict[str, Function] = {name: word for name, word in TABLE.items() if isinstance(word, Function)}
 
 
-@pytest.mark.parametrize("name", sorted(ARITY))
+def test_table_is_the_keywords() -> None:
+    """Each hook is declared once: the table, and the keywords that the type checker knows, name the same ones; required
+    are ``user_model`` and ``mailer``."""
+    assert list(TABLE) == list(Given.__annotations__)
+    assert Given.__required_keys__ == {"user_model", "mailer"}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_type_says_the_same(name: str) -> None:
+    """What the type checker demands is what the gate demands, in the table and as a keyword: so many arguments, and a
+    bool where the hook says yes or no."""
+    hook: Any = FUNCTIONS[name]
+    (kind,) = get_args(hook.__orig_class__)
+    assert get_type_hints(Given)[name] in (kind, kind | None)
+    arguments, answer = get_args(kind)
+    assert len(arguments) == len(hook.takes)
+    assert (answer is bool) == (hook.answer is YES_OR_NO)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_decorator_is_documented(name: str) -> None:
+    """``help`` tells what a hook is for, on the class and on the decorator."""
+    told = inspect.getdoc(getattr(Invitations, name))
+    assert told
+    decorator = getattr(Invitations(), name)
+    assert (decorator.__name__, inspect.getdoc(decorator)) == (name, told)
+    assert told.splitlines()[0] in pydoc.plain(pydoc.render_doc(Invitations))
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_hook_is_no_attribute(name: str) -> None:
+    """Assigned like an attribute a hook would be lost without a word, so that is refused."""
+    with pytest.raises(AttributeError, match=f"@invitations.{name}"):
+        setattr(Invitations(), name, lambda: None)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_right_hook(name: str) -> None:
     """A hook that can be called as it will be passes, whatever kind of callable it is."""
-    right = _taking(ARITY[name])
+    right = _taking(len(FUNCTIONS[name].takes))
 
     class Host:
         def __call__(self, *given: Any) -> None: ...
@@ -43,36 +78,37 @@ def test_right_hook(name: str) -> None:
         def method(self, *given: Any) -> None: ...
 
     for hook in (right, functools.partial(right), Host(), Host().method, lambda *given: None):
-        check(name, hook)
+        FUNCTIONS[name].check(hook)
 
 
-@pytest.mark.parametrize("name", sorted(ARITY))
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_wrong_arguments(name: str) -> None:
     """C5: one argument more or less is refused, naming the hook and the number it is called with."""
-    for count in {ARITY[name] - 1, ARITY[name] + 1} & set(range(5)):
-        with pytest.raises(ConfigurationError, match=rf"^{name} must take {ARITY[name]} positional"):
-            check(name, _taking(count))
+    wanted = len(FUNCTIONS[name].takes)
+    for count in {wanted - 1, wanted + 1} & set(range(5)):
+        with pytest.raises(ConfigurationError, match=rf"^{name} must take {wanted} positional"):
+            FUNCTIONS[name].check(_taking(count))
 
 
-@pytest.mark.parametrize("name", sorted(ARITY))
+@pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize(
     "hook", [None, "myapp.hooks.hook", 7, {}, object()], ids=["none", "dotted", "int", "dict", "object"]
 )
 def test_not_callable(name: str, hook: Any) -> None:
     """What cannot be called, a dotted string above all, is refused by name."""
     with pytest.raises(ConfigurationError, match=rf"^{name} must be a callable"):
-        check(name, hook)
+        FUNCTIONS[name].check(hook)
 
 
 def test_keyword_only() -> None:
     """A hook that insists on names for its arguments could not be called and is refused."""
     with pytest.raises(ConfigurationError, match="tenant_of"):
-        check("tenant_of", lambda *, user: None)
+        FUNCTIONS["tenant_of"].check(lambda *, user: None)
 
 
 def test_unknown_signature() -> None:
     """A callable whose signature Python cannot tell is trusted."""
-    check("role_of", _NoSignature())
+    FUNCTIONS["role_of"].check(_NoSignature())
 
 
 class _NoSignature:

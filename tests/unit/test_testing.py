@@ -67,7 +67,7 @@ def test_app_gets_its_own_back(own: Host) -> None:
     with own.app.app_context():
         from flask_invitations.current import get_state
 
-        assert isinstance(get_state().ctx.hooks.mailer, LogMailer)
+        assert isinstance(get_state().ctx.hooks.said["mailer"], LogMailer)
 
 
 def test_clear_forgets() -> None:

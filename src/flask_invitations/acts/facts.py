@@ -121,13 +121,8 @@ def _refusal(hook: Callable[..., None] | None, *about: Any) -> InvitationError |
 
 def _accounts(ctx: Context, keys: Sequence[str]) -> Mapping[str, Any]:
     """The account of each address that has one."""
-    if len(keys) == 1:
-        return {key: user for key in keys if (user := ctx.hooks.find_user(key)) is not None}
-    users = list(ctx.hooks.find_users(keys)) if keys else []
-    found = {key_of(getattr(user, "email", None)): user for user in users}
-    if None not in found:
-        return {key: found[key] for key in keys if key in found}
-    # The host's accounts do not show their address: only asking for each tells whose they are.
+    if len(keys) > 1:
+        return ctx.hooks.accounts(keys)
     return {key: user for key in keys if (user := ctx.hooks.find_user(key)) is not None}
 
 

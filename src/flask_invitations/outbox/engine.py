@@ -19,6 +19,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from ..context import Context, log
 from ..errors import MailRefused, TryAgain
+from ..gate import WrongAnswer
 from ..mail.failures import is_final
 from ..model.states import DeliveryState, EventType, Kind
 from ..model.values import DeliveryInfo, InvitationInfo
@@ -205,7 +206,7 @@ def failed(ctx: Context, one: Leased, failure: Exception) -> Outcome:
     """The outcome of a try that failed: another one later, or none where that cannot help or there were enough."""
     attempts = one.delivery.attempts
     error = _name(failure)
-    log.warning("email for invitation %s was not sent: %s", one.invitation.id, error)
+    log.warning("email for invitation %s was not sent: %s", one.invitation.id, _said(failure))
     if is_final(failure) or attempts % ctx.config.delivery_attempts == 0:
         return end(one, DeliveryState.FAILED, error=error)
     outcome = end(one, DeliveryState.QUEUED, error=error)
@@ -216,6 +217,11 @@ def _name(failure: Exception) -> str:
     """What is kept of a failure: its class only, since its text may hold the address, or the email itself."""
     reason = failure.__cause__ if isinstance(failure, MailRefused) and failure.__cause__ else failure
     return type(reason).__name__
+
+
+def _said(failure: Exception) -> str:
+    """What the log says of a failure: of a hook's wrong answer all of it, since that holds nothing personal."""
+    return str(failure) if isinstance(failure, WrongAnswer) else _name(failure)
 
 
 def backoff(attempt: int) -> timedelta:

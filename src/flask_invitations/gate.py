@@ -1,0 +1,255 @@
+"""The gate between a host's functions and us: what is taken for a hook, how it is called, and which answers pass.
+
+No hook is believed. Above all not one that would have to be awaited: called like any function it does nothing, and what
+it gives back is true.
+"""
+
+from __future__ import annotations
+
+import inspect
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial, update_wrapper
+from typing import Any, Generic, Protocol, TypeVar, cast, overload
+
+from .errors import ConfigurationError
+
+F = TypeVar("F", bound=Callable[..., Any])
+C = TypeVar("C")
+
+#: Functions that a plain call does not run.
+_NEVER_RUN: Sequence[tuple[Callable[[Any], bool], str]] = (
+    (inspect.iscoroutinefunction, "an async function"),
+    (inspect.isasyncgenfunction, "an async generator function"),
+    (inspect.isgeneratorfunction, "a generator function"),
+)
+#: What such a call gives back in place of an answer.
+_NOT_RUN: Sequence[tuple[Callable[[Any], bool], str]] = (
+    (inspect.iscoroutine, "a coroutine"),
+    (inspect.isasyncgen, "an async generator"),
+    (inspect.isgenerator, "a generator"),
+    (inspect.isawaitable, "an awaitable"),
+)
+#: Answers of these types are what they are: nothing to unwrap, nothing to await.
+_SIMPLE = frozenset({bool, str, int, uuid.UUID, type(None)})
+_PLAIN = "make it a plain function (asgiref.sync.async_to_sync makes one of an async function)"
+
+
+class WrongAnswer(TypeError):
+    """A hook gave back what it may not. The text names the hook and the fix, and holds nothing personal."""
+
+
+def refuse_unrun(who: str, answer: Any) -> None:
+    """Refuse, and close, an answer that would have to be awaited or iterated before anything is done.
+
+    :raises WrongAnswer: naming ``who`` gave it.
+    """
+    kind = next((name for is_kind, name in _NOT_RUN if is_kind(answer)), None)
+    if kind is None:
+        return
+    close = getattr(answer, "close", None) or getattr(answer, "cancel", None)
+    if close is not None:
+        with suppress(Exception):  # what it says at its end is nobody's answer
+            close()
+    raise WrongAnswer(f"{who} returned {kind}, and so did nothing: {_PLAIN}.")
+
+
+def unwrap(answer: Any) -> Any:
+    """What a proxy stands for: Flask-Login's ``current_user`` has every attribute there is, ``__await__`` too."""
+    proxy = hasattr(type(answer), "_get_current_object")
+    return answer._get_current_object() if proxy else answer  # noqa: SLF001 - Werkzeug documents it
+
+
+def _never_run(hook: Any) -> str | None:
+    return next((name for each in _layers(hook) for is_kind, name in _NEVER_RUN if is_kind(each)), None)
+
+
+def _layers(hook: Any) -> Iterator[Any]:
+    """A callable, and what is called when it is called: the function of a ``partial`` or method, ``__call__``."""
+    yield hook
+    if isinstance(hook, partial):
+        yield from _layers(hook.func)
+    elif inspect.ismethod(hook):
+        yield from _layers(hook.__func__)
+    elif not inspect.isroutine(hook):
+        call = getattr(hook, "__call__", None)  # noqa: B004 - not whether it is callable, but by what
+        if inspect.isroutine(call) or isinstance(call, partial):
+            yield from _layers(call)
+
+
+# Answers
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a hook may give back.
+
+    :param fits: told the answer and the host's class of users.
+    :param fix: what to do where it does not fit.
+    :param read: makes of the answer what is then looked at, and given to whoever asked.
+    """
+
+    fits: Callable[[Any, type[Any]], bool]
+    fix: str
+    read: Callable[[Any], Any] = lambda answer: answer
+
+
+def _signed_in(user: Any) -> Any:
+    """Flask-Login's anonymous user is nobody."""
+    return user if getattr(user, "is_authenticated", True) else None
+
+
+def _many(found: Any) -> Any:
+    return list(found) if isinstance(found, Iterable) else found
+
+
+ANYTHING = Answer(lambda answer, user: True, "")
+YES_OR_NO = Answer(lambda answer, user: isinstance(answer, bool), "return True or False")
+#: A check that answered ``False`` would let everybody pass.
+NOTHING = Answer(lambda answer, user: answer is None, "return nothing, and raise to refuse")
+MAPPING = Answer(lambda answer, user: answer is None or isinstance(answer, Mapping), "return a mapping or None")
+USER = Answer(lambda answer, user: isinstance(answer, user), "return the new user")
+USER_OR_NONE = Answer(lambda answer, user: answer is None or isinstance(answer, user), "return a user_model or None")
+SIGNED_IN = Answer(USER_OR_NONE.fits, USER_OR_NONE.fix, _signed_in)
+USERS = Answer(
+    lambda found, user: isinstance(found, list) and all(isinstance(each, user) for each in found),
+    "return a list of user_model",
+    _many,
+)
+
+
+# Declarations
+
+
+class Giving:
+    """An object on which hooks are given: there each is a decorator."""
+
+    def _read(self, word: Word) -> Any:
+        raise NotImplementedError
+
+
+class Calling:
+    """An object on which hooks are called: there each is what the host gave, behind the gate."""
+
+    def _read(self, word: Word) -> Any:
+        raise NotImplementedError
+
+
+class Word:
+    """One word that a host can say: a keyword of ``init_app``, and a decorator."""
+
+    name = ""
+
+    def __init__(self, doc: str) -> None:
+        self.__doc__ = inspect.cleandoc(doc)
+
+    def __set_name__(self, owner: type[Any], name: str) -> None:
+        self.name = self.__name__ = name
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        raise AttributeError(f"{self.name} is a decorator: write @invitations.{self.name}, or pass it to init_app.")
+
+    def _read(self, instance: Giving | Calling | None) -> Any:
+        return self if instance is None else instance._read(self)  # noqa: SLF001 - our own two bases
+
+    def check(self, given: Any) -> None:
+        """Refuse what could not be used as it will be.
+
+        :raises ConfigurationError: naming the hook and the fix.
+        """
+
+    def behind_gate(self, given: Any, user_model: type[Any]) -> Any:
+        """What was given, as it may be used."""
+        return given
+
+
+class _Decorator(Protocol):
+    def __call__(self, given: C, /) -> C: ...
+
+
+class Class(Word):
+    """A class of the host's. What it must be like is looked at by ``init_app``: classes are complete by then."""
+
+    @overload
+    def __get__(self, instance: None, owner: type[Any]) -> Class: ...
+    @overload
+    def __get__(self, instance: Giving, owner: type[Any]) -> _Decorator: ...
+    @overload
+    def __get__(self, instance: Calling, owner: type[Any]) -> Any: ...
+    def __get__(self, instance: Any, owner: type[Any]) -> Any:
+        return self._read(instance)
+
+
+class Function(Word):
+    """
+    :param takes: the arguments that it is called with, by position.
+    :param answer: what it may give back.
+    """
+
+    def __init__(self, takes: str, doc: str, answer: Answer = ANYTHING) -> None:
+        super().__init__(doc)
+        self.takes, self.answer = tuple(takes.replace(",", " ").split()), answer
+
+    def check(self, given: Any) -> None:
+        if isinstance(given, str) or not callable(given):
+            kind = type(given).__name__
+            raise ConfigurationError(f"{self.name} must be a callable, not {kind}: pass the function itself.")
+        never_run = _never_run(given)
+        if never_run is not None:
+            raise ConfigurationError(f"{self.name} is {never_run}, which does nothing when it is called: {_PLAIN}.")
+        try:
+            inspect.signature(given).bind(*self.takes)
+        except TypeError as error:
+            names = f" ({', '.join(self.takes)})" if self.takes else ""
+            wanted = f"{len(self.takes)} positional argument(s){names}"
+            raise ConfigurationError(f"{self.name} must take {wanted}: {error}.") from None
+        except ValueError:  # a callable written in C without a signature: trust it
+            return
+
+    def behind_gate(self, function: F, user_model: type[Any]) -> F:
+        """``function`` as we call it: the one place through which a hook is called."""
+
+        def call(*given: Any) -> Any:
+            handed_over = [given]
+            del given  # a crash report shows the variables of every call, and no password is to stand in ours
+            return self._checked(function(*handed_over.pop()), user_model)
+
+        gated: Any = update_wrapper(call, function, updated=())
+        return cast(F, gated)
+
+    def _checked(self, returned: Any, user_model: type[Any]) -> Any:
+        simple = type(returned) in _SIMPLE or isinstance(returned, user_model)
+        answer = self.answer.read(returned if simple else unwrap(returned))
+        if not simple:
+            refuse_unrun(self.name, answer)
+        if not self.answer.fits(answer, user_model):
+            raise WrongAnswer(f"{self.name} returned {type(answer).__name__}: {self.answer.fix}.")
+        return answer
+
+
+class Hook(Function, Generic[F]):
+    """A function of the host's that is always there: required, or with a default."""
+
+    @overload
+    def __get__(self, instance: None, owner: type[Any]) -> Hook[F]: ...
+    @overload
+    def __get__(self, instance: Giving, owner: type[Any]) -> Callable[[F], F]: ...
+    @overload
+    def __get__(self, instance: Calling, owner: type[Any]) -> F: ...
+    def __get__(self, instance: Any, owner: type[Any]) -> Any:
+        return self._read(instance)
+
+
+class OptionalHook(Function, Generic[F]):
+    """A function of the host's without a default."""
+
+    @overload
+    def __get__(self, instance: None, owner: type[Any]) -> OptionalHook[F]: ...
+    @overload
+    def __get__(self, instance: Giving, owner: type[Any]) -> Callable[[F], F]: ...
+    @overload
+    def __get__(self, instance: Calling, owner: type[Any]) -> F | None: ...
+    def __get__(self, instance: Any, owner: type[Any]) -> Any:
+        return self._read(instance)
