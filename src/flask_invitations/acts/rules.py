@@ -169,7 +169,8 @@ def joinable(facts: Facts) -> InvitationError | None:
 
 def account_joins(facts: Facts) -> InvitationError | None:
     """An account that cannot join, as its owner is told."""
-    return AccountExists(_CANNOT_JOIN) if facts.has_account and not facts.can_join else None
+    outside = facts.has_account and not facts.is_member
+    return AccountExists(_CANNOT_JOIN) if outside and not facts.can_join else None
 
 
 def session(facts: Facts) -> InvitationError | None:

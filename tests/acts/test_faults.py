@@ -1,0 +1,561 @@
+"""Faults that were found in use, each by its row; the rules' own are in the matrix of test_rules.py."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from flask_invitations import (
+    AddressNotAllowed,
+    AlreadyInvited,
+    InvalidRequest,
+    InvitationInfo,
+    InvitationNotFound,
+    invitation_revoked,
+)
+from flask_invitations.acts import Wanted, invite_many, system
+from flask_invitations.addresses import parse
+from flask_invitations.current import get_state, override
+from tests.hosts import PASSWORD, Host, build
+from tests.http.tools import (
+    ACCEPT,
+    DECLINE,
+    INVITE,
+    LIST,
+    PREVIEW,
+    STATES,
+    Case,
+    accept,
+    copy,
+    delete_row,
+    invite,
+    make,
+    people,
+    refused,
+    snapshot,
+    unchanged,
+)
+
+DAY = timedelta(days=1)
+
+
+def row_of(case: Case) -> Any:
+    (row,) = case.host.rows(case.host.invitations.models.Invitation, id=uuid.UUID(case.id))
+    return row
+
+
+def trail(host: Host, invitation_id: str) -> list[Any]:
+    return host.rows(host.invitations.models.InvitationEvent, invitation_id=uuid.UUID(invitation_id))
+
+
+# P1: vouching
+
+
+@pytest.mark.parametrize("state", ["pending", "inviter deleted", "inviter left", "inviter demoted"])
+def test_resending_vouches(host: Host, state: str) -> None:
+    """P1: the caller of a resend becomes the inviter, whatever became of the one before; the link then works, and the
+    audit trail tells both."""
+    case = make(host, state)
+    first = row_of(case).invited_by_id
+    colleague = host.user("colleague@acme.example", "admin", case.tenant)
+    answer: Any = host.client(colleague).post(f"{case.url}/resend").json
+    assert answer["invited_by"] == {"id": colleague, "email": "colleague@acme.example"}
+    (event,) = [each for each in trail(host, case.id) if each.type == "resent"]
+    assert (event.actor_id, event.details) == (colleague, {"rotated": True, "was_invited_by": first})
+    delete_row(host, host.User, case.admin)
+    assert accept(host.client(), host.outbox.token_to(case.email)).status_code == 201
+
+
+def test_the_system_vouches_without_a_name(host: Host) -> None:
+    """P1: resent by the system, an invitation has no inviter to lose."""
+    case = make(host, "pending")
+    with host.app.app_context():
+        assert host.invitations.resend(case.id).invited_by is None
+    assert row_of(case).inviter_ref is None
+    delete_row(host, host.User, case.admin)
+    assert accept(host.client(), host.outbox.token_to(case.email)).status_code == 201
+
+
+# P4: bounces
+
+
+def test_a_bounce_is_remembered_by_address(host: Host) -> None:
+    """P4: after a complaint, neither revoking nor another spelling brings an email there, until somebody confirms;
+    in another tenant the address is as good as new."""
+    case = make(host, "bounced")
+    assert host.client(case.admin).delete(case.url).status_code == 204
+    before = len(host.outbox.messages)
+    with unchanged(host):
+        for email in (case.email, case.email.upper()):
+            refused(host.client(case.admin).post(INVITE, json={"email": email}), 409, "mail-bounced")
+    assert len(host.outbox.messages) == before
+    assert invite(host.client(case.stranger), case.email)["status"] == "pending"
+    made = invite(host.client(case.admin), case.email, confirm=True)
+    assert made["delivery"]["state"] == "sent"
+    assert host.client(case.admin).post(f"{LIST}/{made['id']}/resend").status_code == 200
+
+
+# P5: accounts that cannot join
+
+
+def test_accounts_may_be_kept_secret(database_url: str) -> None:
+    """P5: with REVEAL_ACCOUNTS off no manager learns of an account: the invitation is made and mailed, and only its
+    invitee is told that the account cannot join."""
+    with build(database_url, config={"INVITATIONS_REVEAL_ACCOUNTS": False}) as host:
+        case = make(host, "account elsewhere")
+        made = invite(host.client(case.stranger), "plain@acme.example")
+        assert made["delivery"]["state"] == "sent"
+        assert host.client(case.admin).post(f"{case.url}/resend").status_code == 200
+        seen: Any = host.client(case.admin).get(case.url).json
+        assert seen["obstacle"] is None
+        token = host.outbox.token_to(case.email)
+        offer: Any = host.client(case.invitee).post(PREVIEW, json={"token": token}).json
+        assert offer["obstacle"]["code"] == "account-exists"
+
+
+# P6: the time that was given
+
+
+@pytest.mark.parametrize("rotate", [True, False])
+@pytest.mark.parametrize("state", ["pending", "overdue"])
+def test_a_resend_gives_the_time_again(host: Host, state: str, rotate: bool) -> None:
+    """P6: a resend opens an invitation for as long as it was made for, also after one that was given another time."""
+    case = make(host, "pending", expires_in=20 * 86_400)
+    host.clock.tick(DAY if state == "pending" else 21 * DAY)
+    client = host.client(case.admin)
+    for body, span in (({}, 20 * DAY), ({"expires_in": 3600}, timedelta(hours=1)), ({}, 20 * DAY)):
+        assert client.post(f"{case.url}/resend", json={"rotate": rotate, **body}).status_code == 200
+        assert as_aware(row_of(case).expires_at) == host.clock.now + span
+
+
+def as_aware(moment: Any) -> Any:
+    from flask_invitations.clock import as_utc
+
+    return as_utc(moment)
+
+
+@pytest.mark.parametrize("span", [0, 3599, 30 * 86_400 + 1, "1", True, 3600.5])
+def test_a_resend_takes_a_possible_time(host: Host, span: Any) -> None:
+    """P6: the bounds of ``expires_in`` are the same as where an invitation is made; nothing changes."""
+    case = make(host, "pending")
+    with unchanged(host):
+        answer = host.client(case.admin).post(f"{case.url}/resend", json={"expires_in": span})
+        refused(answer, 422, "invalid-request")
+
+
+def test_a_fresh_link_lives_as_long(database_url: str) -> None:
+    """P6: a fresh link too is open for as long as the invitation was made for."""
+    with build(database_url, config={"INVITATIONS_FRESH_LINK": "send"}) as host:
+        case = make(host, "pending", expires_in=20 * 86_400)
+        host.clock.tick(21 * DAY)
+        with host.app.app_context():
+            host.invitations.request_link(case.token)
+        assert as_aware(row_of(case).expires_at) == host.clock.now + 20 * DAY
+        assert row_of(case).invited_by_id == case.admin
+
+
+# P7: one account, twice at once
+
+
+@pytest.mark.parametrize("rounds", [6])
+def test_an_account_that_races_itself(database_url: str, rounds: int) -> None:
+    """P7: one account that accepts several times at once gets 201 once and else 200, and its answer each time."""
+    with build(database_url, tenancy="membership") as host:
+        case = make(host, "account elsewhere")
+        guest = case.invitee
+        for number in range(rounds):
+            tenant = host.tenant(f"Race{number}")
+            admin = host.user(f"race{number}@acme.example", "admin", tenant)
+            invite(host.client(admin, tenant), case.email)
+            token, answers = host.outbox.token_to(case.email), list[Any]()
+            gate = threading.Barrier(4)
+
+            def once(token: str = token, answers: list[Any] = answers, gate: threading.Barrier = gate) -> None:
+                gate.wait()
+                answers.append(host.client(guest).post(ACCEPT, json={"token": token}))
+
+            threads = [threading.Thread(target=once) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert sorted(answer.status_code for answer in answers) == [200, 200, 200, 201]
+            assert len({answer.text for answer in answers}) == 1
+
+
+def test_the_second_look_of_a_loser(host: Host) -> None:
+    """P7: an account whose own acceptance was committed between two looks is not told that it is a member already; a
+    stranger to it is told that the invitation was accepted."""
+    with override(host.app, join=lambda *_: None):
+        case = make(host, "account elsewhere")
+        guest, done = case.invitee, list[int]()
+
+        def role_of(user: Any, tenant_id: Any) -> str | None:
+            """As the database has it now: while it is first asked, the same account accepts in another request."""
+            if user.id == guest and not done:
+                done.append(1)
+                join(host, case, guest)
+            role: str | None = user.role if user.id != guest or done else None
+            return role
+
+        with override(host.app, role_of=role_of):
+            answer = host.client(guest).post(ACCEPT, json={"token": case.token})
+        assert answer.status_code == 200, answer.text
+        assert [each.type for each in trail(host, case.id)].count("accept_refused") == 0
+
+
+def join(host: Host, case: Case, guest: Any) -> None:
+    """What a faster request has committed."""
+    table, now = host.invitations.models.Invitation.__table__, host.clock()
+    values = {"status": "accepted", "pending_key": None, "closed_at": now, "accepted_at": now, "accepted_by_id": guest}
+    with host.engine.begin() as connection:
+        connection.execute(sa.update(table).where(table.c.id == uuid.UUID(case.id)).values(values))
+
+
+# P8: the truth
+
+
+@pytest.mark.parametrize(("reason", "details"), [("", None), (None, None), ("No time", {"reason": "No time"})])
+def test_no_reason_is_none(host: Host, reason: str | None, details: Any) -> None:
+    """P8: an empty reason is kept as none."""
+    case = make(host, "pending")
+    assert host.client().post(DECLINE, json={"token": case.token, "reason": reason}).status_code == 200
+    assert trail(host, case.id)[-1].details == details
+
+
+@pytest.mark.parametrize("rotate", [True, False])
+@pytest.mark.parametrize("shown", [True, False])
+def test_rotated_is_the_truth(database_url: str, rotate: bool, shown: bool) -> None:
+    """P8: the audit trail says whether the link is another one, whether or not it was shown."""
+    with build(database_url, config={"INVITATIONS_RETURN_LINK": shown}) as host:
+        case = make(host, "pending")
+        assert host.client(case.admin).post(f"{case.url}/resend", json={"rotate": rotate}).status_code == 200
+        (event,) = [each for each in trail(host, case.id) if each.type == "resent"]
+        assert event.details["rotated"] is rotate
+        assert (host.outbox.token_to(case.email) != case.token) is rotate
+
+
+# P9: retention
+
+
+def test_retention_counts_from_the_expiry(host: Host) -> None:
+    """P9: an invitation that expired 91 days ago loses its personal data at the first sweep; after 89 days it does
+    not."""
+    old, young = make(host, "pending", "Old"), make(host, "pending", "Young", expires_in=4 * 86_400)
+    host.clock.tick(92 * DAY + timedelta(hours=1))
+    with host.app.app_context():
+        swept = host.invitations.sweep()
+    assert (swept.expired, swept.purged) == (2, 1)
+    assert (row_of(old).email, row_of(young).email) == (None, young.email)
+    assert as_aware(row_of(young).closed_at) == as_aware(row_of(young).expires_at)
+
+
+# P10: what the invitee is told
+
+
+def test_accepting_tells_nothing_of_managers(host: Host) -> None:
+    """P10: neither the answer to accept nor a second one holds details, inviter or delivery."""
+    case = make(host, "pending", details={"salary": 7})
+    first = accept(host.client(), case.token)
+    again = host.client(case.invitee).post(ACCEPT, json={"token": case.token})
+    assert (first.status_code, again.status_code) == (201, 200)
+    for answer in (first, again):
+        body: Any = answer.json
+        assert body["invitation"].keys() == {"id", "email", "role", "status", "tenant_id", "accepted_at"}
+        assert "salary" not in answer.text
+        assert "admin@acme.example" not in answer.text
+
+
+# P11: results that are true after unit()
+
+
+@pytest.mark.parametrize("delivery", ["inline", "queue"])
+def test_results_are_true_after_the_block(database_url: str, delivery: str) -> None:
+    """P11: what acts returned inside of ``unit()`` is complete once the block has ended: how the email fared, and
+    the session."""
+    config = {"INVITATIONS_DELIVERY": delivery}
+    with build(database_url, config=config, on_accepted=lambda user, _: {"id": user.id}) as host:
+        case = make(host, "pending")
+        with host.app.app_context():
+            host.invitations.deliver()
+        token, sent = host.outbox.token_to(case.email), "sent" if delivery == "inline" else "queued"
+        with host.app.app_context():
+            with host.invitations.unit() as unit:
+                made = host.invitations.invite("new@example.com", tenant_id=case.tenant)
+                gone = host.invitations.invite("gone@example.com", tenant_id=case.tenant)
+                host.invitations.revoke(gone.id)
+                done = host.invitations.accept(token, password=PASSWORD)
+                with pytest.raises(RuntimeError, match="not committed"):
+                    unit.result(made)
+                assert done.session is None
+            for value, state in ((made, sent), (gone, "cancelled")):
+                assert state_of(host, value) == state
+                assert unit.result(value) is value
+                if delivery == "inline":
+                    assert value.delivery is not None
+                    assert value.delivery.state == state
+            assert unit.result(done).session == {"id": done.user.id}
+
+
+def state_of(host: Host, value: InvitationInfo) -> str:
+    shown = host.invitations.get(value.id).delivery
+    assert shown is not None
+    return str(shown.state)
+
+
+def test_no_results_of_a_block_that_failed(host: Host) -> None:
+    """P11: what a rolled back block returned is no result."""
+    tenant = host.tenant()
+    with host.app.app_context():
+        made = None
+        with pytest.raises(ValueError, match="no"), host.invitations.unit() as unit:
+            made = host.invitations.invite("new@example.com", tenant_id=tenant)
+            raise ValueError("no")
+        assert made is not None
+        with pytest.raises(RuntimeError, match="not committed"):
+            unit.result(made)
+
+
+def test_nested_results_wait_for_the_outer_block(host: Host) -> None:
+    """P11: inside of another block, the end of a block commits nothing, and its results wait."""
+    tenant = host.tenant()
+    with host.app.app_context():
+        with host.invitations.unit():
+            with host.invitations.unit() as inner:
+                made = host.invitations.invite("new@example.com", tenant_id=tenant)
+            with pytest.raises(RuntimeError, match="not committed"):
+                inner.result(made)
+        assert inner.result(made).delivery.state == "sent"  # type: ignore[union-attr]
+
+
+# T6: a decision is about a person
+
+
+def decline(host: Host, case: Case, token: str) -> None:
+    assert host.client().post(DECLINE, json={"token": token}).status_code == 200
+
+
+def revoke(host: Host, case: Case, token: str) -> None:
+    (newest, *_) = host.client(case.admin).get(LIST).json["items"]  # type: ignore[index]
+    assert host.client(case.admin).delete(f"{LIST}/{newest['id']}").status_code == 204
+
+
+def take(host: Host, case: Case, token: str) -> None:
+    assert accept(host.client(), token).status_code == 201
+    (user,) = host.rows(host.User, email=case.email)
+    delete_row(host, host.User, user.id)
+
+
+@pytest.mark.parametrize("decide", [decline, revoke, take])
+@pytest.mark.parametrize("state", ["overdue", "swept"])
+def test_a_decision_closes_what_is_older(
+    database_url: str, state: str, decide: Callable[[Host, Case, str], None]
+) -> None:
+    """T6: when the later of two invitations is declined, revoked or accepted, the older, expired one of that address is
+    closed with it: no fresh link, no resend, and the audit trail says by what."""
+    with build(database_url, config={"INVITATIONS_FRESH_LINK": "send"}) as host:
+        case, heard = make(host, "pending", role="admin"), list[Any]()
+        other = make(host, "pending", "Other")
+        STATES[state](case)
+        newer = invite(host.client(case.admin), case.email, role="viewer")
+        with invitation_revoked.connected_to(lambda *_, invitation: heard.append(invitation.id), sender=host.app):
+            decide(host, case, host.outbox.token_to(case.email))
+        assert row_of(case).status == "revoked"
+        last = trail(host, case.id)[-1]
+        assert (last.type, last.details) == ("revoked", {"decided_by": newer["id"]})
+        assert uuid.UUID(case.id) in heard
+        mails = len(host.outbox.messages)
+        with unchanged(host), host.app.app_context():
+            host.invitations.request_link(case.token)
+        refused(host.client(case.admin).post(f"{case.url}/resend"), 410, "invitation-revoked")
+        assert len(host.outbox.messages) == mails
+        assert row_of(other).status == "pending"
+
+
+@pytest.mark.parametrize("decide", [decline, revoke])
+def test_a_decision_never_closes_what_is_newer(host: Host, decide: Callable[[Host, Case, str], None]) -> None:
+    """T6: revoking the older of two leaves the newer one, and so does a namesake's or another tenant's decision."""
+    case = make(host, "overdue")
+    newer = invite(host.client(case.admin), case.email)
+    theirs = invite(host.client(case.stranger), case.email)
+    namesake = invite(host.client(case.admin), "gúest@acme.example")
+    assert host.client(case.admin).delete(case.url).status_code == 204
+    statuses = {str(row.id): row.status for row in host.rows(host.invitations.models.Invitation)}
+    assert statuses == {
+        case.id: "revoked",
+        newer["id"]: "pending",
+        theirs["id"]: "pending",
+        namesake["id"]: "pending",
+    }
+
+
+def test_a_fresh_link_is_for_the_newest(database_url: str) -> None:
+    """T6: where there is a newer invitation of the address, whatever became of it, an older link gets nothing."""
+    with build(database_url, config={"INVITATIONS_FRESH_LINK": "send"}) as host:
+        case = make(host, "overdue")
+        invite(host.client(case.admin), case.email)
+        host.clock.tick(9 * DAY)
+        newest = host.outbox.token_to(case.email)
+        with unchanged(host), host.app.app_context():
+            host.invitations.request_link(case.token)
+        with host.app.app_context():
+            host.invitations.request_link(newest)
+        assert host.outbox.token_to(case.email) != newest
+
+
+def test_revoke_for_closes_what_has_expired(host: Host) -> None:
+    """T6: with a leaving user everything of theirs is closed, what has expired too."""
+    case = make(host, "swept")
+    with host.app.app_context():
+        user = host.db.session.get(host.User, case.admin)
+        assert host.invitations.revoke_for(user, tenant_id=case.tenant) == 1
+    assert row_of(case).status == "revoked"
+
+
+# A4: the Python API
+
+
+def test_unknown_filters_are_refused(host: Host) -> None:
+    """A4: a filter that is none, or has a value that is none, is refused by name; nothing is listed."""
+    make(host, "pending")
+    for wrong in ({"stat": "pending"}, {"status": "pendnig"}, {"Status": "pending"}, {"token": "x"}, {"limit": 0}):
+        with host.app.app_context(), pytest.raises(InvalidRequest) as caught:
+            host.invitations.list(**wrong)
+        assert caught.value.errors.keys() == wrong.keys()
+        assert next(iter(wrong)) in str(caught.value)
+
+
+def test_ids_may_be_text(host: Host) -> None:
+    """A4: an id may be text wherever one is taken; what cannot be one is not found."""
+    case = make(host, "pending")
+    with host.app.app_context():
+        api = host.invitations
+        for spelled in (case.id, case.id.upper(), case.id.replace("-", ""), uuid.UUID(case.id)):
+            assert api.get(spelled).email == case.email
+            assert len(api.events(spelled)) == 2
+        for wrong in ("", "1", "x" * 300, 7, None, b"1", NotImplemented):
+            for act in (api.get, api.events, api.resend, api.revoke):
+                with pytest.raises(InvitationNotFound):
+                    act(wrong)  # type: ignore[arg-type]
+        assert api.resend(case.id).status == "pending"
+        assert api.revoke(case.id).status == "revoked"
+
+
+def test_a_refusal_names_the_fields(host: Host) -> None:
+    """A4: the text of a refusal names the fields that are wrong, a few of many."""
+    tenant = host.tenant()
+    with host.app.app_context(), pytest.raises(InvalidRequest) as caught:
+        host.invitations.invite("nobody", tenant_id=tenant, role="king", message="")
+    assert str(caught.value) == "Some fields are missing or wrong: email, role, message." or all(
+        name in str(caught.value) for name in ("email", "role", "message")
+    )
+    many = InvalidRequest({f"field{number}": ["Wrong."] for number in range(1000)})
+    assert len(str(many)) < 200
+
+
+# explain
+
+
+def test_explain_tells_every_reason(host: Host) -> None:
+    """Explaining an invitation tells every reason that stands in its way, in the order of the rules, and writes
+    nothing; the first is what the act says."""
+    case = make(host, "bounced")
+    host.user(case.email, "user", case.tenant)
+
+    def check_invitee(_draft: Any) -> None:
+        raise AddressNotAllowed("Not this one.")
+
+    admin = host.client(case.admin)
+    with override(host.app, check_invitee=check_invitee), unchanged(host):
+        body = {"email": case.email, "role": "owner"}
+        answer: Any = admin.post(f"{INVITE}?explain=true", json=body)
+        told = answer.json
+        assert (answer.status_code, told["allowed"], told["approval"]) == (200, False, False)
+        codes = [reason["code"] for reason in told["reasons"]]
+        assert codes == ["role-not-allowed", "address-not-allowed", "mail-bounced", "already-member", "already-invited"]
+        assert told["reasons"][1]["detail"] == "Not this one."
+        assert told["reasons"][-1]["invitation_id"] == case.id
+        refused(admin.post(INVITE, json=body), 403, "role-not-allowed")
+        refused(admin.post(f"{INVITE}?explain=true", json={"email": "no"}), 422, "invalid-request")
+        refused(admin.post(f"{INVITE}?explain=maybe", json=body), 422, "invalid-request")
+        refused(admin.post(f"{INVITE}?explian=true", json=body), 422, "invalid-request")
+        refused(host.client(case.plain).post(f"{INVITE}?explain=true", json=body), 403, "forbidden")
+        fine: Any = admin.post(f"{INVITE}?explain=true", json={"email": "fine@example.com"}).json
+        assert fine == {"allowed": True, "approval": False, "reasons": []}
+
+
+def test_explain_from_python(host: Host) -> None:
+    """The same from Python: an object with ``allowed``, ``approval`` and ``reasons``."""
+    case = make(host, "pending")
+    with unchanged(host), host.app.app_context():
+        told = host.invitations.explain(case.email, by=host.db.session.get(host.User, case.admin))
+        assert (told.allowed, told.approval, [each.code for each in told.reasons]) == (
+            False,
+            False,
+            ["already-invited"],
+        )
+        assert host.invitations.explain("fine@example.com", tenant_id=case.tenant).allowed
+
+
+# Many at once
+
+
+def count(host: Host, number: int, slug: str) -> int:
+    """How many statements it takes to invite so many at once, inside of a unit of the host's."""
+    tenant = host.tenant()
+    with host.app.app_context():
+        wanted = [Wanted(parse(f"{slug}{each}@example.com")) for each in range(number)]
+        with host.statements() as seen, host.invitations.unit():
+            made = invite_many(get_state().ctx, by=system(tenant), wanted=wanted)
+        assert len(made) == number
+        assert all(isinstance(each, InvitationInfo) for each in made)
+    return len(seen)
+
+
+def test_many_cost_no_more_statements(database_url: str) -> None:
+    """R23: inviting 10, 100 or 500 people in one unit takes the same number of statements, and 1,000 one more for
+    each chunk of a statement; their emails wait for the worker."""
+    with build(database_url, config={"INVITATIONS_DELIVERY": "queue"}, tenant_is_active=None) as host:
+        count(host, 2, "warm")
+        ten, hundred, chunk = (count(host, number, f"n{number}x") for number in (10, 100, 500))
+        assert ten == hundred == chunk
+        assert ten <= 9
+        assert count(host, 1000, "k") <= ten + 5
+        assert len(host.rows(host.invitations.models.Invitation)) == 2 + 10 + 100 + 500 + 1000
+
+
+def test_many_are_judged_one_by_one(host: Host) -> None:
+    """Of many, each is made or refused for itself, in order: doubles, members and those who were invited before; an
+    expired one gives way."""
+    case = make(host, "pending")
+    late = invite(host.client(case.admin), "late@example.com", expires_in=3600)
+    host.clock.tick(timedelta(hours=2))
+    emails = ["a@example.com", "A@EXAMPLE.com", case.email, "plain@acme.example", "late@example.com", "b@example.com"]
+    with host.app.app_context():
+        wanted = [Wanted(parse(email)) for email in emails]
+        told = invite_many(get_state().ctx, by=system(case.tenant), wanted=wanted)
+    first, double, again, member, fresh, last = told
+    assert [isinstance(each, InvitationInfo) for each in told] == [True, False, False, False, True, True]
+    assert isinstance(double, AlreadyInvited)
+    assert double.invitation_id == first.id  # type: ignore[union-attr]
+    assert (again.code, again.invitation_id) == ("already-invited", uuid.UUID(case.id))  # type: ignore[union-attr]
+    assert member.code == "already-member"  # type: ignore[union-attr]
+    assert {row.status for row in host.rows(host.invitations.models.Invitation, id=uuid.UUID(late["id"]))} == {
+        "expired"
+    }
+    assert {message.to for message in host.outbox.messages} >= {"a@example.com", "late@example.com", "b@example.com"}
+    assert last.delivery.state == "sent"  # type: ignore[union-attr]
+
+
+def test_helpers_see_it_all(host: Host) -> None:
+    """The copies that this file's neighbours make are whole rows."""
+    _, admin, *_ = people(host)
+    made = invite(host.client(admin), "one@example.com")
+    copy(host, made["id"], 2)
+    assert len(snapshot(host)["user_invitations"]) == 3
