@@ -31,6 +31,7 @@ INVITATION: dict[str, Any] = {
     "token_nonce": "n" * 43,
     "link_shown": False,
     "status": "accepted",
+    "lifetime": 3600,
     **dict.fromkeys(("expires_at", "accepted_at", "closed_at", "created_at", "updated_at"), NOW),
 }
 EVENT = {"id": ID, "tenant_id": 1, "invitation_id": ID, "type": "accepted", "at": NOW}

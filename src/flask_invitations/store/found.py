@@ -116,7 +116,8 @@ class People(Tables):
         with_link = (other.c.invitation_id == ours.c.id, other.c.kind.in_(WITH_LINK))
         newest_first = other.c.created_at.desc(), other.c.id.desc()
         latest = sa.select(other.c.id).where(*with_link).order_by(*newest_first).limit(1).correlate(ours)
-        return self._mail.c.id == latest.scalar_subquery()
+        mail = self._mail.c
+        return sa.and_(mail.invitation_id == ours.c.id, mail.id == latest.scalar_subquery())
 
     def mails(self, these: Any) -> Any:
         """The statement that :meth:`find_mails` runs.

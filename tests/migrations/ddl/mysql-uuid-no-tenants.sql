@@ -18,6 +18,7 @@ CREATE TABLE user_invitations (
     message TEXT
     details JSON
     locale VARCHAR(35)
+    lifetime INTEGER NOT NULL
     expires_at DATETIME(6) NOT NULL
     accepted_at DATETIME(6)
     reminded_at DATETIME(6)

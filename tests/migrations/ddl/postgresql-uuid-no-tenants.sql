@@ -18,6 +18,7 @@ CREATE TABLE user_invitations (
     message TEXT
     details JSON
     locale VARCHAR(35)
+    lifetime INTEGER NOT NULL
     expires_at TIMESTAMP WITH TIME ZONE NOT NULL
     accepted_at TIMESTAMP WITH TIME ZONE
     reminded_at TIMESTAMP WITH TIME ZONE
