@@ -3,7 +3,7 @@ the right tenant and role; the token is then spent."""
 
 from importlib.metadata import version
 
-from .acts import Acceptance, AcceptedUser, Offer, Swept, TenantInfo
+from .acts import Acceptance, AcceptedUser, Explanation, Offer, Swept, TenantInfo
 from .errors import (
     AccountExists,
     AccountUnverified,
@@ -54,7 +54,7 @@ from .hooks import (
 from .mail.headers import to_email
 from .mail.log import LogMailer
 from .mail.smtp import SMTPMailer
-from .model.states import DeliveryState, Status
+from .model.states import DeliveryState, EventType, Status
 from .model.values import DeliveryInfo, EventInfo, InvitationDraft, InvitationInfo, Inviter
 from .tokens import RedactFilter, redact
 
@@ -75,6 +75,8 @@ __all__ = [
     "DeliveryInfo",
     "DeliveryState",
     "EventInfo",
+    "EventType",
+    "Explanation",
     "Forbidden",
     "GrantsNotAllowed",
     "InvalidRequest",
@@ -122,3 +124,8 @@ __all__ = [
     "redact",
     "to_email",
 ]
+
+# Each room that was imported left its name here. The rooms are private: what can be seen is what is public.
+for _name in [name for name in globals() if name not in __all__ and not name.startswith("__")]:
+    del globals()[_name]
+del _name

@@ -247,7 +247,13 @@ def by_preview(scene: Scene, situation: Callable[[Scene], None]) -> str | None:
     before = snapshot(scene.host)
     answer: Any = scene.host.client().post(PREVIEW, json={"token": token}).json
     assert snapshot(scene.host) == before
-    return answer["code"] if "code" in answer else answer["obstacle"] and answer["obstacle"]["code"]
+    return code_of(answer)
+
+
+def code_of(preview: Mapping[str, Any]) -> str | None:
+    """What a preview says stands in the way."""
+    obstacle = preview if "code" in preview else preview["obstacle"]
+    return None if obstacle is None else str(obstacle["code"])
 
 
 def by_page(scene: Scene, situation: Callable[[Scene], None]) -> str | None:
@@ -257,7 +263,7 @@ def by_page(scene: Scene, situation: Callable[[Scene], None]) -> str | None:
     page = scene.host.client().post("/invitations/open", data={"token": token})
     offered = "/invitations/accept" in [form.partition('"')[0] for form in page.text.split('action="')[1:]]
     preview: Any = scene.host.client().post(PREVIEW, json={"token": token}).json
-    code = preview.get("code") or (preview["obstacle"] or {}).get("code")
+    code = code_of(preview)
     assert offered == (code is None)
     assert page.status_code == (preview["status"] if "code" in preview else 200)
     return code
@@ -286,7 +292,7 @@ def sent(scene: Scene) -> str:
 def refused(scene: Scene, act: Callable[[], Any], *, audited: bool = False) -> str | None:
     before, mails = snapshot(scene.host), len(scene.host.outbox.messages)
     answer = act()
-    code = answer.json.get("code") if answer.status_code >= 400 else None
+    code = str(answer.json["code"]) if answer.status_code >= 400 else None
     if code is not None:
         after = snapshot(scene.host)
         differ = {name for name in before if before[name] != after[name]}

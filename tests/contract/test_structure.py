@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
+import statistics
+import subprocess
+import sys
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from inspect import getdoc, isfunction, signature
@@ -67,8 +70,8 @@ LOOK_UPS = {
 #: Every public name. A line less here is a breaking change; a line more is a promise.
 NAMES = """
 Acceptance AcceptedUser AccountExists AccountUnverified AddressNotAllowed AddressSuppressed AlreadyInvited
-AlreadyMember BodyTooLarge ConfigurationError CrossSite DeliveryInfo DeliveryState EventInfo Forbidden
-GrantsNotAllowed InvalidRequest InvitationAccepted InvitationDeclined InvitationDraft InvitationError
+AlreadyMember BodyTooLarge ConfigurationError CrossSite DeliveryInfo DeliveryState EventInfo EventType Explanation
+Forbidden GrantsNotAllowed InvalidRequest InvitationAccepted InvitationDeclined InvitationDraft InvitationError
 InvitationExpired InvitationGone InvitationInfo InvitationNotFound InvitationReplaced InvitationRevoked
 InvitationWithdrawn Invitations Inviter LogMailer MailBounced MailRefused MalformedRequest Message NoSeats Offer
 OpenAPIUnavailable PasswordRejected RedactFilter RoleNotAllowed SMTPMailer Status Swept TenantInactive TenantInfo
@@ -86,7 +89,7 @@ class Use(NamedTuple):
     what: str
 
 
-def _nodes(kind: type[Any]) -> Iterator[tuple[str, Any]]:
+def _nodes(kind: type[Any] | tuple[type[Any], ...]) -> Iterator[tuple[str, Any]]:
     for file, tree in TREES.items():
         for node in ast.walk(tree):
             if isinstance(node, kind):
@@ -252,6 +255,36 @@ def test_public_names() -> None:
     assert flask_invitations.__all__ == NAMES.split()
     assert flask_invitations.__all__ == sorted(set(flask_invitations.__all__))
     assert [name for name in flask_invitations.__all__ if not hasattr(flask_invitations, name)] == []
+
+
+def test_nothing_else_shows() -> None:
+    """In a fresh process the package shows exactly what is public: no room of ours, nothing that was imported."""
+    look = "import flask_invitations as package; print(*(name for name in vars(package) if not name.startswith('__')))"
+    shown = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout
+    assert sorted(shown.split()) == flask_invitations.__all__
+
+
+def _bodies() -> list[tuple[int, str]]:
+    """How many lines each function's body has, its docstring aside."""
+    found = []
+    for file, node in _nodes(FUNCTIONS):
+        code = node.body[1:] if ast.get_docstring(node) else node.body
+        lines = code[-1].end_lineno - code[0].lineno + 1 if code else 0
+        found.append((lines, f"{file}: {node.name}"))
+    return sorted(found)
+
+
+def test_functions_are_short() -> None:
+    """Half of the functions have at most 4 lines, nine of ten at most 15, and none more than 40."""
+    lines = [count for count, _ in _bodies()]
+    assert statistics.median(lines) <= 4
+    assert statistics.quantiles(lines, n=10)[-1] <= 15
+    assert [name for count, name in _bodies() if count > 40] == []
+
+
+def test_rooms_are_small() -> None:
+    """No module has more than 400 lines."""
+    assert [file for file in TREES if len((PACKAGE / file).read_text().splitlines()) > 400] == []
 
 
 def _public() -> Iterator[tuple[str, Any]]:
