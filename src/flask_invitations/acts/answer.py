@@ -333,7 +333,9 @@ def _check_account(ctx: Context, row: Invitation, user: Any, account: Any) -> No
     if ctx.hooks.role_of(account, row.tenant_id) is not None:
         raise AlreadyMember
     if ctx.hooks.join is None:
-        raise AccountExists("This address has an account already, and accounts cannot join another organisation.")
+        raise AccountExists(
+            Sentence("This address already has an account, and accounts cannot join another organization.")
+        )
 
 
 def _offer(ctx: Context, found: Found, now: datetime, user: Any) -> Offer:
