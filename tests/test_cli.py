@@ -130,7 +130,7 @@ REFUSALS: dict[str, tuple[Callable[[Case], tuple[Any, ...]], str]] = {
     "no tenant": (lambda case: ("invite", "a@example.com"), "tenant"),
     "strange tenant": (lambda case: ("invite", "a@example.com", "--tenant", "acme"), "--tenant"),
     "unknown tenant": (lambda case: ("invite", "a@example.com", "--tenant", 999), "not active"),
-    "invited": (lambda case: ("invite", case.email, "--tenant", case.tenant), "pending invitation"),
+    "invited": (lambda case: ("invite", case.email, "--tenant", case.tenant), "already has an open invitation"),
     "member": (lambda case: ("invite", "plain@acme.example", "--tenant", case.tenant), "member"),
     "list": (lambda case: ("list", "--status", "open"), "status: "),
     "list tenant": (lambda case: ("list", "--tenant", "acme"), "--tenant"),
@@ -153,7 +153,7 @@ def test_refusals(case: Case, name: str) -> None:
 @pytest.mark.parametrize(
     ("state", "resend", "revoke"),
     [
-        ("accepted", "accepted already", "accepted already"),
+        ("accepted", "already accepted", "already accepted"),
         ("revoked", "was revoked", None),
         ("declined", "was declined", None),
         ("tenant inactive", "not active", None),

@@ -24,7 +24,7 @@ class Address:
 
 
 def parse(text: str) -> Address:
-    """Read one e-mail address.
+    """Read one email address.
 
     The canonical form is NFC with a lower-case local part and a lower-case IDNA (ASCII) domain.
     Dots and plus tags are kept: who folds them decides for providers that do not (OWASP).
@@ -39,7 +39,7 @@ def parse(text: str) -> Address:
         # test_environment admits the reserved .test domain, which hosts use in their own tests.
         parts = validate_email(typed, check_deliverability=False, test_environment=True)
     except (EmailNotValidError, UnicodeError) as error:
-        raise InvalidAddress("This is not a valid e-mail address.") from error
+        raise InvalidAddress("This is not a valid email address.") from error
     local = unicodedata.normalize("NFC", parts.local_part.lower())
     key = f"{local}@{parts.ascii_domain}"
     if len(local.encode()) > MAX_LOCAL or len(key.encode()) > MAX_ADDRESS:

@@ -68,12 +68,12 @@ class Defaults:
         low, high = self._config.password_min_length, self._config.password_max_length
         if len(password) < low:
             raise PasswordRejected(
-                Sentence("Use at least %(minimum)s characters; a few words make a good password.", minimum=low)
+                Sentence("Use at least %(minimum)s characters. A few words make a good password.", minimum=low)
             )
         if len(password) > high:
             raise PasswordRejected(Sentence("Use at most %(maximum)s characters.", maximum=high))
         if find_spec("zxcvbn") is not None and _is_common(password, [invitation.email_key, self._config.app_name]):
-            raise PasswordRejected(Sentence("This password is easy to guess: choose one that is not in common use."))
+            raise PasswordRejected(Sentence("This password is easy to guess. Choose one that is not in common use."))
 
     def tenant_is_active(self, tenant_id: Any) -> bool:
         return self._models.tenant is None or self._store.hosts.tenant(tenant_id) is not None

@@ -2,7 +2,7 @@
 
 ::
 
-    ConfigurationError              the host's set-up is wrong; raised by ``init_app`` only
+    ConfigurationError              the host's setup is wrong; raised by ``init_app`` only
     MailRefused                     a mailer's word that trying again cannot help; never an HTTP answer
     InvitationError                 a refusal: ``code``, HTTP ``status``, one sentence
     ├── MalformedRequest            400
@@ -73,23 +73,24 @@ class Sentence(str):
 
 
 class ConfigurationError(Exception):
-    """The host's hooks or settings cannot work; the message names the argument or key and the mend."""
+    """The host's hooks or settings cannot work; the message names the argument or key and the fix."""
 
 
 class MailRefused(Exception):
     """Raise it from a mailer where trying again cannot help (the address does not exist, the provider blocks it):
-    the mail fails at once. Raise it ``from`` the library's error: the outbox records the class of that."""
+    the email fails at once. Raise it ``from`` the library's error: the outbox records the class of that."""
 
 
 class InvitationError(Exception):
-    """A refusal. Subclasses fix ``code`` (stable), ``status`` (HTTP) and ``sentence`` (the mend).
+    """A refusal. Subclasses fix ``code`` (stable), ``status`` (HTTP) and ``sentence`` (what
+    is wrong and how to fix it, in English; a :class:`Sentence` can be translated).
 
     :param detail: replaces the class's sentence where the case at hand allows a better one.
     """
 
     code: ClassVar[str] = "invitation-error"
     status: ClassVar[int] = 400
-    sentence: ClassVar[str] = "The call was refused."
+    sentence: ClassVar[str] = Sentence("The call was refused.")
 
     def __init__(self, detail: str | None = None) -> None:
         self.detail = detail or self.sentence
@@ -124,33 +125,35 @@ class InvitationError(Exception):
 class MalformedRequest(InvitationError):
     code = "malformed-request"
     status = 400
-    sentence = (
-        "The body is not well-formed JSON: send one JSON object in UTF-8, without NUL characters or deep nesting."
+    sentence: ClassVar[str] = Sentence(
+        "The body is not valid JSON. Send one JSON object in UTF-8, without NUL characters or deep nesting."
     )
 
 
 class Unauthenticated(InvitationError):
     code = "unauthenticated"
     status = 401
-    sentence = "Nobody is signed in: sign in and repeat the call."
+    sentence: ClassVar[str] = Sentence("Nobody is signed in. Sign in and repeat the call.")
 
 
 class Forbidden(InvitationError):
     code = "forbidden"
     status = 403
-    sentence = "Your account may not manage invitations: ask an administrator."
+    sentence: ClassVar[str] = Sentence("Your account may not manage invitations. Ask an administrator.")
 
 
 class RoleNotAllowed(InvitationError):
     code = "role-not-allowed"
     status = 403
-    sentence = "This role may not be granted by the person who invites: choose a role that is not above theirs."
+    sentence: ClassVar[str] = Sentence("The inviter may not grant this role. Use another role or ask another inviter.")
 
 
 class GrantsNotAllowed(InvitationError):
     code = "grants-not-allowed"
     status = 403
-    sentence = "You may not grant all of this: leave out what you may not give yourself."
+    sentence: ClassVar[str] = Sentence(
+        "The inviter may not grant everything in this invitation. Grant less or ask another inviter."
+    )
 
 
 class AddressNotAllowed(InvitationError):
@@ -158,31 +161,31 @@ class AddressNotAllowed(InvitationError):
 
     code = "address-not-allowed"
     status = 403
-    sentence = "This address may not be invited: use another one."
+    sentence: ClassVar[str] = Sentence("This address may not be invited. Use another address.")
 
 
 class WrongAccount(InvitationError):
     code = "wrong-account"
     status = 403
-    sentence = "You are signed in with another account than the one invited: sign out, then open the link again."
+    sentence: ClassVar[str] = Sentence("You are signed in with another account. Sign out, then open the link again.")
 
 
 class TenantInactive(InvitationError):
     code = "tenant-inactive"
     status = 403
-    sentence = "This organisation is not active: reactivate it before inviting anybody."
+    sentence: ClassVar[str] = Sentence("This organization is not active. Reactivate it before you invite anyone.")
 
 
 class CrossSite(InvitationError):
     code = "cross-site"
     status = 403
-    sentence = "The call came from another site: make it from a page of this one."
+    sentence: ClassVar[str] = Sentence("The call came from another site. Make it from a page of this site.")
 
 
 class InvitationNotFound(InvitationError):
     code = "invitation-not-found"
     status = 404
-    sentence = "There is no such invitation: check that the link or id is complete."
+    sentence: ClassVar[str] = Sentence("There is no such invitation. Check that the link or id is complete.")
 
 
 class AlreadyInvited(InvitationError):
@@ -190,7 +193,7 @@ class AlreadyInvited(InvitationError):
 
     code = "already-invited"
     status = 409
-    sentence = "This address has a pending invitation already: resend or revoke that one."
+    sentence: ClassVar[str] = Sentence("This address already has an open invitation. Resend or revoke that one.")
 
     def __init__(self, invitation_id: uuid.UUID) -> None:
         super().__init__()
@@ -204,27 +207,37 @@ class AlreadyInvited(InvitationError):
 class AlreadyMember(InvitationError):
     code = "already-member"
     status = 409
-    sentence = "This address belongs to a member already: no invitation is needed."
+    sentence: ClassVar[str] = Sentence("This address already belongs to a member. No invitation is needed.")
 
 
 class AccountExists(InvitationError):
+    """:param joins: signing in with the account helps; ``False``: accounts cannot join."""
+
     code = "account-exists"
     status = 409
-    sentence = "This address has an account already: sign in with it, then open the link again."
+    sentence: ClassVar[str] = Sentence(
+        "This address already has an account. Sign in with it, then open the link again."
+    )
+
+    def __init__(self, detail: str | None = None, *, joins: bool = True) -> None:
+        super().__init__(detail)
+        self.joins = joins
 
 
 class AccountUnverified(InvitationError):
     code = "account-unverified"
     status = 409
-    sentence = "The address of your account is not verified: verify it, then open the link again."
+    sentence: ClassVar[str] = Sentence(
+        "The email address of your account is not verified. Verify it, then open the link again."
+    )
 
 
 class InvitationAccepted(InvitationError):
-    """:param mine: whoever is signed in accepted it."""
+    """:param mine: the signed-in user accepted it."""
 
     code = "invitation-accepted"
     status = 409
-    sentence = "This invitation was accepted already: sign in."
+    sentence: ClassVar[str] = Sentence("This invitation was already accepted. If you accepted it, sign in.")
 
     def __init__(self, detail: str | None = None, *, mine: bool = False) -> None:
         super().__init__(detail)
@@ -232,73 +245,75 @@ class InvitationAccepted(InvitationError):
 
 
 class InvitationGone(InvitationError):
-    """A real link that no longer opens anything."""
+    """A real link that no longer works."""
 
     status = 410
 
 
 class InvitationExpired(InvitationGone):
     code = "invitation-expired"
-    sentence = "This invitation has expired: ask for a new one."
+    sentence: ClassVar[str] = Sentence("This invitation has expired. Ask for a new one.")
 
 
 class InvitationRevoked(InvitationGone):
     code = "invitation-revoked"
-    sentence = "This invitation was revoked: ask the person who invited you."
+    sentence: ClassVar[str] = Sentence("This invitation was revoked. A new invitation is needed.")
 
 
 class InvitationDeclined(InvitationGone):
     code = "invitation-declined"
-    sentence = "This invitation was declined: ask for a new one."
+    sentence: ClassVar[str] = Sentence("This invitation was declined. A new invitation is needed.")
 
 
 class MailBounced(InvitationError):
     code = "mail-bounced"
     status = 409
-    sentence = (
-        "The last mail to this address came back, or was reported as spam: "
-        'check the address, then resend with "confirm": true.'
+    sentence: ClassVar[str] = Sentence(
+        "The last email to this address came back or was reported as spam. "
+        'Check the address, then repeat the call with "confirm": true.'
     )
 
 
 class AddressSuppressed(InvitationError):
     code = "address-suppressed"
     status = 409
-    sentence = "This address does not take invitations from this organization: ask the person in another way."
+    sentence: ClassVar[str] = Sentence(
+        "This address does not accept invitations from this organization. Contact the person in another way."
+    )
 
 
 class TooManyPending(InvitationError):
     code = "too-many-pending"
     status = 409
-    sentence = "Too many invitations are open: revoke some, or wait until some are answered."
+    sentence: ClassVar[str] = Sentence("Too many invitations are open. Revoke some, or wait until some are answered.")
 
 
 class NoSeats(InvitationError):
     code = "no-seats"
     status = 409
-    sentence = "Every seat of this organization is taken: free one first."
+    sentence: ClassVar[str] = Sentence("All seats of this organization are taken. A seat must become free first.")
 
 
 class InvitationReplaced(InvitationGone):
     code = "invitation-replaced"
-    sentence = "A newer mail replaced this link: open the link of the latest mail."
+    sentence: ClassVar[str] = Sentence("A newer email replaced this link. Open the link in the latest email.")
 
 
 class InvitationWithdrawn(InvitationGone):
     code = "invitation-withdrawn"
-    sentence = "This invitation no longer stands: ask the organisation for a new one."
+    sentence: ClassVar[str] = Sentence("This link no longer works. Ask the organization for a new invitation.")
 
 
 class BodyTooLarge(InvitationError):
     code = "body-too-large"
     status = 413
-    sentence = "The body is too large: send at most 16 KiB."
+    sentence: ClassVar[str] = Sentence("The body is too large. Send at most 16 KiB.")
 
 
 class UnsupportedMediaType(InvitationError):
     code = "unsupported-media-type"
     status = 415
-    sentence = "The body is not declared as JSON: send it with Content-Type: application/json."
+    sentence: ClassVar[str] = Sentence("The body is not declared as JSON. Send it with Content-Type: application/json.")
 
 
 #: A sentence about fields names at most so many, each by so many characters.
@@ -310,7 +325,7 @@ class InvalidRequest(InvitationError):
 
     code = "invalid-request"
     status = 422
-    sentence = "Some fields are missing or wrong."
+    sentence: ClassVar[str] = Sentence("Some fields are missing or wrong.")
 
     def __init__(self, errors: Mapping[str, Any]) -> None:
         names = [str(name)[:_NAME] for name in errors][:_NAMES]
@@ -335,7 +350,7 @@ class PasswordRejected(InvalidRequest):
 class OpenAPIUnavailable(InvitationError):
     code = "openapi-unavailable"
     status = 501
-    sentence = "The OpenAPI document needs a library: install flask-invitations[openapi]."
+    sentence: ClassVar[str] = Sentence("The OpenAPI document needs a library. Install flask-invitations[openapi].")
 
 
 class TryAgain(InvitationError):
@@ -343,7 +358,7 @@ class TryAgain(InvitationError):
 
     code = "try-again"
     status = 503
-    sentence = "The database is busy: repeat the call in a moment, it is safe to do so."
+    sentence: ClassVar[str] = Sentence("The database is busy. Repeat the call in a moment. It is safe to do so.")
 
     def __init__(self, retry_after: int = 1) -> None:
         super().__init__()

@@ -36,6 +36,7 @@ from .shapes import MAX_MESSAGE
 from .tokens import Token, find
 from .web.desk import FIELDS, SPANS
 from .web.forms import profile_inputs
+from .words import INVITEE, MANAGER, told
 
 
 class RecordingMailer:
@@ -276,18 +277,17 @@ def _samples(app: Flask) -> Iterator[_Sample]:
 
 def _offers(token: Token) -> Iterator[_Sample]:
     state = get_state()
-    told = ("Sample Tenant", "inviter@example.com", "invitee@example.com", "a-role")
+    shown = ("Sample Tenant", "inviter@example.com", "invitee@example.com", "a-role")
     required = [name for name, each in _profile_fields(state.profile_schema) if each.required]
     decline = {"decline": ["token", "reason"]}
     words: dict[str, Any] = {
         "token": token,
-        "tenant_name": told[0],
-        "inviter_email": told[1],
+        "tenant_name": shown[0],
+        "inviter_email": shown[1],
         "inviter_name": None,
         "message": "a message",
-        "signed_in": False,
         "signed_in_as": None,
-        "obstacle_said": None,
+        "obstacle": None,
         "errors": {},
         "inputs": state.once(profile_inputs),
         "profile": {},
@@ -295,18 +295,19 @@ def _offers(token: Token) -> Iterator[_Sample]:
         "logout_url": None,
     }
     accept = {"accept": ["token", "password", "username", *required], **decline}
-    yield _Sample("offer.html", {**words, "offer": _offer()}, accept, (*told, "a message"))
+    yield _Sample("offer.html", {**words, "offer": _offer()}, accept, (*shown, "a message"))
     wrong = {"password": ["a complaint"], "reason": ["another one"]}
     yield _Sample("offer.html", {**words, "offer": _offer(), "errors": wrong}, accept, ("a complaint", "another one"))
-    yield _Sample("offer.html", {**words, "offer": _offer(known=True)}, {"accept": ["token"], **decline}, told)
-    yield _Sample("offer.html", {**words, "offer": _offer(obstacle=WrongAccount())}, decline, told)
+    yield _Sample("offer.html", {**words, "offer": _offer(known=True)}, {"accept": ["token"], **decline}, shown)
+    obstacle = told(INVITEE, WrongAccount(), str)
+    yield _Sample("offer.html", {**words, "offer": _offer(), "obstacle": obstacle}, decline, shown)
 
 
 def _profile_fields(schema: Schema) -> Sequence[tuple[str, Any]]:
     return [(each.data_key or name, each) for name, each in schema.load_fields.items()]
 
 
-def _offer(*, known: bool = False, obstacle: InvitationError | None = None) -> Offer:
+def _offer(*, known: bool = False) -> Offer:
     now, email = utcnow(), "invitee@example.com"
     invitation = InvitationInfo(
         id=UUID(int=0),
@@ -326,11 +327,13 @@ def _offer(*, known: bool = False, obstacle: InvitationError | None = None) -> O
         accepted_at=None,
         accepted_by_id=None,
     )
-    return Offer(invitation, TenantInfo(None, "Sample Tenant"), known, obstacle)
+    return Offer(invitation, TenantInfo(None, "Sample Tenant"), known)
 
 
 def _refused(error: InvitationError, token: Token | None, forms: Mapping[str, Sequence[str]]) -> _Sample:
-    return _Sample("refused.html", {"error": error, "said": error.detail, "token": token, "login_url": None}, forms)
+    case = (get_state().ctx.config.fresh_link or "") if token is not None else ""
+    words = {"told": told(INVITEE, error, str, case), "token": token, "login_url": None}
+    return _Sample("refused.html", words, forms)
 
 
 def _desk_samples() -> Iterator[_Sample]:
@@ -353,14 +356,16 @@ def _desk_samples() -> Iterator[_Sample]:
         "desk/details.html", details, {address["resend"]: ["seal", "confirm", "same_link"]}, (str(one.email),)
     )
     yield _Sample("desk/revoke.html", {**words, "invitation": one}, {address["revoke"]: ["seal"]}, (str(one.email),))
-    yield _Sample("desk/refused.html", {"error": Forbidden(), "said": Forbidden.sentence, "login_url": None})
+    yield _Sample("desk/refused.html", {"told": told(MANAGER, Forbidden(), str), "login_url": None})
 
 
 def _desk_words() -> dict[str, Any]:
     config = get_state().ctx.config
     return {
-        "said": None,
+        "told": None,
         "refusal": None,
+        "why_refused": str,
+        "why_unsent": lambda state, error: "a reason",
         "tenant_name": "Sample Tenant",
         "ttl": config.ttl,
         "roles": config.roles,

@@ -70,7 +70,7 @@ def test_the_whole_flow_by_clicking(demo: str) -> None:
     assert (refused.status, 'value="Nora"' in refused.text) == (422, True)
     welcome = nora.form("/invitations/accept", **form, name="Nora", password=WORDS)
     assert welcome.status == 200
-    assert "Welcome, you are in" in welcome.text
+    assert "Welcome, you are now a member" in welcome.text
     assert nora.form("/invitations/open", token=link).status == 409
 
     home = signed_in(demo, "nora@example.com", WORDS).get("/").text
@@ -113,8 +113,8 @@ def test_refusals_are_sentences(demo: str) -> None:
     """What the demo may not do is said on its page: too high a role, a wrong address, a plain user."""
     adam = signed_in(demo, "adam@acme.example")
     too_high = adam.form("/invite", email="x@example.com", role="owner", message="")
-    assert "This role may not be granted" in too_high.text
-    assert "This is not a valid e-mail address." in adam.form("/invite", email="x", role="user", message="").text
+    assert "The inviter may not grant this role." in too_high.text
+    assert "This is not a valid email address." in adam.form("/invite", email="x", role="user", message="").text
     ute = signed_in(demo, "ute@acme.example")
     assert "Owners and admins invite people" in ute.get("/").text
     assert "may not manage invitations" in ute.form("/invite", email="x@example.com", role="user", message="").text

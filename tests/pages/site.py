@@ -182,8 +182,8 @@ class Tongue:
     def get_by_role(self, role: str, name: str | None = None, **how: Any) -> Any:
         return self._page.get_by_role(role, **how, **({} if name is None else {"name": self._gettext(name)}))
 
-    def get_by_label(self, text: str) -> Any:
-        return self._page.get_by_label(self._gettext(text))
+    def get_by_label(self, text: str, **how: Any) -> Any:
+        return self._page.get_by_label(self._gettext(text), **how)
 
     def get_by_text(self, text: Any, **how: Any) -> Any:
         return self._page.get_by_text(self._gettext(text) if isinstance(text, str) else text, **how)
@@ -303,14 +303,14 @@ def _wrong_account(site: Site, page: Any) -> None:
 def _accepted(site: Site, page: Any) -> None:
     _offer(site, page)
     fill_in(page)
-    page.get_by_role("heading", name="Welcome, you are in").wait_for()
+    page.get_by_role("heading", name="Welcome, you are now a member").wait_for()
 
 
 @state
 def _accepted_signed_in(site: Site, page: Any) -> None:
     _as_account(site, page)
     page.get_by_role("button", name="Accept the invitation").click()
-    page.get_by_role("heading", name="Welcome, you are in").wait_for()
+    page.get_by_role("heading", name="Welcome, you are now a member").wait_for()
 
 
 @state
@@ -332,7 +332,7 @@ def _dead_expired(site: Site, page: Any) -> None:
 def _requested(site: Site, page: Any) -> None:
     _dead_expired(site, page)
     page.get_by_role("button", name="Send me a new link").click()
-    page.get_by_role("heading", name="Look into your mailbox").wait_for()
+    page.get_by_role("heading", name="Check your inbox").wait_for()
 
 
 @state

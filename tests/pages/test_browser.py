@@ -40,7 +40,7 @@ def without_javascript(browser: Any, viewport: Any = PHONE) -> Iterator[Any]:
 
 
 def welcome(page: Any) -> None:
-    page.get_by_role("heading", name="Welcome, you are in").wait_for()
+    page.get_by_role("heading", name="Welcome, you are now a member").wait_for()
 
 
 def users(site: Site, email: str) -> int:
@@ -120,7 +120,7 @@ def test_declining_without_javascript(site: Site, browser: Any) -> None:
         proceed(page)
         assert not page.get_by_role("button", name="Decline the invitation").is_visible()
         page.get_by_text("I do not want to join").click()
-        page.get_by_label("Why not?").fill("No time")
+        page.get_by_label("Reason").fill("No time")
         page.get_by_role("button", name="Decline the invitation").click()
         page.get_by_role("heading", name="You declined the invitation").wait_for()
     assert site.row(email).status == "declined"
@@ -218,9 +218,9 @@ def test_help_with_the_password(site: Site, page: Any) -> None:
     field, said = page.get_by_label("Choose a password"), page.get_by_role("status")
     for text, words in [
         ("a few 🐘", "7 of 15 characters"),
-        ("aaaaaaaaaaaaaaaa", "Easy to guess: use more different characters"),
+        ("aaaaaaaaaaaaaaaa", "Easy to guess. Use more different characters."),
         (PASSWORD, "Long enough"),
-        (PASSWORD * 5, "Too long: at most 128 characters"),
+        (PASSWORD * 5, "Too long. Use at most 128 characters."),
     ]:
         field.fill(text)
         said.filter(has_text=words).wait_for()
@@ -241,7 +241,7 @@ def test_a_link_pasted_into_the_address_bar_of_the_landing_page(site: Site, page
     STATES["landing-paste"](site, page)
     assert page.get_by_label("Your invitation link").is_visible()
     page.evaluate("link => { location.href = link }", link[:-5])
-    page.get_by_text("This link has lost a part on its way").wait_for()
+    page.get_by_text("Part of this link is missing").wait_for()
     assert page.url == f"{site.base}{PAGES}/accept"
     assert page.get_by_label("Your invitation link").input_value() == ""
     page.evaluate("link => { location.href = link }", link)
@@ -270,7 +270,7 @@ def test_back_and_reload_after_accept(site: Site, page: Any) -> None:
     welcome(page)
     page.goto(link)
     proceed(page)
-    page.get_by_role("heading", name="This invitation was accepted already").wait_for()
+    page.get_by_role("heading", name="This invitation was already accepted").wait_for()
     assert users(site, email) == 1
 
 
@@ -294,7 +294,9 @@ def test_a_double_click(site: Site, browser: Any, javascript: bool) -> None:
         for _ in range(2):  # by the mouse itself: a locator would wait for the first click's answer
             page.mouse.click(box["x"] + 9, box["y"] + 9)
             page.wait_for_timeout(100)
-        page.get_by_role("heading", name="Welcome, you are in" if javascript else "accepted already").wait_for()
+        page.get_by_role(
+            "heading", name="Welcome, you are now a member" if javascript else "already accepted"
+        ).wait_for()
         assert len(sent) == (1 if javascript else 2)
     assert users(site, email) == 1
 
@@ -318,7 +320,7 @@ def test_sign_in_and_come_back(site: Site, page: Any) -> None:
     assert link.evaluate("a => [a.getAttribute('href'), a.target, a.rel]") == ["/sign-in", "_blank", "noopener"]
     email = page.locator("dd bdi").inner_text()
     site.sign_in(page, site.host.rows(site.host.User, email=email)[0].id)
-    page.get_by_role("button", name="I have signed in: continue").click()
+    page.get_by_role("button", name="Continue after signing in").click()
     page.get_by_role("button", name="Accept the invitation").click()
     welcome(page)
     page.get_by_text("are signed in").wait_for()
@@ -327,10 +329,10 @@ def test_sign_in_and_come_back(site: Site, page: Any) -> None:
 def test_sign_out_and_come_back(site: Site, page: Any) -> None:
     """Whoever is signed in as somebody else is told as whom, signs out in a new tab, and goes on where they were."""
     STATES["wrong-account"](site, page)
-    assert page.get_by_text("and you are signed in as other").is_visible()
+    assert page.get_by_text("You are signed in as other").is_visible()
     assert page.get_by_role("link", name="Sign out").get_attribute("target") == "_blank"
     page.set_extra_http_headers({})
-    page.get_by_role("button", name="I have signed out: continue").click()
+    page.get_by_role("button", name="Continue after signing out").click()
     fill_in(page)
     welcome(page)
 
@@ -341,7 +343,7 @@ def test_a_fresh_link(site: Site, page: Any) -> None:
     site.expire(email)
     open_offer(page, link)
     page.get_by_role("button", name="Send me a new link").click()
-    page.get_by_role("heading", name="Look into your mailbox").wait_for()
+    page.get_by_role("heading", name="Check your inbox").wait_for()
     fresh = site.host.outbox.link_to(email)
     assert fresh != link
     open_offer(page, fresh)

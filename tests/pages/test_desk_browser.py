@@ -66,16 +66,16 @@ def test_the_managers_way(site: Site, browser: Any, javascript: bool, size: Any)
         page.on("console", lambda message: said.append(message.text))
         site.sign_in(page, manager(site))
         page.goto(site.base + DESK)
-        to(page, "Invite somebody")
+        to(page, "Invite someone")
         page.keyboard.press("Enter")
-        to(page, "E-mail address")
+        to(page, "Email")
         page.keyboard.type("guest1@example.com")
         page.keyboard.press("Enter")
         page.get_by_role("alert").wait_for()
-        focus_comes_to(page.get_by_role("heading", name="The invitation was not made"))
+        focus_comes_to(page.get_by_role("heading", name="The invitation was not created"))
         page.keyboard.press("Tab")
         page.keyboard.press("Enter")
-        field = page.get_by_label("E-mail address")
+        field = page.get_by_label("Email", exact=True)
         focus_comes_to(field)
         assert field.get_attribute("aria-invalid") == "true"
         page.keyboard.press("Control+A")
@@ -85,17 +85,17 @@ def test_the_managers_way(site: Site, browser: Any, javascript: bool, size: Any)
         page.get_by_role("heading", name=email).wait_for()
         focus_comes_to(page.get_by_role("status"))
         page.wait_for_url(lambda address: ("done=" in address) is not javascript)
-        to(page, "Resend the mail")
+        to(page, "Resend the email")
         page.keyboard.press("Enter")
         page.get_by_text("Resent with a new link").wait_for()
         page.goto(site.base + DESK)
-        to(page, "Part of the address")
+        to(page, "Search by email")
         page.keyboard.type(email)
         page.keyboard.press("Enter")
         page.get_by_role("link", name="Pending 1").wait_for()
         to(page, email)
         page.keyboard.press("Enter")
-        page.get_by_role("heading", name="What happened").wait_for()
+        page.get_by_role("heading", name="History").wait_for()
         to(page, "Revoke the invitation")
         page.keyboard.press("Enter")
         page.get_by_role("heading", name="Revoke this invitation?").wait_for()
@@ -112,7 +112,7 @@ Act = Callable[[Site, Any], None]
 
 def _list(site: Site, page: Any) -> None:
     page.goto(site.base + DESK)
-    page.get_by_text("Invite somebody", exact=True).click()
+    page.get_by_text("Invite someone", exact=True).click()
 
 
 def _empty(site: Site, page: Any) -> None:
@@ -126,7 +126,7 @@ def _nothing_found(site: Site, page: Any) -> None:
 
 def _errors(site: Site, page: Any) -> None:
     _list(site, page)
-    page.get_by_label("E-mail address").fill("guest1@example.com")
+    page.get_by_label("Email", exact=True).fill("guest1@example.com")
     page.get_by_role("button", name="Send the invitation").click()
     page.get_by_role("alert").wait_for()
 
@@ -137,7 +137,7 @@ def _details(site: Site, page: Any) -> None:
 
 def _bounced(site: Site, page: Any) -> None:
     page.goto(f"{site.base}{DESK}{site.row(LONG).id}")
-    page.get_by_role("button", name="Resend the mail").click()
+    page.get_by_role("button", name="Resend the email").click()
     page.get_by_role("alert").wait_for()
 
 

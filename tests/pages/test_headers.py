@@ -62,5 +62,5 @@ def test_in_a_browser(browser: Any, tmp_path: Path) -> None:
         open_offer(page, site.invite()[1])
         page.get_by_role("button", name="Show password").click()
         fill_in(page)
-        page.get_by_role("heading", name="Welcome, you are in").wait_for()
+        page.get_by_role("heading", name="Welcome, you are now a member").wait_for()
         assert said == []

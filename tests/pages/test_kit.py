@@ -84,7 +84,7 @@ def test_a_frame_that_forgets(site: Host, lost: str, told: str) -> None:
         ("offer", "<details.*</details>", "invitations/offer.html: no form to /invitations/decline"),
         ("offer", "{% if errors %}{{ form.summary.*?endif %}|said=[^,]*,", "it does not show 'a complaint'"),
         ("offer", "<h1>.*?</h1>", "invitations/offer.html: no <h1>"),
-        ("refused", '{% elif error.code == "invitation-expired".*?</form>', "no form to /invitations/fresh"),
+        ("refused", '{% elif told.way == "fresh".*?</form>', "no form to /invitations/fresh"),
         ("declined", "<h1>.*?</h1>", "invitations/declined.html: no <h1>"),
         ("accepted", "<h1>", "invitations/accepted.html: inline style"),
         ("requested", "{% block content %}", "invitations/requested.html: it does not render: TemplateSyntaxError"),

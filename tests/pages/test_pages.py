@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Iterator
 from datetime import timedelta
 from html import unescape
@@ -17,13 +18,16 @@ from jinja2 import DictLoader, StrictUndefined
 from marshmallow import Schema, fields, validate
 from werkzeug.test import TestResponse
 
-from flask_invitations import Invitations
+from flask_invitations import InvitationError, Invitations, NoSeats, RoleNotAllowed, TenantInactive, errors
 from flask_invitations.testing import RecordingMailer
+from flask_invitations.web import desk, pages
+from flask_invitations.words import INVITEE, MANAGER, told
 from tests.hosts import ACCEPT_URL, PASSWORD, Host, build, shape
 from tests.http.tools import PREVIEW
 
 NEW = "new@example.com"
 PAGES = "/invitations"
+CLASSES = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, InvitationError)]
 
 
 class Profile(Schema):
@@ -45,6 +49,13 @@ def invite(host: Host, email: str = NEW, *, into: Any = None, **more: Any) -> st
     admin_id = admin[0].id if admin else host.user("admin@example.com", role="admin")
     answer = host.client(admin_id, into).post("/api/v1/users/invite", json={"email": email, **more})
     assert answer.status_code == 201, answer.text
+    return host.outbox.token_to(email)
+
+
+def invite_by_system(host: Host, email: str = NEW) -> str:
+    """Have the system invite; gives the mailed token."""
+    with host.app.app_context():
+        host.invitations.invite(email, tenant_id=host.tenant())
     return host.outbox.token_to(email)
 
 
@@ -88,7 +99,7 @@ def test_the_whole_way(host: Host) -> None:
     extra = {"email": "evil@example.com", "role": "owner", "tenant_id": "99"}
     done = client.post(f"{PAGES}/accept", data={**fields, "password": PASSWORD, **extra})
     assert (done.status_code, done.headers["Location"]) == (303, f"{PAGES}/accepted")
-    assert title(client.get(done.headers["Location"])) == "Welcome, you are in"
+    assert title(client.get(done.headers["Location"])) == "Welcome, you are now a member"
     (user,) = host.rows(host.User, email=NEW)
     assert (user.role, user.tenant_id, user.check_password(PASSWORD)) == ("manager", host.tenant(), True)
     assert status_of(host) == "accepted"
@@ -255,25 +266,25 @@ def die(host: Host, how: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("how", "status", "heading", "mend"),
+    ("how", "status", "heading", "fix"),
     [
         ("expired", 410, "This invitation has expired", "send a new one"),
-        ("accepted", 409, "This invitation was accepted already", "sign in"),
-        ("revoked", 410, "This invitation was taken back", "ask the person"),
+        ("accepted", 409, "This invitation was already accepted", "sign in"),
+        ("revoked", 410, "This invitation was revoked", "ask the person"),
         ("declined", 410, "This invitation was declined", "new invitation"),
-        ("replaced", 410, "There is a newer link", "latest mail"),
-        ("withdrawn", 410, "This invitation no longer stands", "new invitation"),
-        ("unknown", 404, "This link does not open an invitation", "paste it here"),
+        ("replaced", 410, "There is a newer link", "latest email"),
+        ("withdrawn", 410, "This link no longer works", "new invitation"),
+        ("unknown", 404, "This link does not open an invitation", "Paste the whole link here"),
     ],
 )
-def test_dead_links(site: Host, how: str, status: int, heading: str, mend: str) -> None:
+def test_dead_links(site: Host, how: str, status: int, heading: str, fix: str) -> None:
     """A dead link gets a page that says why and what to do, with the API's status, whichever form was sent; and
     the form to paste a link exactly where the link is unknown."""
     token = die(site, how)
     for page in ("open", "accept", "decline"):
         answer = post(site.client(), page, token, password=PASSWORD)
         assert (answer.status_code, title(answer)) == (status, heading)
-        assert mend in answer.text
+        assert fix in answer.text
         assert ('name="token"' in answer.text) == (how == "unknown")
 
 
@@ -352,9 +363,9 @@ def case(host: Host, who: str) -> tuple[FlaskClient, str]:
     ("who", "status", "heading"),
     [
         ("wrong-account", 403, "You are signed in with another account"),
-        ("nobody", 409, "You have an account already"),
-        ("unverified", 409, "Your address is not verified yet"),
-        ("already-member", 409, "You are a member already"),
+        ("nobody", 409, "You already have an account"),
+        ("unverified", 409, "Your email address is not verified"),
+        ("already-member", 409, "You are already a member"),
     ],
 )
 def test_obstacles(tmp_path: Path, who: str, status: int, heading: str) -> None:
@@ -375,12 +386,63 @@ def test_obstacles(tmp_path: Path, who: str, status: int, heading: str) -> None:
         assert status_of(host) == "pending"
 
 
+class Unfinished(InvitationError):
+    """A refusal of a host's own."""
+
+    code = "second-factor"
+    status = 403
+    sentence = "Set up a <second> factor first."
+
+
+@pytest.mark.parametrize(
+    ("refusal", "heading", "said"),
+    [
+        (RoleNotAllowed(), "This link no longer works", "may no longer grant this role. Ask the organization"),
+        (NoSeats(), "All seats are taken", "cannot take more members at the moment. Ask the person"),
+        (TenantInactive("We are closed."), "This does not work right now", "We are closed."),
+        (Unfinished(), "This does not work right now", "Set up a <second> factor first."),
+    ],
+)
+def test_any_obstacle(tmp_path: Path, refusal: InvitationError, heading: str, said: str) -> None:
+    """Whatever stands in the way, a refusal of the host's own too, is told on the offer as on the page of the attempt:
+    in the words of the table, without an accept form."""
+
+    def refuse(user: Any) -> bool:
+        raise refusal
+
+    with build(f"sqlite:///{tmp_path / 'p.sqlite3'}", tenancy="membership", email_is_verified=refuse) as host:
+        token = invite_by_system(host)
+        client = host.client(host.user(NEW, tenant=host.tenant("Elsewhere")))
+        offer, refused = post(client, "open", token), post(client, "accept", token)
+        assert (offer.status_code, refused.status_code) == (200, refusal.status)
+        assert 'action="/invitations/accept"' not in offer.text
+        assert f'<h2 id="obstacle">{heading}</h2>' in offer.text
+        assert title(refused) == heading
+        for page in (offer, refused):
+            assert said in " ".join(unescape(page.text).split())
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_every_refusal_has_its_page(site: Host, kind: type[InvitationError]) -> None:
+    """Each refusal renders on the invitee's side and on the manager's, with its status and the words of the table."""
+    given = {"AlreadyInvited": (uuid.uuid4(),), "InvalidRequest": ({},), "PasswordRejected": ("Weak.",)}
+    error = kind(*given.get(kind.__name__, ()))
+    with site.app.test_request_context():
+        for face, table in ((pages, INVITEE), (desk, MANAGER)):
+            answer: Any = face.refused(error)
+            words = told(table, error, str)
+            assert answer.status_code == error.status
+            text = unescape(answer.get_data(as_text=True))
+            assert text.count(words.heading) == 2  # its title, and the heading
+            assert words.sentence in text
+
+
 def test_an_account_joins(tmp_path: Path) -> None:
     """Whoever is signed in with the invited address joins by one button, without a password."""
     with build(f"sqlite:///{tmp_path / 'p.sqlite3'}", tenancy="membership") as host:
         client, token = case(host, "member elsewhere")
         offer = post(client, "open", token)
-        assert f"You join with your account <strong><bdi>{NEW}</bdi></strong>" in offer.text
+        assert f"You will join with your account <strong><bdi>{NEW}</bdi></strong>" in offer.text
         assert "password" not in offer.text
         done = client.post(f"{PAGES}/accept", data={"token": token}, follow_redirects=True)
         assert "are signed in" in done.text
@@ -395,11 +457,11 @@ def test_whoever_accepted_it_goes_on_in(tmp_path: Path) -> None:
         for _ in range(2):
             assert client.post(f"{PAGES}/accept", data={"token": token}).headers["Location"] == f"{PAGES}/accepted"
         mine = post(client, "open", token)
-        assert (mine.status_code, title(mine)) == (409, "You have joined already")
+        assert (mine.status_code, title(mine)) == (409, "You have already joined")
         assert '<a class="button" href="/">Go to' in mine.text
         for other in (host.client(), host.client(host.user("other@example.com"))):
             used = post(other, "open", token)
-            assert (used.status_code, title(used)) == (409, "This invitation was accepted already")
+            assert (used.status_code, title(used)) == (409, "This invitation was already accepted")
             assert '<a class="button" href="/sign-in">' in used.text
         answers = {each.post(PREVIEW, json={"token": token}).text for each in (client, host.client())}
         assert len(answers) == 1
@@ -409,7 +471,7 @@ def test_an_account_that_cannot_join(site: Host) -> None:
     """Where accounts are bound to one tenant, the page says that signing in does not help."""
     client, token = case(site, "member elsewhere")
     offer = post(client, "open", token)
-    assert "cannot join another organisation" in offer.text
+    assert "cannot join another organization" in offer.text
     assert "open the link" not in offer.text
 
 

@@ -33,8 +33,8 @@ PACKAGE = ROOT / "src/flask_invitations"
 OURS = ("de", "es", "fr", "vi")
 #: Words that a language shares with English.
 SAME = {
-    "de": {"Organisation", "Status"},
-    "fr": {"Invitation", "Invitations", "Message", "Organisation", "Pages"},
+    "de": {"Status"},
+    "fr": {"Invitation", "Invitations", "Message", "Pages"},
 }
 JANUARY = datetime(2026, 1, 2, 15, 5, tzinfo=timezone.utc)
 
@@ -138,12 +138,12 @@ def test_without_babel() -> None:
 
 def test_two_apps_are_apart(tmp_path: Path) -> None:
     """What one app adds and sets is not another's."""
-    write(tmp_path, "it", {"See the invitation": "Vedi l'invito"}, {})
+    write(tmp_path, "it", {"View the invitation": "Vedi l'invito"}, {})
     one, two = host("it", tmp_path, default_timezone="Europe/Rome"), host("fr")
     assert [one(None).tag, two(None).tag, two("it").tag] == ["it", "fr", "fr"]
     assert "17:05" not in one(None).moment(JANUARY)
     assert "16:05" in one(None).moment(JANUARY)
-    assert two(None).gettext("See the invitation") == "Voir l’invitation"
+    assert two(None).gettext("View the invitation") == "Voir l’invitation"
 
 
 # What it says
@@ -151,30 +151,30 @@ def test_two_apps_are_apart(tmp_path: Path) -> None:
 
 def test_a_sentence_of_the_hosts_own(tmp_path: Path) -> None:
     """A host's catalog replaces a sentence of ours, in English too, and leaves the others."""
-    write(tmp_path, "de", {"See the invitation": "Zur Einladung"}, {})
-    write(tmp_path, "en", {"See the invitation": "Have a look"}, {})
+    write(tmp_path, "de", {"View the invitation": "Zur Einladung"}, {})
+    write(tmp_path, "en", {"View the invitation": "Have a look"}, {})
     found = host("en", tmp_path)
-    assert found("de-AT").gettext("See the invitation") == "Zur Einladung"
+    assert found("de-AT").gettext("View the invitation") == "Zur Einladung"
     assert found("de").gettext("Join %(tenant)s") == "%(tenant)s beitreten"
-    assert found(None).gettext("See the invitation") == "Have a look"
+    assert found(None).gettext("View the invitation") == "Have a look"
     assert found(None).gettext("Join %(tenant)s") == "Join %(tenant)s"
-    assert found("fr").gettext("See the invitation") == "Voir l’invitation"
+    assert found("fr").gettext("View the invitation") == "Voir l’invitation"
 
 
 def test_a_language_of_the_hosts_own(tmp_path: Path) -> None:
     """A host's catalog adds a language, its direction and its plurals with it; a regional one serves its region."""
     forms = ["لا دعوات", "دعوة واحدة", "دعوتان", "%(num)s دعوات", "%(num)s دعوة", "%(num)s دعوة"]
-    write(tmp_path, "ar", {"See the invitation": "عرض الدعوة"}, {("%(num)s invitation", "%(num)s invitations"): forms})
-    write(tmp_path, "pt_BR", {"See the invitation": "Ver o convite"}, {})
-    write(tmp_path, "zh_TW", {"See the invitation": "查看邀請"}, {})
+    write(tmp_path, "ar", {"View the invitation": "عرض الدعوة"}, {("%(num)s invitation", "%(num)s invitations"): forms})
+    write(tmp_path, "pt_BR", {"View the invitation": "Ver o convite"}, {})
+    write(tmp_path, "zh_TW", {"View the invitation": "查看邀請"}, {})
     found = host("en", tmp_path)
     arabic = found("ar-EG")
     assert (arabic.tag, arabic.direction, found("de").direction) == ("ar", "rtl", "ltr")
-    assert arabic.gettext("See the invitation") == "عرض الدعوة"
+    assert arabic.gettext("View the invitation") == "عرض الدعوة"
     one, many = "%(num)s invitation", "%(num)s invitations"
     assert [arabic.ngettext(one, many, count) for count in (0, 1, 2, 3, 11)] == forms[:5]
     assert (found("pt-BR").tag, found("pt").tag) == ("pt-BR", "en")
-    assert found("zh-TW").gettext("See the invitation") == found("zh-Hant-TW").gettext("See the invitation")
+    assert found("zh-TW").gettext("View the invitation") == found("zh-Hant-TW").gettext("View the invitation")
 
 
 def test_a_catalog_that_is_not_a_languages_is_left(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_babel_is_not_needed(tmp_path: Path) -> None:
     """Where neither Babel nor Flask-Babel can be imported, mails and pages are in English."""
     command = [sys.executable, "-c", WITHOUT.format(root=str(ROOT)), str(tmp_path / "host.sqlite3")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=dict(os.environ), check=False)
-    assert done.stdout.strip() == "You are invited to Acme | en | 200", done.stderr
+    assert done.stdout.strip() == "You are invited to join Acme | en | 200", done.stderr
 
 
 # Which there are
@@ -241,7 +241,7 @@ def test_all_that_are_spoken(tmp_path: Path) -> None:
     """All languages there are, ours and the host's, once each by its own name for itself, English first; without
     Flask-Babel that is English alone. Each is found again by its tag."""
     for locale in ("ar", "de", "pt_BR"):
-        write(tmp_path, locale, {"See the invitation": "x"}, {})
+        write(tmp_path, locale, {"View the invitation": "x"}, {})
     app = Flask("host")
     with app.app_context():
         assert spoken() == {"en": "English"}
@@ -319,7 +319,7 @@ def test_a_form_complains_in_its_language(tmp_path: Path, language: str) -> None
         sent = {"token": token, "password": "short", "mail": "?", "age": "?", "short": "a", "length": "a"}
         page = made.client().post("/invitations/accept", data=sent)
         translate, shown = languages(made.app)(language).gettext, unescape(page.text)
-    low = "Use at least %(minimum)s characters; a few words make a good password."
+    low = "Use at least %(minimum)s characters. A few words make a good password."
     assert page.status_code == 422
     assert f'<html lang="{language}"' in shown
     assert f'<p class="error" id="error-password">{translate(low) % {"minimum": 15}}</p>' in shown

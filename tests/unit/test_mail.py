@@ -143,10 +143,10 @@ def test_both_parts_say_the_same(english: Host, kind: Kind) -> None:
             "join Acme as manager",
             "Ada Lovelace wrote:",
             message.accept_url,
-            "2 March 2026, 15:05 UTC",
-            "ignore it",
-            "decline on the same page",
-            f"Test Host sent this mail to {NEW}",
+            "March 2, 2026, 15:05 UTC",
+            "you can ignore this email",
+            "decline the invitation on that page",
+            f"Test Host sent this email to {NEW}",
         ):
             assert part is not None
             assert part in text, part
@@ -157,12 +157,12 @@ def test_both_parts_say_the_same(english: Host, kind: Kind) -> None:
 def test_subjects(english: Host) -> None:
     """The subject says in one line who wants what of whom."""
     assert {kind: composed(english, kind, inviter=ADA).subject for kind in KINDS} == {
-        "invitation": "Ada Lovelace invites you to Acme",
-        "reminder": "Reminder: Ada Lovelace invites you to Acme",
-        "revoked": "Your invitation to Acme was taken back",
+        "invitation": "Ada Lovelace invited you to join Acme",
+        "reminder": "Reminder: Ada Lovelace invited you to join Acme",
+        "revoked": "Your invitation to Acme was revoked",
         "accepted": "new@example.com joined Acme",
         "declined": "new@example.com declined your invitation to Acme",
-        "link_request": "new@example.com asks for a new link to Acme",
+        "link_request": "new@example.com asked for a new link to join Acme",
     }
 
 
@@ -172,8 +172,8 @@ def test_subjects(english: Host) -> None:
         (ADA, "Ada Lovelace (admin@example.com)", "Ada Lovelace wrote:"),
         (ADMIN, "admin@example.com", "admin@example.com wrote:"),
         (replace(ADA, email=None), "Ada Lovelace", "Ada Lovelace wrote:"),
-        (replace(ADMIN, email=None), None, "The message to you:"),
-        (None, None, "The message to you:"),
+        (replace(ADMIN, email=None), None, "Message:"),
+        (None, None, "Message:"),
     ],
 )
 @pytest.mark.parametrize("kind", [Kind.INVITATION, Kind.REMINDER, Kind.REVOKED])
@@ -277,7 +277,7 @@ def test_hostile_messages_are_quoted(english: Host) -> None:
     """E2, E3: each line of a message is quoted in the text, whatever it breaks lines with."""
     for raw in HOSTILE.values():
         text = composed(english, message=f"first\n{raw}\nlast").text
-        quoted = text.partition("wrote:\n\n")[2].partition("\n\nTo see the invitation")[0]
+        quoted = text.partition("wrote:\n\n")[2].partition("\n\nTo view the invitation")[0]
         assert {line[:1] for line in quoted.splitlines()} == {">"}
         assert quoted.startswith("> first\n")
         assert quoted.endswith("\n> last")
@@ -383,8 +383,8 @@ def test_one_template_of_the_hosts_own(tmp_path: Path, english: Host) -> None:
         message = composed(host)
         assert message.text == f"Join Acme, en: {message.accept_url}"
         assert message.subject == composed(english).subject
-        assert "decline on the same page" in message.html
-        assert "decline on the same page" in composed(host, Kind.REMINDER).text
+        assert "decline the invitation on that page" in message.html
+        assert "decline the invitation on that page" in composed(host, Kind.REMINDER).text
 
 
 def test_a_frame_of_the_hosts_own(tmp_path: Path) -> None:
@@ -490,7 +490,7 @@ def test_an_address_that_is_none_is_not_shown(tmp_path: Path) -> None:
             with host.app.app_context():
                 host.invitations.invite(f"{uuid.uuid4()}@x.example", inviter=host.db.session.get(host.User, admin))
             message = host.outbox.messages[-1]
-            assert message.subject == "You are invited to Acme"
+            assert message.subject == "You are invited to join Acme"
             assert "You are invited to join" in message.text
             assert re.search("Bcc|<b>@", message.text + message.html) is None
 

@@ -159,7 +159,7 @@ def member(facts: Facts) -> InvitationError | None:
     return AlreadyMember() if facts.is_member else None
 
 
-_CANNOT_JOIN = Sentence("This address has an account, and accounts cannot join another organization.")
+_CANNOT_JOIN = Sentence("This address already has an account, and accounts cannot join another organization.")
 
 
 def joinable(facts: Facts) -> InvitationError | None:
@@ -170,7 +170,7 @@ def joinable(facts: Facts) -> InvitationError | None:
 def account_joins(facts: Facts) -> InvitationError | None:
     """An account that cannot join, as its owner is told."""
     outside = facts.has_account and not facts.is_member
-    return AccountExists(_CANNOT_JOIN) if outside and not facts.can_join else None
+    return AccountExists(_CANNOT_JOIN, joins=False) if outside and not facts.can_join else None
 
 
 def session(facts: Facts) -> InvitationError | None:

@@ -23,7 +23,7 @@ def _singular_or_plural(singular: str, plural: str, count: int) -> str:
 
 def _in_english(moment: datetime) -> str:
     moment = as_utc(moment)
-    return f"{moment.day} {moment:%B %Y, %H:%M} UTC"
+    return f"{moment:%B} {moment.day}, {moment:%Y, %H:%M} UTC"
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,12 @@ from ..current import caller, get_state
 from ..errors import CrossSite, InvitationError, InvitationNotFound
 from ..languages.babel import current_tag, spoken
 from ..languages.plain import one_line, plain
-from ..model.states import OPEN, UNWANTED
+from ..model.states import OPEN, UNWANTED, DeliveryState
 from ..model.values import InvitationInfo
 from ..shapes import MAX_MESSAGE, cursor_after, load
 from ..tokens import FormSeal
-from .pages import check_form, in_words, page, protect, url_of
+from ..words import MANAGER, refused_because, told, unsent_because
+from .pages import check_form, page, protect, url_of
 from .wire import PACKAGE, SAFE, exempt_from_csrf_protect
 
 #: Mounted where the invitee's pages are.
@@ -195,6 +196,7 @@ def _details(by: Manager, invitation_id: uuid.UUID, refusal: InvitationError | N
         events=events,
         is_open=invitation.status in OPEN and invitation.email is not None,
         came_back=_came_back(invitation),
+        languages=spoken(),
         done=None if refusal else request.args.get("done"),
     )
 
@@ -210,7 +212,11 @@ def _answer(template: str, by: Manager, refusal: InvitationError | None = None, 
         f"desk/{template}",
         200 if refusal is None else refusal.status,
         language,
-        said=None if refusal is None else in_words(refusal, language),
+        told=None if refusal is None else told(MANAGER, refusal, language.gettext),
+        why_refused=lambda code: refused_because(code, language.gettext),
+        why_unsent=lambda state, error: unsent_because(
+            error, language.gettext, cancelled=state == DeliveryState.CANCELLED
+        ),
         tenant_name=one_line(acts.tenant_name(ctx, by=by)),
         ttl=ctx.config.ttl,
         refusal=refusal,
@@ -249,7 +255,7 @@ def _done(invitation_id: uuid.UUID, what: str) -> AnyResponse:
 def refused(error: InvitationError) -> Response:
     """A page that says why, with the status that the API would answer, and what to do."""
     language = get_state().ctx.language(current_tag())
-    words = {"error": error, "said": in_words(error, language), "login_url": url_of("login_url")}
+    words = {"told": told(MANAGER, error, language.gettext), "login_url": url_of("login_url")}
     answer = page("desk/refused.html", error.status, language, **words)
     answer.headers.extend(error.headers)
     return answer

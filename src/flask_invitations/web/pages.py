@@ -16,12 +16,23 @@ from werkzeug.wrappers import Response as AnyResponse
 from .. import acts
 from ..acts import Caller
 from ..current import actor, caller, get_state
-from ..errors import BodyTooLarge, CrossSite, InvalidRequest, InvitationError, InvitationNotFound, MalformedRequest
+from ..errors import (
+    AccountExists,
+    BodyTooLarge,
+    CrossSite,
+    InvalidRequest,
+    InvitationAccepted,
+    InvitationError,
+    InvitationExpired,
+    InvitationNotFound,
+    MalformedRequest,
+)
 from ..languages.babel import current_tag
 from ..languages.language import Language
 from ..languages.plain import one_line, plain
 from ..shapes import DECLINE, load
 from ..tokens import Token, find
+from ..words import INVITEE, Words, told
 from .forms import profile_inputs, read_profile, sentences
 from .wire import MAX_BODY, PACKAGE, SAFE, exempt_from_csrf_protect, is_cross_site, seal
 
@@ -152,9 +163,8 @@ def _offer(
         "inviter_email": inviter and inviter.email,
         "inviter_name": inviter and inviter.name and one_line(inviter.name),
         "message": plain(offer.invitation.message or ""),
-        "signed_in": user is not None,
         "signed_in_as": getattr(user, "email", None),
-        "obstacle_said": offer.obstacle and in_words(offer.obstacle, language),
+        "obstacle": offer.obstacle and _told(offer.obstacle, language, token),
         "errors": {name: sentences(said, language.gettext) for name, said in (errors or {}).items()},
         "inputs": state.once(profile_inputs),
         "profile": profile or {},
@@ -164,9 +174,20 @@ def _offer(
     return page("offer.html", status, language, token=token, **words)
 
 
-def in_words(refusal: InvitationError, language: Language) -> str:
-    """The sentence of a refusal."""
-    return sentences(refusal.detail, language.gettext)[0]
+def _told(refusal: InvitationError, language: Language, token: Token | None) -> Words:
+    """What the invitee is told about a refusal, and offered."""
+    return told(INVITEE, refusal, language.gettext, _case(refusal, token))
+
+
+def _case(refusal: InvitationError, token: Token | None) -> str:
+    """Which of the cases that the table tells apart it is."""
+    if isinstance(refusal, InvitationAccepted) and refusal.mine:
+        return "mine"
+    if isinstance(refusal, InvitationExpired) and token is not None:
+        return get_state().ctx.config.fresh_link or ""
+    if isinstance(refusal, AccountExists) and not refusal.joins:
+        return "cannot-join"
+    return ""
 
 
 def page(template: str, status: int = 200, language: Language | None = None, **words: Any) -> Response:
@@ -180,7 +201,8 @@ def page(template: str, status: int = 200, language: Language | None = None, **w
 def refused(error: InvitationError) -> Response:
     """A page that says why, with the status that the API would answer, and what to do."""
     language = get_state().ctx.language(current_tag())
-    words = {"error": error, "said": in_words(error, language), "token": _carried(), "login_url": url_of("login_url")}
+    token = _carried()
+    words = {"told": _told(error, language, token), "token": token, "login_url": url_of("login_url")}
     answer = page("refused.html", error.status, language, **words)
     answer.headers.extend(error.headers)
     return answer
