@@ -220,7 +220,7 @@ class Function(Word):
         return cast(F, gated)
 
     def _checked(self, returned: Any, user_model: type[Any]) -> Any:
-        simple = type(returned) in _SIMPLE or isinstance(returned, user_model)
+        simple = type(returned) in _SIMPLE or issubclass(type(returned), user_model)  # a proxy is neither
         answer = self.answer.read(returned if simple else unwrap(returned))
         if not simple:
             refuse_unrun(self.name, answer)
