@@ -92,7 +92,7 @@ class InvitationError(Exception):
     sentence: ClassVar[str] = "The call was refused."
 
     def __init__(self, detail: str | None = None) -> None:
-        self.detail = detail or self.sentence
+        self.detail: str = detail or self.sentence
         super().__init__(self.detail)
 
     @property

@@ -149,16 +149,18 @@ def list_query(config: Config) -> Schema:
 
 
 class ResendBody(Body):
-    rotate = Flag(load_default=True)
-    confirm = Flag(load_default=False)
+    rotate: Flag = Flag(load_default=True)
+    confirm: Flag = Flag(load_default=False)
 
 
 class TokenBody(Body):
-    token = fields.String(required=True)
+    token: fields.String = fields.String(required=True)
 
 
 class DeclineBody(TokenBody):
-    reason = fields.String(allow_none=True, load_default=None, validate=[validate.Length(max=MAX_REASON), _no_nul])
+    reason: fields.String = fields.String(
+        allow_none=True, load_default=None, validate=[validate.Length(max=MAX_REASON), _no_nul]
+    )
 
 
 class AcceptBody(TokenBody):
@@ -167,7 +169,7 @@ class AcceptBody(TokenBody):
     class Meta:
         unknown = EXCLUDE
 
-    password = fields.String(allow_none=True, load_default=None)
+    password: fields.String = fields.String(allow_none=True, load_default=None)
 
 
 def load(schema: Schema, given: Any) -> dict[str, Any]:

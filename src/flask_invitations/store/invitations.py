@@ -51,9 +51,9 @@ class Store(Tables):
 
     def __init__(self, session: Callable[[], Any], models: Models) -> None:
         super().__init__(session, models)
-        self.unit = Unit(session, models)
+        self.unit: Unit = Unit(session, models)
         self._people = People(session, models, self.unit)
-        self.mails = Mails(session, models, self._people)
+        self.mails: Mails = Mails(session, models, self._people)
         email = sa.inspect(models.user).all_orm_descriptors.get("email")
         self._inviter_email: Any = sa.null() if email is None else models.user.email
 

@@ -24,7 +24,7 @@ from ..tokens import Token, find
 from .forms import inputs, read_profile, sentences
 from .wire import MAX_BODY, PACKAGE, SAFE, exempt_from_csrf_protect, is_cross_site, seal
 
-pages = Blueprint(
+pages: Blueprint = Blueprint(
     "invitations", PACKAGE, template_folder="templates", static_folder="static", static_url_path="/static"
 )
 
