@@ -176,9 +176,9 @@ class HookTable:
     )
     check_acceptance: OptionalHook[CheckAcceptance] = OptionalHook(
         "invitation, user",
-        """Raise any ``InvitationError`` where this must not be accepted (now), by this user or, ``None``, by a new one.
+        """Raise any ``InvitationError`` where this must not be accepted, or not yet.
 
-        The preview shows the same refusal as what stands in the way.""",
+        ``user`` is the account that would join, or ``None``: a new one would be made. The preview shows the same refusal as what stands in the way.""",
         NOTHING,
     )
     tenant_is_active: Hook[TenantIsActive] = Hook(
