@@ -64,12 +64,10 @@ def _never_run(hook: Any) -> str | None:
 
 
 def _layers(hook: Any) -> Iterator[Any]:
-    """A callable, and what is called when it is called: the function of a ``partial`` or method, ``__call__``."""
+    """A callable, and what is called when it is called: the function of a ``partial``, the method ``__call__``."""
     yield hook
     if isinstance(hook, partial):
         yield from _layers(hook.func)
-    elif inspect.ismethod(hook):
-        yield from _layers(hook.__func__)
     elif not inspect.isroutine(hook):
         call = getattr(hook, "__call__", None)  # noqa: B004 - not whether it is callable, but by what
         if inspect.isroutine(call) or isinstance(call, partial):
