@@ -178,7 +178,8 @@ class HookTable:
         "invitation, user",
         """Raise any ``InvitationError`` where this must not be accepted, or not yet.
 
-        ``user`` is the account that would join, or ``None``: a new one would be made. The preview shows the same refusal as what stands in the way.""",
+        ``user`` is the account that would join, or ``None``: a new one would be made. The preview shows the same
+        refusal as what stands in the way.""",
         NOTHING,
     )
     tenant_is_active: Hook[TenantIsActive] = Hook(
