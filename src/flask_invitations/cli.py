@@ -26,7 +26,7 @@ from .model.values import InvitationInfo
 from .shapes import load
 from .store.invitations import EVERYWHERE
 
-cli = AppGroup("invitations", help="Invite people; deliver their mails; keep the tables.")
+cli: AppGroup = AppGroup("invitations", help="Invite people; deliver their mails; keep the tables.")
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from .errors import ConfigurationError
 
-log = logging.getLogger("flask_invitations")
+log: logging.Logger = logging.getLogger("flask_invitations")
 
 PREFIX = "INVITATIONS_"
 MIN_TTL, MAX_TTL = timedelta(hours=1), timedelta(days=30)

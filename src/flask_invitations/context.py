@@ -21,7 +21,7 @@ from .store.invitations import Store
 from .store.unit import Unit
 from .tokens import Mint
 
-log = logging.getLogger("flask_invitations")
+log: logging.Logger = logging.getLogger("flask_invitations")
 
 T = TypeVar("T")
 

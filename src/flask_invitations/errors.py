@@ -93,7 +93,7 @@ class InvitationError(Exception):
     sentence: ClassVar[str] = Sentence("The call was refused.")
 
     def __init__(self, detail: str | None = None) -> None:
-        self.detail = detail or self.sentence
+        self.detail: str = detail or self.sentence
         super().__init__(self.detail)
 
     @property

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial, update_wrapper
-from typing import Any, Generic, Protocol, TypeVar, cast, overload
+from typing import Any, Generic, NoReturn, Protocol, TypeVar, cast, overload
 
 from .errors import ConfigurationError
 
@@ -67,12 +67,10 @@ def _never_run(hook: Any) -> str | None:
 
 
 def _layers(hook: Any) -> Iterator[Any]:
-    """A callable, and what is called when it is called: the function of a ``partial`` or method, ``__call__``."""
+    """A callable, and what is called when it is called: the function of a ``partial``, the method ``__call__``."""
     yield hook
     if isinstance(hook, partial):
         yield from _layers(hook.func)
-    elif inspect.ismethod(hook):
-        yield from _layers(hook.__func__)
     elif not inspect.isroutine(hook):
         call = getattr(hook, "__call__", None)  # noqa: B004 - not whether it is callable, but by what
         if inspect.isroutine(call) or isinstance(call, partial):
@@ -140,15 +138,16 @@ class Calling:
 class Word:
     """One word that a host can say: a keyword of ``init_app``, and a decorator."""
 
-    name = ""
+    name: str = ""
 
     def __init__(self, doc: str) -> None:
         self.__doc__ = inspect.cleandoc(doc)
 
     def __set_name__(self, owner: type[Any], name: str) -> None:
-        self.name = self.__name__ = name
+        self.name: str = name
+        self.__name__: str = name
 
-    def __set__(self, instance: Any, value: Any) -> None:
+    def __set__(self, instance: Any, value: NoReturn) -> None:
         raise AttributeError(f"{self.name} is a decorator: write @invitations.{self.name}, or pass it to init_app.")
 
     def _read(self, instance: Giving | Calling | None) -> Any:
@@ -190,7 +189,8 @@ class Function(Word):
 
     def __init__(self, takes: str, doc: str, answer: Answer = ANYTHING) -> None:
         super().__init__(doc)
-        self.takes, self.answer = tuple(takes.replace(",", " ").split()), answer
+        self.takes: tuple[str, ...] = tuple(takes.replace(",", " ").split())
+        self.answer: Answer = answer
 
     def check(self, given: Any) -> None:
         if isinstance(given, str) or not callable(given):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict
 
-from blinker import Namespace
+from blinker import NamedSignal, Namespace
 from marshmallow import Schema
 
 from .addresses import key_of
@@ -30,14 +30,14 @@ from .model.values import InvitationDraft, InvitationInfo
 
 _signals = Namespace()
 #: Sent after the commit, with ``invitation=InvitationInfo``; the sender is the Flask app.
-invitation_created = _signals.signal("invitation-created")
-invitation_sent = _signals.signal("invitation-sent")
-invitation_resent = _signals.signal("invitation-resent")
-invitation_revoked = _signals.signal("invitation-revoked")
-invitation_declined = _signals.signal("invitation-declined")
+invitation_created: NamedSignal = _signals.signal("invitation-created")
+invitation_sent: NamedSignal = _signals.signal("invitation-sent")
+invitation_resent: NamedSignal = _signals.signal("invitation-resent")
+invitation_revoked: NamedSignal = _signals.signal("invitation-revoked")
+invitation_declined: NamedSignal = _signals.signal("invitation-declined")
 #: Also gets ``user``, the host's user.
-invitation_accepted = _signals.signal("invitation-accepted")
-invitation_expired = _signals.signal("invitation-expired")
+invitation_accepted: NamedSignal = _signals.signal("invitation-accepted")
+invitation_expired: NamedSignal = _signals.signal("invitation-expired")
 
 
 @dataclass(frozen=True)
@@ -91,123 +91,130 @@ class HookTable:
     """Every hook, once. On ``Invitations`` each is a decorator that returns what it is given unchanged; on the hooks of
     an app, what the host gave or its default, behind the gate."""
 
-    user_model = Class("Your mapped class of users; primary key int, UUID or str.")
-    mailer = Hook[Mailer](
+    user_model: Class = Class("Your mapped class of users; primary key int, UUID or str.")
+    mailer: Hook[Mailer] = Hook(
         "message",
         """Send one email, or raise: then it counts as not sent and is tried again; ``MailRefused`` gives it up.
 
         Called after the commit.""",
     )
-    tenant_model = Class("Your mapped class of tenants. Without one, the app is one tenant.")
-    current_user = Hook[CurrentUser](
+    tenant_model: Class = Class("Your mapped class of tenants. Without one, the app is one tenant.")
+    current_user: Hook[CurrentUser] = Hook(
         "",
         """Whoever is signed in, or ``None``; a user whose ``is_authenticated`` is false counts as nobody.
 
         Default: Flask-Login's ``current_user``, where Flask-Login is set up on the app.""",
         SIGNED_IN,
     )
-    tenant_of = Hook[TenantOf](
+    tenant_of: Hook[TenantOf] = Hook(
         "user",
         """The id of the tenant in which this user acts now, or ``None``.
 
         Default: ``user.tenant_id``, where there is a tenant model.""",
     )
-    role_of = Hook[RoleOf](
+    role_of: Hook[RoleOf] = Hook(
         "user, tenant_id",
         """The role of a user in a tenant, or ``None``: no member of it.
 
         Default: ``user.role``, in the tenant that ``tenant_of`` gives.""",
     )
-    can_invite = Hook[CanInvite](
+    can_invite: Hook[CanInvite] = Hook(
         "user, tenant_id, role",
         """May this user invite somebody with this role? ``role=None``: may they manage invitations at all?
 
         Default: their role is one of ``INVITATIONS_ADMIN_ROLES``, and the invited role is not above it.""",
         YES_OR_NO,
     )
-    find_user = Hook[FindUser](
+    find_user: Hook[FindUser] = Hook(
         "email",
         """The user to whom a canonical address belongs, or ``None``.
 
         Default: the row whose ``email`` equals it, through your index.""",
         USER_OR_NONE,
     )
-    find_users = OptionalHook[FindUsers](
+    find_users: OptionalHook[FindUsers] = OptionalHook(
         "emails",
         """The users to whom these canonical addresses belong, for inviting many at once; see :meth:`Hooks.accounts`.
 
         Default: one query where ``find_user`` is the default one, else ``find_user`` for each.""",
         USERS,
     )
-    email_is_verified = Hook[EmailIsVerified](
+    email_is_verified: Hook[EmailIsVerified] = Hook(
         "user",
         """Is the address of this user known to be theirs?
 
         Default: ``user.email_verified``, or ``True`` where there is no such attribute.""",
         YES_OR_NO,
     )
-    create_user = Hook[CreateUser](
+    create_user: Hook[CreateUser] = Hook(
         "invitation, profile, password",
         """Make the account of a new user and return it; may flush, must not commit.
 
         Default: ``user_model(email=..., role=..., tenant_id=..., **profile)`` with the password hashed.""",
         USER,
     )
-    join = OptionalHook[Join](
+    join: OptionalHook[Join] = OptionalHook(
         "user, invitation",
         "An existing account joins the tenant. Without this hook, existing accounts answer ``account-exists``.",
     )
-    profile_schema = Class("Your marshmallow ``Schema``, class or instance, of the extra fields that accept takes.")
-    validate_password = Hook[ValidatePassword](
+    profile_schema: Class = Class(
+        "Your marshmallow ``Schema``, class or instance, of the extra fields that accept takes."
+    )
+    validate_password: Hook[ValidatePassword] = Hook(
         "password, invitation",
         """Raise ``PasswordRejected`` where the password will not do.
 
         Default: length and, where zxcvbn is installed, how common it is.""",
         NOTHING,
     )
-    check_invitee = OptionalHook[CheckInvitee](
+    check_invitee: OptionalHook[CheckInvitee] = OptionalHook(
         "draft",
         """Raise any ``InvitationError``, such as ``AddressNotAllowed``, where this must not be invited.
 
         Asked wherever an invitation is made, approved or sent again; the answer is exactly that error.""",
         NOTHING,
     )
-    check_acceptance = OptionalHook[CheckAcceptance](
+    check_acceptance: OptionalHook[CheckAcceptance] = OptionalHook(
         "invitation, user",
-        """Raise any ``InvitationError`` where this must not be accepted (now), by this user or, ``None``, by a new one.
+        """Raise any ``InvitationError`` where this must not be accepted, or not yet.
 
-        The preview shows the same refusal as what stands in the way.""",
+        ``user`` is the account that would join, or ``None``: a new one would be made. The preview shows the same
+        refusal as what stands in the way.""",
         NOTHING,
     )
-    tenant_is_active = Hook[TenantIsActive](
+    tenant_is_active: Hook[TenantIsActive] = Hook(
         "tenant_id",
         """Does this tenant still exist and work? Asked at create, send and accept.
 
         Default: its row exists.""",
         YES_OR_NO,
     )
-    tenant_name = Hook[TenantName](
+    tenant_name: Hook[TenantName] = Hook(
         "tenant_id", "What the tenant is called. Default: ``tenant.name``, else ``INVITATIONS_APP_NAME``."
     )
-    display_name = Hook[DisplayName](
+    display_name: Hook[DisplayName] = Hook(
         "user", "How whoever invites is named to the invitee, or ``None``. Default: ``user.name``."
     )
-    login_url = OptionalHook[Url]("", "Where your users sign in. Without this hook, the pages say it in words.")
-    logout_url = OptionalHook[Url]("", "Where your users sign out. Without this hook, the pages say it in words.")
-    enqueue = OptionalHook[Enqueue](
+    login_url: OptionalHook[Url] = OptionalHook(
+        "", "Where your users sign in. Without this hook, the pages say it in words."
+    )
+    logout_url: OptionalHook[Url] = OptionalHook(
+        "", "Where your users sign out. Without this hook, the pages say it in words."
+    )
+    enqueue: OptionalHook[Enqueue] = OptionalHook(
         "delivery_id",
         """After the commit, with ``INVITATIONS_DELIVERY = "queue"``: wake a worker.
 
         Without this hook, ``flask invitations deliver --watch`` polls.""",
     )
-    on_accepted = OptionalHook[OnAccepted](
+    on_accepted: OptionalHook[OnAccepted] = OptionalHook(
         "user, invitation",
         """After the commit of an acceptance; the mapping that it returns appears in the answer as ``session``.
 
         Without this hook, accepting signs nobody in.""",
         MAPPING,
     )
-    clock = Hook[Clock]("", "The present moment, aware; for tests. Default: the machine's clock.")
+    clock: Hook[Clock] = Hook("", "The present moment, aware; for tests. Default: the machine's clock.")
 
 
 #: The table by name, in its order.

@@ -147,21 +147,23 @@ def list_query(config: Config) -> Schema:
 class ExplainQuery(Body):
     """What ``POST /invite`` takes in its query string."""
 
-    explain = fields.Boolean(load_default=False)
+    explain: fields.Boolean = fields.Boolean(load_default=False)
 
 
 class ResendBody(Body):
-    rotate = Flag(load_default=True)
-    confirm = Flag(load_default=False)
-    expires_in = Seconds(strict=True, allow_none=True, load_default=None)
+    rotate: Flag = Flag(load_default=True)
+    confirm: Flag = Flag(load_default=False)
+    expires_in: Seconds = Seconds(strict=True, allow_none=True, load_default=None)
 
 
 class TokenBody(Body):
-    token = fields.String(required=True)
+    token: fields.String = fields.String(required=True)
 
 
 class DeclineBody(TokenBody):
-    reason = fields.String(allow_none=True, load_default=None, validate=[validate.Length(max=MAX_REASON), _no_nul])
+    reason: fields.String = fields.String(
+        allow_none=True, load_default=None, validate=[validate.Length(max=MAX_REASON), _no_nul]
+    )
 
 
 class AcceptBody(TokenBody):
@@ -170,7 +172,7 @@ class AcceptBody(TokenBody):
     class Meta:
         unknown = EXCLUDE
 
-    password = fields.String(allow_none=True, load_default=None)
+    password: fields.String = fields.String(allow_none=True, load_default=None)
 
 
 # Each made once: to make one costs more than to load a body with it.

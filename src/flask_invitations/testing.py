@@ -91,7 +91,7 @@ class SettableClock:
     """
 
     def __init__(self, start: datetime | None = None) -> None:
-        self.now = as_utc(start or utcnow())
+        self.now: datetime = as_utc(start or utcnow())
 
     def __call__(self) -> datetime:
         return self.now

@@ -14,7 +14,7 @@ import pytest
 
 from flask_invitations import ConfigurationError, Invitations, Message, hooks
 from flask_invitations.gate import YES_OR_NO, Function
-from flask_invitations.hooks import TABLE, Given
+from flask_invitations.hooks import TABLE, Given, HookTable
 
 
 def _taking(count: int) -> Callable[..., None]:
@@ -42,8 +42,7 @@ def test_table_is_the_keywords() -> None:
 def test_type_says_the_same(name: str) -> None:
     """What the type checker demands is what the gate demands, in the table and as a keyword: so many arguments, and a
     bool where the hook says yes or no."""
-    hook: Any = FUNCTIONS[name]
-    (kind,) = get_args(hook.__orig_class__)
+    hook, (kind,) = FUNCTIONS[name], get_args(get_type_hints(HookTable)[name])
     assert get_type_hints(Given)[name] in (kind, kind | None)
     arguments, answer = get_args(kind)
     assert len(arguments) == len(hook.takes)

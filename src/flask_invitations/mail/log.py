@@ -9,7 +9,7 @@ from flask import current_app
 
 from ..hooks import Message
 
-log = logging.getLogger("flask_invitations")
+log: logging.Logger = logging.getLogger("flask_invitations")
 
 
 class LogMailer:

@@ -21,7 +21,7 @@ from .states import DeliveryState, EventType, Status
 from .values import DeliveryInfo, EventInfo, InvitationInfo, Inviter
 
 #: MariaDB and MySQL cut a plain DATETIME to whole seconds; expiry is compared, so it must not be cut.
-Timestamp = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+Timestamp: Any = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 
 
 def _check_in(column: str, values: Iterable[str], name: str) -> sa.CheckConstraint:

@@ -64,11 +64,11 @@ class Store(Tables):
 
     def __init__(self, session: Callable[[], Any], models: Models) -> None:
         super().__init__(session, models)
-        self.unit = Unit(session, models)
-        self.hosts = Hosts(session, models, self.unit)
-        self.events = Events(session, models)
+        self.unit: Unit = Unit(session, models)
+        self.hosts: Hosts = Hosts(session, models, self.unit)
+        self.events: Events = Events(session, models)
         self._people = People(session, models, self.unit)
-        self.mails = Mails(session, models, self._people)
+        self.mails: Mails = Mails(session, models, self._people)
         self._page, self._counts = cache(self._build_page), cache(self._build_counts)
 
     # One

@@ -21,7 +21,7 @@ from sqlalchemy.orm import scoped_session
 from ..errors import InvitationError, TryAgain
 from ..model.binding import Models
 
-log = logging.getLogger("flask_invitations")
+log: logging.Logger = logging.getLogger("flask_invitations")
 
 T = TypeVar("T")
 

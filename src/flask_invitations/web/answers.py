@@ -69,140 +69,140 @@ class HostKey(_Straight):
 
 
 class InviterOut(Schema):
-    id = HostKey()
-    email = String(allow_none=True)
+    id: HostKey = HostKey()
+    email: String = String(allow_none=True)
 
 
 class DeliveryOut(Schema):
-    state = String(validate=validate.OneOf(list(DeliveryState)))
-    attempts = Integer()
-    last_attempt_at = Moment(allow_none=True)
-    sent_at = Moment(allow_none=True)
-    error = String(allow_none=True)
+    state: String = String(validate=validate.OneOf(list(DeliveryState)))
+    attempts: Integer = Integer()
+    last_attempt_at: Moment = Moment(allow_none=True)
+    sent_at: Moment = Moment(allow_none=True)
+    error: String = String(allow_none=True)
 
 
 class InvitationOut(Schema):
     """An invitation. No token, hash or nonce; ``accept_url`` only where the setting RETURN_LINK asks for it."""
 
-    id = UUID()
-    email = String(allow_none=True)
-    role = String()
-    status = String(validate=validate.OneOf(list(Status)))
-    tenant_id = HostKey(allow_none=True)
-    message = String(allow_none=True)
-    details = Dict(allow_none=True)
-    locale = String(allow_none=True)
-    invited_by = Nested(InviterOut, allow_none=True)
-    expires_at = Moment()
-    created_at = Moment()
-    updated_at = Moment()
-    accepted_at = Moment(allow_none=True)
-    accepted_by_id = HostKey(allow_none=True)
-    delivery = Nested(DeliveryOut, allow_none=True)
+    id: UUID = UUID()
+    email: String = String(allow_none=True)
+    role: String = String()
+    status: String = String(validate=validate.OneOf(list(Status)))
+    tenant_id: HostKey = HostKey(allow_none=True)
+    message: String = String(allow_none=True)
+    details: Dict = Dict(allow_none=True)
+    locale: String = String(allow_none=True)
+    invited_by: Nested = Nested(InviterOut, allow_none=True)
+    expires_at: Moment = Moment()
+    created_at: Moment = Moment()
+    updated_at: Moment = Moment()
+    accepted_at: Moment = Moment(allow_none=True)
+    accepted_by_id: HostKey = HostKey(allow_none=True)
+    delivery: Nested = Nested(DeliveryOut, allow_none=True)
 
 
 class ObstacleOut(Schema):
-    code = String()
-    detail = String()
+    code: String = String()
+    detail: String = String()
 
 
 class InvitationDetailsOut(InvitationOut):
     """One invitation, with why it could not be accepted now."""
 
-    obstacle = Nested(ObstacleOut, allow_none=True)
+    obstacle: Nested = Nested(ObstacleOut, allow_none=True)
 
 
 class InvitationWithLinkOut(InvitationOut):
-    accept_url = String()
+    accept_url: String = String()
 
 
 class PageOut(Schema):
-    items = fields.List(fields.Nested(InvitationOut))
-    next_cursor = fields.String(allow_none=True)
+    items: fields.List[Any] = fields.List(fields.Nested(InvitationOut))
+    next_cursor: fields.String = fields.String(allow_none=True)
 
 
 class EventOut(Schema):
-    id = UUID()
-    type = String()
-    at = Moment()
-    actor_id = HostKey(allow_none=True)
-    remote_addr = String(allow_none=True)
-    user_agent = String(allow_none=True)
-    details = Dict(allow_none=True)
+    id: UUID = UUID()
+    type: String = String()
+    at: Moment = Moment()
+    actor_id: HostKey = HostKey(allow_none=True)
+    remote_addr: String = String(allow_none=True)
+    user_agent: String = String(allow_none=True)
+    details: Dict = Dict(allow_none=True)
 
 
 class EventsOut(Schema):
-    items = fields.List(fields.Nested(EventOut))
+    items: fields.List[Any] = fields.List(fields.Nested(EventOut))
 
 
 class TenantOut(Schema):
-    id = HostKey(allow_none=True)
-    name = String()
+    id: HostKey = HostKey(allow_none=True)
+    name: String = String()
 
 
 class OfferInviterOut(Schema):
-    email = String(allow_none=True)
+    email: String = String(allow_none=True)
 
 
 class OfferOut(Schema):
     """What the invitee may see: no ids but the tenant's."""
 
-    email = String(attribute="invitation.email")
-    role = String(attribute="invitation.role")
-    status = String(attribute="invitation.status")
-    tenant = Nested(TenantOut)
-    invited_by = Nested(OfferInviterOut, attribute="invitation.invited_by", allow_none=True)
-    message = String(attribute="invitation.message", allow_none=True)
-    expires_at = Moment(attribute="invitation.expires_at")
-    account_exists = Boolean()
+    email: String = String(attribute="invitation.email")
+    role: String = String(attribute="invitation.role")
+    status: String = String(attribute="invitation.status")
+    tenant: Nested = Nested(TenantOut)
+    invited_by: Nested = Nested(OfferInviterOut, attribute="invitation.invited_by", allow_none=True)
+    message: String = String(attribute="invitation.message", allow_none=True)
+    expires_at: Moment = Moment(attribute="invitation.expires_at")
+    account_exists: Boolean = Boolean()
     #: What accept would answer to whoever is signed in, or nobody.
-    obstacle = Nested(ObstacleOut, allow_none=True)
+    obstacle: Nested = Nested(ObstacleOut, allow_none=True)
 
 
 class AcceptedUserOut(Schema):
-    id = HostKey()
-    email = String()
-    role = String()
-    tenant_id = HostKey(allow_none=True)
+    id: HostKey = HostKey()
+    email: String = String()
+    role: String = String()
+    tenant_id: HostKey = HostKey(allow_none=True)
 
 
 class AcceptedInvitationOut(Schema):
     """What the invitee may see of the invitation that they accepted: nothing that was meant for managers."""
 
-    id = UUID()
-    email = String(allow_none=True)
-    role = String()
-    status = String(validate=validate.OneOf(list(Status)))
-    tenant_id = HostKey(allow_none=True)
-    accepted_at = Moment(allow_none=True)
+    id: UUID = UUID()
+    email: String = String(allow_none=True)
+    role: String = String()
+    status: String = String(validate=validate.OneOf(list(Status)))
+    tenant_id: HostKey = HostKey(allow_none=True)
+    accepted_at: Moment = Moment(allow_none=True)
 
 
 class AcceptanceOut(Schema):
-    user = Nested(AcceptedUserOut)
-    invitation = Nested(AcceptedInvitationOut)
+    user: Nested = Nested(AcceptedUserOut)
+    invitation: Nested = Nested(AcceptedInvitationOut)
 
 
 class AcceptanceWithSessionOut(AcceptanceOut):
     #: Whatever the host's ``on_accepted`` returned.
-    session = Dict()
+    session: Dict = Dict()
 
 
 class ProblemOut(Schema):
     """RFC 9457."""
 
-    type = fields.String(required=True)
-    title = fields.String(required=True)
-    status = fields.Integer(required=True)
-    detail = fields.String(required=True)
-    code = fields.String(required=True)
-    errors = fields.Dict()
-    invitation_id = fields.UUID()
+    type: fields.String = fields.String(required=True)
+    title: fields.String = fields.String(required=True)
+    status: fields.Integer = fields.Integer(required=True)
+    detail: fields.String = fields.String(required=True)
+    code: fields.String = fields.String(required=True)
+    errors: fields.Dict = fields.Dict()
+    invitation_id: fields.UUID = fields.UUID()
 
 
 class ExplanationOut(Schema):
-    allowed = fields.Boolean()
-    approval = fields.Boolean()
-    reasons = fields.List(fields.Nested(ProblemOut))
+    allowed: fields.Boolean = fields.Boolean()
+    approval: fields.Boolean = fields.Boolean()
+    reasons: fields.List[Any] = fields.List(fields.Nested(ProblemOut))
 
 
 # Each made once: to make one costs more than to dump with it.

@@ -19,7 +19,7 @@ from . import answers
 from .openapi import Call, accept_body, document
 from .wire import PACKAGE, SAFE, exempt_from_csrf_protect, is_cross_site, read_json, seal
 
-api = Blueprint("invitations_api", PACKAGE, template_folder="templates")
+api: Blueprint = Blueprint("invitations_api", PACKAGE, template_folder="templates")
 
 View = Callable[..., Response]
 

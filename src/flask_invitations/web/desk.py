@@ -30,7 +30,7 @@ from .pages import check_form, page, protect, url_of
 from .wire import PACKAGE, SAFE, exempt_from_csrf_protect
 
 #: Mounted where the invitee's pages are.
-desk = Blueprint("invitations_desk", PACKAGE)
+desk: Blueprint = Blueprint("invitations_desk", PACKAGE)
 
 #: Invitations on one page of the list.
 PAGE = 20

@@ -36,7 +36,7 @@ from ..words import INVITEE, Words, told
 from .forms import profile_inputs, read_profile, sentences
 from .wire import MAX_BODY, PACKAGE, SAFE, exempt_from_csrf_protect, is_cross_site, seal
 
-pages = Blueprint(
+pages: Blueprint = Blueprint(
     "invitations", PACKAGE, template_folder="templates", static_folder="static", static_url_path="/static"
 )
 
