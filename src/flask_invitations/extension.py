@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from flask import Flask
 from marshmallow import Schema
 
-from . import acts, config, defaults, hooks, outbox, shapes
-from .acts import Acceptance, Caller, Explanation, Manager, Offer, Swept, Wanted
+from . import acts, config, defaults, hooks, shapes
+from .calls import Calls
 from .cli import cli
 from .context import Context
-from .current import State, bind, get_state, origin, refuse_second
-from .errors import ConfigurationError, InvitationNotFound
+from .current import State, bind, get_state, refuse_second
+from .errors import ConfigurationError
 from .gate import Giving, Word
 from .hooks import Given, Hooks, HookTable
 from .languages.babel import languages
 from .model import binding
 from .model.binding import Models
-from .model.values import EventInfo, InvitationInfo
-from .store.invitations import EVERYWHERE, Store
-from .store.unit import Block
+from .store.invitations import Store
 from .tokens import Mint
-from .web.api import CALLS, api
+from .web.api import api
 from .web.desk import desk
-from .web.openapi import document
 from .web.pages import pages
 
 if TYPE_CHECKING:
@@ -38,7 +32,7 @@ if TYPE_CHECKING:
 C = TypeVar("C")
 
 
-class Invitations(HookTable, Giving):
+class Invitations(HookTable, Giving, Calls):
     """The extension object: create it once, call :meth:`init_app` for each app.
 
     It holds nothing but hooks given by decorator; everything else lives with the app. Every hook of
@@ -50,9 +44,9 @@ class Invitations(HookTable, Giving):
         def sign_in(user, invitation):
             login_user(user)
 
-    The acts (:meth:`invite`, :meth:`accept`, ...) need an app context. Each is one transaction on the host's
-    session and commits it, like any ``db.session.commit()`` what the host left unsaved there included; inside
-    ``with invitations.unit():`` they join the host's own.
+    The acts (:meth:`invite`, :meth:`accept`, ...) need an app context. Each is one transaction on the host's session,
+    which it commits together with what the host left unsaved there. Inside ``with invitations.unit():`` the acts join
+    the host's own transaction.
     """
 
     @overload
@@ -112,8 +106,6 @@ class Invitations(HookTable, Giving):
         decorate.__name__, decorate.__doc__ = word.name, word.__doc__
         return decorate
 
-    # The acts
-
     @property
     def models(self) -> Models:
         """The mapped classes ``Invitation``, ``InvitationEvent`` and ``Delivery`` of the current app (or, outside of
@@ -125,281 +117,6 @@ class Invitations(HookTable, Giving):
         if len(distinct) == 1:
             return next(iter(distinct.values()))
         return get_state().ctx.models
-
-    def unit(self) -> AbstractContextManager[Block]:
-        """``with invitations.unit() as unit:`` one transaction for the host's own changes and the acts called inside.
-
-        Committed once, at the end of the block; emails, signals and observers wait for that. Any exception
-        undoes all of it. What the acts have returned is completed at the end: ``delivery`` and ``session`` are known
-        only then. ``unit.result(value)`` gives such a value, and raises where that is asked too early.
-        """
-        return get_state().ctx.unit.joined()
-
-    def invite(
-        self,
-        email: str,
-        *,
-        by: Any = None,
-        inviter: Any = None,
-        tenant_id: Any = None,
-        role: str | None = None,
-        message: str | None = None,
-        details: Mapping[str, Any] | None = None,
-        expires_in: timedelta | int | None = None,
-        locale: str | None = None,
-        mail: bool = True,
-        confirm: bool = False,
-    ) -> InvitationInfo:
-        """Invite ``email``.
-
-        :param by: the host's user who invites, whose permission is checked; ``None``: the system, which may.
-        :param inviter: another name for ``by``.
-        :param tenant_id: into which tenant; default: the one in which ``by`` acts.
-        :param role: default: the setting ``DEFAULT_ROLE``.
-        :param message: at most 1,000 characters, shown to the invitee as plain text.
-        :param details: up to 4 KiB of JSON for the host's hooks.
-        :param expires_in: ``timedelta`` or seconds, 1 hour to 30 days; default: the setting ``TTL``.
-        :param locale: BCP 47 tag for email and pages.
-        :param mail: ``False``: no email is sent.
-        :param confirm: the address is right, although the last email there bounced or was complained of.
-        :raises InvitationError: a rule of *Make* (``docs/rules.md``), or ``InvalidRequest``; nothing was written.
-        """
-        given = self._wanted(email, role, message, details, expires_in, locale)
-        by = self._by(by if by is not None else inviter, tenant_id)
-        return acts.invite(get_state().ctx, by=by, wanted=given, mail=mail, confirm=confirm)
-
-    def explain(
-        self,
-        email: str,
-        *,
-        by: Any = None,
-        inviter: Any = None,
-        tenant_id: Any = None,
-        role: str | None = None,
-        message: str | None = None,
-        details: Mapping[str, Any] | None = None,
-        expires_in: timedelta | int | None = None,
-        locale: str | None = None,
-        confirm: bool = False,
-    ) -> Explanation:
-        """Tell what :meth:`invite` would do with the same arguments, and everything that stands in its way.
-
-        :returns: ``allowed``, ``approval`` and ``reasons``, a list of ``InvitationError``; nothing is written.
-        :raises InvitationError: ``InvalidRequest`` for wrong arguments, ``Forbidden`` where ``by`` manages nothing.
-        """
-        given = self._wanted(email, role, message, details, expires_in, locale)
-        by = self._by(by if by is not None else inviter, tenant_id)
-        return acts.explain(get_state().ctx, by=by, wanted=given, confirm=confirm)
-
-    def preview(self, token: str, user: Any = None, *, by: Any = None) -> Offer:
-        """What the link with ``token`` offers.
-
-        :param by: the host's user who looks; ``None``: nobody is signed in. ``user`` is another name for it.
-        :returns: the offer; its ``obstacle`` is what :meth:`accept` would answer to them.
-        :raises InvitationError: unknown or dead link.
-        """
-        return acts.preview(get_state().ctx, token=token, by=self._caller(by, user))
-
-    def accept(
-        self,
-        token: str,
-        *,
-        password: str | None = None,
-        profile: Mapping[str, Any] | None = None,
-        by: Any = None,
-        user: Any = None,
-    ) -> Acceptance:
-        """Accept for the holder of ``token``.
-
-        :param password: for a new account.
-        :param profile: the fields of the host's ``profile_schema``.
-        :param by: the signed-in user, where an existing account is to join. ``user`` is another name for it.
-        :raises InvitationError: a rule of *Accept* (``docs/rules.md``), or ``InvalidRequest``; the invitation is as it
-            was.
-        """
-        by = self._caller(by, user)
-        return acts.accept(get_state().ctx, token=token, password=password, profile=profile, by=by)
-
-    def decline(self, token: str, *, reason: str | None = None, by: Any = None) -> Offer:
-        """Decline for the holder of ``token``.
-
-        :param reason: at most 500 characters, for the audit trail.
-        :param by: the signed-in user; ``None``: nobody.
-        :raises InvitationError: unknown or dead link; a reason too long.
-        """
-        given = shapes.load(shapes.DECLINE, {"token": token, "reason": reason})
-        return acts.decline(get_state().ctx, by=self._caller(by), **given)
-
-    def request_link(self, token: str, *, by: Any = None) -> None:
-        """Ask for a fresh link in place of the expired one with ``token``, as the setting ``FRESH_LINK`` allows.
-
-        Nothing is told about the token, and nothing of what became of the request.
-
-        :param by: the signed-in user; ``None``: nobody.
-        """
-        acts.request_link(get_state().ctx, token=token, by=self._caller(by))
-
-    def resend(
-        self,
-        invitation_id: uuid.UUID | str,
-        *,
-        by: Any = None,
-        rotate: bool = True,
-        confirm: bool = False,
-        expires_in: timedelta | int | None = None,
-    ) -> InvitationInfo:
-        """Send the email once more; the invitation is open for another span of time.
-
-        :param by: the host's user, whose permission is checked, and who becomes the inviter: they vouch for it from
-            now on. ``None``: the system.
-        :param rotate: with a new link, the old one dead.
-        :param confirm: somebody has checked the address, although the last email there bounced or was complained of.
-        :param expires_in: ``timedelta`` or seconds, 1 hour to 30 days, this once; default: the time it was made for.
-        :raises InvitationError: a rule of *Resend* (``docs/rules.md``), or not found; nothing was changed.
-        """
-        given = shapes.load(shapes.RESEND, {"expires_in": _seconds(expires_in)})
-        return acts.resend(
-            get_state().ctx,
-            by=self._by(by),
-            invitation_id=_id(invitation_id),
-            rotate=rotate,
-            confirm=confirm,
-            expires_in=given["expires_in"],
-        )
-
-    def revoke(self, invitation_id: uuid.UUID | str, *, by: Any = None) -> InvitationInfo:
-        """Make sure that the invitation opens nothing any more, nor an older one of the same address.
-
-        :param by: the host's user, whose permission is checked; ``None``: the system.
-        :raises InvitationError: not found, accepted already, or not allowed.
-        """
-        return acts.revoke(get_state().ctx, by=self._by(by), invitation_id=_id(invitation_id))
-
-    def revoke_for(self, user: Any, *, tenant_id: Any = None, by: Any = None) -> int:
-        """Call this where a user leaves a tenant: revokes what they invited, and what invites them, there.
-
-        :param tenant_id: ``None``: in every tenant.
-        :param by: the host's user, whose permission is checked; ``None``: the system.
-        :returns: how many were revoked.
-        """
-        return acts.revoke_for(get_state().ctx, by=self._by(by, tenant_id), user=user)
-
-    def get(self, invitation_id: uuid.UUID | str, *, by: Any = None) -> InvitationInfo:
-        """One invitation, with its ``obstacle``: why it could not be accepted now.
-
-        :raises InvitationNotFound: unknown, or not in the tenant of ``by``.
-        :raises TryAgain: the database refused to the last.
-        """
-        return acts.get(get_state().ctx, by=self._by(by), invitation_id=_id(invitation_id))
-
-    def events(self, invitation_id: uuid.UUID | str, *, by: Any = None) -> Sequence[EventInfo]:
-        """The audit trail of an invitation, oldest first.
-
-        :raises InvitationNotFound: unknown, or not in the tenant of ``by``.
-        :raises TryAgain: the database refused to the last.
-        """
-        return acts.events(get_state().ctx, by=self._by(by), invitation_id=_id(invitation_id))
-
-    def list(
-        self,
-        *,
-        by: Any = None,
-        tenant_id: Any = None,
-        limit: int = 20,
-        after: tuple[datetime, uuid.UUID] | None = None,
-        **filters: Any,
-    ) -> Sequence[InvitationInfo]:
-        """Invitations, newest first.
-
-        :param tenant_id: ``None``: the tenant of ``by``; for the system, every tenant.
-        :param limit: at most so many.
-        :param after: ``(created_at, id)`` of the last one seen.
-        :param filters: ``status``, ``role``, ``email``, ``q``.
-        :raises InvalidRequest: a filter that is none.
-        :raises TryAgain: the database refused to the last.
-        """
-        state = get_state()
-        given = shapes.load(state.list_query, {**filters, "limit": limit})
-        email = given.pop("email", None)
-        by = self._by(by, tenant_id)
-        return acts.list_page(state.ctx, by=by, after=after, email_key=email and email.key, **given)[0]
-
-    def deliver(self, delivery_id: uuid.UUID | None = None) -> Mapping[str, int]:
-        """Send one email of the outbox if it is due, or all that are.
-
-        :returns: how many emails ended in which state.
-        :raises TryAgain: the database does not answer.
-        """
-        return outbox.deliver(get_state().ctx, delivery_id)
-
-    def record_delivery(self, message_id: uuid.UUID | str, event: str, detail: str | None = None) -> bool:
-        """Call this from your email provider's webhook: what became of an email that we sent.
-
-        Reports may come twice and in any order. A hard bounce or a complaint stops reminders, and inviting or
-        resending until somebody confirms the address.
-
-        :param message_id: ``Message.id``, as it is or as text, or the whole ``Message-ID`` header.
-        :param event: ``"delivered"``, ``"deferred"``, ``"bounced"``, ``"rejected"``, ``"complained"``, ``"failed"`` or
-            another of the names that Anymail uses.
-        :param detail: what the provider says of it, for the audit trail; cut to 500 characters.
-        :returns: whether that was news: ``False`` for a repeated or overtaken report, and for an email that is not
-            ours.
-        :raises InvalidRequest: no such event.
-        """
-        return acts.record_delivery(get_state().ctx, message_id=message_id, event=event, detail=detail)
-
-    def sweep(self) -> Swept:
-        """Expire what is overdue, purge what was closed longer ago than ``RETENTION``, remind of what expires within
-        ``REMIND_BEFORE``."""
-        return acts.sweep(get_state().ctx)
-
-    def openapi(self) -> dict[str, Any]:
-        """The OpenAPI 3.1 document.
-
-        :raises OpenAPIUnavailable: the extra ``openapi`` is not installed.
-        """
-        return document(get_state(), CALLS)
-
-    def _by(self, user: Any, tenant_id: Any = None) -> Manager:
-        ctx = get_state().ctx
-        if user is not None:
-            return acts.manager(ctx, acts.caller(ctx, user, origin()), tenant_id)
-        anywhere = EVERYWHERE if tenant_id is None and ctx.models.tenant is not None else tenant_id
-        return acts.system(anywhere, origin())
-
-    def _caller(self, by: Any, user: Any = None) -> Caller:
-        return acts.caller(get_state().ctx, by if by is not None else user, origin())
-
-    def _wanted(
-        self,
-        email: str,
-        role: str | None,
-        message: str | None,
-        details: Mapping[str, Any] | None,
-        expires_in: timedelta | int | None,
-        locale: str | None,
-    ) -> Wanted:
-        fields = {
-            "email": email,
-            "role": role,
-            "message": message,
-            "details": details,
-            "expires_in": _seconds(expires_in),
-            "locale": locale,
-        }
-        return Wanted.loaded(shapes.load(get_state().invite_body, fields))
-
-
-def _seconds(span: timedelta | int | None) -> int | None:
-    return int(span.total_seconds()) if isinstance(span, timedelta) else span
-
-
-def _id(text: uuid.UUID | str) -> uuid.UUID:
-    """:raises InvitationNotFound: no id."""
-    try:
-        return text if isinstance(text, uuid.UUID) else uuid.UUID(hex=text)
-    except (ValueError, AttributeError, TypeError):
-        raise InvitationNotFound from None
 
 
 def _check(db: Any, given: Mapping[str, Any]) -> Callable[[], Any]:

@@ -292,7 +292,8 @@ def _public() -> Iterator[tuple[str, Any]]:
         thing = getattr(flask_invitations, name)
         yield name, thing
         if isinstance(thing, type) and not issubclass(thing, BaseException):
-            for part, member in vars(thing).items():
+            ours = [each for each in thing.__mro__ if each.__module__.startswith("flask_invitations")]
+            for part, member in ((name, vars(each)[name]) for each in ours for name in vars(each)):
                 if not part.startswith("_") and (isfunction(member) or isinstance(member, property)):
                     yield f"{name}.{part}", member
 

@@ -256,7 +256,7 @@ def die(host: Host, how: str) -> str:
         elif how == "revoked":
             host.invitations.revoke(row.id)
         elif how == "replaced":
-            host.invitations.resend(row.id)
+            host.invitations.resend(row.id, by=host.db.session.get(host.User, row.invited_by_id))
         elif how == "withdrawn":
             host.db.session.delete(host.db.session.get(host.User, row.invited_by_id))
             host.db.session.commit()

@@ -12,12 +12,14 @@ from typing import Any
 from flask_invitations import (
     Acceptance,
     EventInfo,
+    Explanation,
     InvitationInfo,
     Invitations,
     LogMailer,
     Message,
     Offer,
     SMTPMailer,
+    Status,
     Swept,
     invitation_created,
 )
@@ -166,7 +168,15 @@ def acts(invitations: Invitations, user: User, token: str, some_id: uuid.UUID) -
     swept: Swept = invitations.sweep()
     document: dict[str, Any] = invitations.openapi()
     unit: AbstractContextManager[object] = invitations.unit()
-    print(offer, accepted, revoked, events, page, ended, news, swept, document, unit)
+    made = invitations.invite("ann@example.com", inviter=user, mail=False, confirm=True)
+    made = invitations.resend(str(some_id), by=user, expires_in=3600)
+    told: Explanation = invitations.explain("ann@example.com", by=user, role="admin")
+    offer = invitations.preview(token, user)
+    accepted = invitations.accept(token, by=user)
+    with invitations.unit() as block:
+        made = block.result(invitations.invite("ann@example.com", by=user))
+    pending: bool = made.status == "pending" or made.status == Status.PENDING or made.status in ("revoked", "declined")
+    print(offer, accepted, revoked, events, page, ended, news, swept, document, unit, told.reasons, pending)
 
 
 def signals() -> None:

@@ -1,12 +1,20 @@
 """What a host may not write: the lines with a mark, and no others, are errors; to mypy of the kind that the mark names,
-to Pyright of any kind. It is read, and never run."""
+to Pyright of any kind (``M``: to mypy alone). It is read, and never run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from flask_invitations import InvitationInfo, Invitations, LogMailer, Message
+from flask_invitations import (
+    DeliveryInfo,
+    DeliveryState,
+    EventInfo,
+    InvitationInfo,
+    Invitations,
+    LogMailer,
+    Message,
+)
 from tests.typing import host
 from tests.typing.host import User, app, db
 
@@ -134,7 +142,16 @@ async def check(draft: Any) -> None: ...
 invitations.invite()  # E: call-arg
 invitations.invite(7)  # E: arg-type
 invitations.invite("ann@example.com", "admin")  # E: call-arg
-invitations.resend("an id")  # E: arg-type
+invitations.resend(7)  # E: arg-type
 
 
 # Statuses and other words
+
+
+def words(info: InvitationInfo, delivery: DeliveryInfo, event: EventInfo) -> None:
+    """A word that is none is found by mypy; Pyright looks for such in its strict mode only."""
+    print(info.status == "pendnig")  # M: comparison-overlap
+    print(info.status == "Pending")  # M: comparison-overlap
+    print(info.status is DeliveryState.SENT)  # M: comparison-overlap
+    print(delivery.state == "send")  # M: comparison-overlap
+    print(event.type == "invited")  # M: comparison-overlap

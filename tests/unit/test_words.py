@@ -102,7 +102,7 @@ def test_cases() -> None:
     """Where a code has several cases each has words of its own; an unknown case is the usual one."""
     offers = {case: told(INVITEE, InvitationExpired(), str, case).way for case in ("", "send", "ask", "else")}
     assert offers == {"": "", "send": "fresh", "ask": "fresh", "else": ""}
-    stuck = told(INVITEE, AccountExists("A detail of ours."), str, "signed-in")
+    stuck = told(INVITEE, AccountExists("A detail of ours."), str, "cannot-join")
     assert (stuck.sentence, stuck.way) == ("Your account cannot join another organization.", "")
 
 

@@ -18,16 +18,18 @@ from ..model.states import DeliveryState, Status
 from ..model.values import InvitationInfo
 
 
-class _Straight(fields.Field):  # type: ignore[type-arg,unused-ignore]  # generic in marshmallow 4 only
-    """A field whose value is an attribute of what is dumped (``a.b``: the attribute of one). What is dumped from a dict
-    has marshmallow's own fields."""
+class _Straight:
+    """For a field whose value is an attribute of what is dumped (``a.b``: the attribute of one). What is dumped from a
+    dict has marshmallow's own fields."""
 
     @cached_property
     def _read(self) -> attrgetter[Any]:
-        return attrgetter(self.attribute or str(self.name))
+        field: Any = self
+        return attrgetter(field.attribute or field.name)
 
     def serialize(self, attr: str, obj: Any, accessor: Any = None, **kwargs: Any) -> Any:
-        return self._serialize(self._read(obj), attr, obj, **kwargs)
+        field: Any = self
+        return field._serialize(self._read(obj), attr, obj, **kwargs)  # noqa: SLF001 - what fields are made by
 
 
 class String(_Straight, fields.String):
@@ -61,7 +63,7 @@ class Moment(_Straight, fields.DateTime):
         return None if value is None else value.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
 
 
-class HostKey(_Straight):
+class HostKey(_Straight, fields.Raw):
     """A primary key of the host's: an integer stays one, everything else is text."""
 
     def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:
