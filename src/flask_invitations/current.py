@@ -37,7 +37,7 @@ def bind(app: Flask, state: State) -> None:
 def refuse_second(app: Flask) -> None:
     """:raises ConfigurationError: the app has its invitations already."""
     if KEY in app.extensions:
-        raise ConfigurationError("init_app was called on this app already: call it once for each app.")
+        raise ConfigurationError("init_app was already called on this app. Call it once for each app.")
 
 
 def get_state() -> State:
@@ -65,7 +65,7 @@ def override(app: Flask, **changes: Any) -> Iterator[State]:
 
 
 def actor() -> Any:
-    """Whoever is signed in, by the host's hook; a proxy (Flask-Login's) is seen through."""
+    """The signed-in user, by the host's hook; a proxy (Flask-Login's) is seen through."""
     user = get_state().ctx.hooks.current_user()
     unwrap = getattr(user, "_get_current_object", None)
     return user if unwrap is None else unwrap()

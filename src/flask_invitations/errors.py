@@ -310,15 +310,20 @@ class UnsupportedMediaType(InvitationError):
     sentence: ClassVar[str] = Sentence("The body is not declared as JSON. Send it with Content-Type: application/json.")
 
 
+#: A sentence about fields names at most so many, each by so many characters.
+_NAMES, _NAME = 5, 40
+
+
 class InvalidRequest(InvitationError):
     """:param errors: field name to the sentences about it."""
 
     code = "invalid-request"
     status = 422
-    sentence: ClassVar[str] = Sentence('Some fields are missing or wrong. The member "errors" says which.')
+    sentence: ClassVar[str] = Sentence("Some fields are missing or wrong.")
 
     def __init__(self, errors: Mapping[str, Any]) -> None:
-        super().__init__()
+        names = [str(name)[:_NAME] for name in errors][:_NAMES]
+        super().__init__(Sentence("Some fields are missing or wrong: %(fields)s.", fields=", ".join(names)))
         self.errors = errors
 
     @property

@@ -333,9 +333,7 @@ def _check_account(ctx: Context, row: Invitation, user: Any, account: Any) -> No
     if ctx.hooks.role_of(account, row.tenant_id) is not None:
         raise AlreadyMember
     if ctx.hooks.join is None:
-        raise AccountExists(
-            Sentence("This address already has an account, and accounts cannot join another organization.")
-        )
+        raise AccountExists(Sentence("This address has an account, and accounts cannot join another organization."))
 
 
 def _offer(ctx: Context, found: Found, now: datetime, user: Any) -> Offer:

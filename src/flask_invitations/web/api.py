@@ -54,7 +54,7 @@ def call(method: str, rule: str, summary: str, **what: Any) -> Callable[[View], 
 @call(
     "POST",
     "/invite",
-    "Invite somebody by e-mail",
+    "Invite someone by email",
     public=False,
     status=201,
     answer=answers.InvitationWithLinkOut,
@@ -133,7 +133,7 @@ def list_events(invitation_id: str) -> Response:
 @call(
     "POST",
     "/invitations/<invitation_id>/resend",
-    "Send the mail of an invitation once more",
+    "Send the email of an invitation again",
     public=False,
     status=200,
     answer=answers.InvitationWithLinkOut,
@@ -190,7 +190,7 @@ def preview_invite() -> Response:
 @call(
     "POST",
     "/accept-invite",
-    "Accept an invitation (200: this account had accepted it before)",
+    "Accept an invitation (200 if this account accepted it before)",
     public=True,
     status=201,
     also=200,
