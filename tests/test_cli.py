@@ -230,7 +230,7 @@ def test_deliver_gives_up(local: Host) -> None:
     assert "failed (MailRefused)" in fine(local, "list")
     result = run(local, "deliver", "--retry-failed")
     assert (result.exit_code, result.stdout) == (1, "1 queued again\n1 failed\n")
-    assert re.fullmatch(r"Error: 1 mail\(s\) given up: [^\n]+\.\n", result.stderr), result.stderr
+    assert re.fullmatch(r"Error: 1 email\(s\) given up\. See [^\n]+\.\n", result.stderr), result.stderr
     local.outbox.fail_with = None
     assert fine(local, "deliver", "--retry-failed", "--batch", 50) == "1 queued again\n1 sent\n"
     assert fine(local, "deliver", "--retry-failed") == "0 queued again\nnothing was due\n"
@@ -285,7 +285,7 @@ def test_watch_outlives_the_database(local: Host, caplog: pytest.LogCaptureFixtu
             assert _watch(stop, 1) == {}
         finally:
             sa.event.remove(local.engine, "before_cursor_execute", refuse)
-    assert caplog.text.count("the database does not answer") == 2
+    assert caplog.text.count("The database does not answer") == 2
 
 
 def test_sweep(case: Case) -> None:

@@ -179,7 +179,7 @@ def test_wrong_setting(app: Flask, name: str, value: Any) -> None:
 def test_missing_accept_url(app: Flask) -> None:
     """E1: without an absolute link template nothing starts: the request's host is never asked."""
     del app.config["INVITATIONS_ACCEPT_URL"]
-    with pytest.raises(ConfigurationError, match=r"INVITATIONS_ACCEPT_URL is missing; set it"):
+    with pytest.raises(ConfigurationError, match=r"INVITATIONS_ACCEPT_URL is missing. Set it"):
         Invitations().init_app(app, KIND.db, **good())
 
 

@@ -2,7 +2,7 @@
 
     flask --app examples/demo run
 
-Then open http://127.0.0.1:5000. All that Flask-Invitations needs to know stands in this file; ``models.py`` has the
+Then open http://127.0.0.1:5000. This file has all that Flask-Invitations needs to know; ``models.py`` has the
 app's own tables, ``views.py`` its pages, ``mailbox.py`` the mail server that it sends to.
 """
 
@@ -34,7 +34,7 @@ def create_app() -> Flask:
     app.config.update(
         SECRET_KEY="a secret that everybody knows",  # in a real app: os.environ["SECRET_KEY"]
         SESSION_COOKIE_SAMESITE="Lax",
-        SQLALCHEMY_DATABASE_URI="sqlite:///demo.sqlite3",  # in the instance folder; delete it to start afresh
+        SQLALCHEMY_DATABASE_URI="sqlite:///demo.sqlite3",  # in the instance folder; delete it to start over
         INVITATIONS_ACCEPT_URL=f"{address()}/invitations/accept#{{token}}",
         INVITATIONS_APP_NAME="Invitations demo",
     )
@@ -60,7 +60,7 @@ def create_app() -> Flask:
 
 
 def address() -> str:
-    """Where the mailed links lead: to the port that ``flask run`` was given, unless ``DEMO_URL`` says otherwise."""
+    """Where the links in emails lead: to the port that ``flask run`` was given, unless ``DEMO_URL`` says otherwise."""
     command = click.get_current_context(silent=True)
     port = command.params.get("port") if command else None
     return os.environ.get("DEMO_URL", f"http://127.0.0.1:{port or 5000}")

@@ -1,4 +1,4 @@
-"""A mail server for the demo: it takes every mail that is sent to it, delivers none, and keeps them to be read."""
+"""A mail server for the demo: it accepts every email, delivers none, and keeps them all for you to read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Mail:
 
     @property
     def link(self) -> str | None:
-        """The first link in the mail."""
+        """The first link in the email."""
         found = re.search(r"https?://\S+", self.text)
         return found and found.group()
 

@@ -1,4 +1,4 @@
-"""The demo's own pages: who is signed in, whom they invited, and the mails. The invitee's pages come with
+"""The demo's own pages: who is signed in, whom they invited, and the emails. The invitee's pages come with
 Flask-Invitations."""
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def invite() -> Response:
     invitation = invitations.invite(
         form["email"], inviter=current_user, role=form["role"], message=form["message"] or None
     )
-    flash(f"{invitation.email} is invited as {invitation.role}. The mail: {invitation.delivery.state}.")
+    flash(f"{invitation.email} was invited as {invitation.role}. Email: {invitation.delivery.state}.")
     return redirect(url_for("views.home"))
 
 
@@ -50,10 +50,10 @@ def invite() -> Response:
 def manage(invitation_id: UUID, act: str) -> Response:
     if act == "resend":
         invitation = invitations.resend(invitation_id, by=current_user)
-        flash(f"A new link was mailed to {invitation.email}.")
+        flash(f"A new link was sent to {invitation.email}.")
     else:
         invitation = invitations.revoke(invitation_id, by=current_user)
-        flash(f"{invitation.email} is not invited any more.")
+        flash(f"The invitation for {invitation.email} was revoked.")
     return redirect(url_for("views.home"))
 
 
@@ -97,9 +97,9 @@ def mails() -> str:
 
 @views.get("/mails/latest")
 def latest_mail() -> Response:
-    """The latest mail as plain text, for curl."""
+    """The latest email as plain text, for curl."""
     if not mailbox().mails:
-        abort(404, "No mail was sent yet.")
+        abort(404, "No email was sent yet.")
     return Response(mailbox().mails[-1].text, mimetype="text/plain")
 
 

@@ -59,7 +59,7 @@ def make_celery(app: Flask) -> Celery:
 
 
 def make_mailer() -> LogMailer | SMTPMailer:
-    """With ``SMTP_HOST``: over SMTP; else mails are printed by the worker, where it runs with ``FLASK_DEBUG=1``."""
+    """With ``SMTP_HOST``: over SMTP. Without it, the worker prints emails if it runs with ``FLASK_DEBUG=1``."""
     if "SMTP_HOST" not in os.environ:
         return LogMailer()
     return SMTPMailer(

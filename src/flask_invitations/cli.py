@@ -26,7 +26,7 @@ from .model.values import InvitationInfo
 from .shapes import load
 from .store.invitations import EVERYWHERE
 
-cli: AppGroup = AppGroup("invitations", help="Invite people; deliver their mails; keep the tables.")
+cli: AppGroup = AppGroup("invitations", help="Invite people, deliver their emails, and maintain the tables.")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -70,18 +70,18 @@ def _system(tenant: str | None) -> Manager:
     try:
         return acts.system(models.tenant_key(tenant))
     except ValueError:
-        raise click.ClickException(f"--tenant: {tenant!r} is not a tenant's id.") from None
+        raise click.ClickException(f"{tenant!r} is not the id of a tenant. Check --tenant.") from None
 
 
 def _uuid(text: str) -> uuid.UUID:
     try:
         return uuid.UUID(text)
     except ValueError:
-        raise click.ClickException("This is not an invitation's id: see `flask invitations list`.") from None
+        raise click.ClickException("This is not the id of an invitation. See `flask invitations list`.") from None
 
 
 def _line(one: InvitationInfo) -> str:
-    mail = "no mail" if one.delivery is None else str(one.delivery.state)
+    mail = "no email" if one.delivery is None else str(one.delivery.state)
     if one.delivery is not None and one.delivery.error is not None:
         mail += f" ({one.delivery.error})"
     return "\t".join(
@@ -94,10 +94,10 @@ def _line(one: InvitationInfo) -> str:
 
 @command("invite")
 @click.argument("email")
-@click.option("--role", help="Default: the setting INVITATIONS_DEFAULT_ROLE.")
-@click.option("--tenant", help="The tenant's id; required where the app has tenants.")
-@click.option("--no-mail", is_flag=True, help="Send nothing; use with --show-link.")
-@click.option("--show-link", is_flag=True, help="Print the link: whoever reads it can accept.")
+@click.option("--role", help="The role to grant. Default: INVITATIONS_DEFAULT_ROLE.")
+@click.option("--tenant", help="The id of the tenant. Required if the app has tenants.")
+@click.option("--no-mail", is_flag=True, help="Send no email. Use it with --show-link.")
+@click.option("--show-link", is_flag=True, help="Print the link. Anyone who reads it can accept.")
 def invite_command(email: str, role: str | None, tenant: str | None, no_mail: bool, show_link: bool) -> None:
     """Invite EMAIL, as the system."""
     given = load(get_state().invite_body, {"email": email, "role": role})
@@ -106,17 +106,17 @@ def invite_command(email: str, role: str | None, tenant: str | None, no_mail: bo
     click.echo(_line(one))
     if one.delivery is not None and one.delivery.error:
         click.echo(
-            f"The mail was not sent yet ({one.delivery.error}): run `flask invitations deliver` later.", err=True
+            f"The email was not sent yet ({one.delivery.error}). Run `flask invitations deliver` later.", err=True
         )
     if show_link:
         click.echo(one.accept_url)
 
 
 @command("list")
-@click.option("--tenant", help="The tenant's id; default: all.")
-@click.option("--status", help="pending, accepted, declined, revoked or expired.")
+@click.option("--tenant", help="The id of the tenant. Default: all tenants.")
+@click.option("--status", help="One of pending, accepted, declined, revoked, expired.")
 def list_command(tenant: str | None, status: str | None) -> None:
-    """List invitations, newest first: id, status, role, e-mail, tenant, expiry, mail."""
+    """List invitations, newest first. The columns are id, status, role, email, tenant, expiry and delivery."""
     filters = load(get_state().list_query, {"status": status} if status else {})
     by, after, more = _system(tenant), None, True
     while more:
@@ -140,25 +140,25 @@ def show_command(invitation_id: str) -> None:
 
 @command("resend")
 @click.argument("invitation_id", metavar="ID")
-@click.option("--confirm", is_flag=True, help="The address is right, although a mail to it came back.")
+@click.option("--confirm", is_flag=True, help="Confirm that the address is correct, although an email to it came back.")
 def resend_command(invitation_id: str, confirm: bool) -> None:
-    """Send the mail of ID once more, with a new link."""
+    """Send the email of invitation ID again, with a new link."""
     click.echo(_line(acts.resend(_ctx(), by=acts.system(), invitation_id=_uuid(invitation_id), confirm=confirm)))
 
 
 @command("revoke")
 @click.argument("invitation_id", metavar="ID")
 def revoke_command(invitation_id: str) -> None:
-    """Make sure that ID opens nothing any more."""
+    """Revoke invitation ID. Its link no longer works."""
     click.echo(_line(acts.revoke(_ctx(), by=acts.system(), invitation_id=_uuid(invitation_id))))
 
 
 @command("deliver")
-@click.option("--watch", is_flag=True, help="Go on until SIGTERM or SIGINT.")
-@click.option("--batch", type=click.IntRange(1, 1000), default=1, show_default=True, help="Mails leased at a time.")
-@click.option("--retry-failed", is_flag=True, help="First queue again the mails that were given up.")
+@click.option("--watch", is_flag=True, help="Keep running until SIGTERM or SIGINT.")
+@click.option("--batch", type=click.IntRange(1, 1000), default=1, show_default=True, help="Emails to lease at a time.")
+@click.option("--retry-failed", is_flag=True, help="First queue the emails that were given up again.")
 def deliver_command(watch: bool, batch: int, retry_failed: bool) -> None:
-    """Send the mails that are due. Exit status 1 where one was given up."""
+    """Send the emails that are due. Exit with status 1 if an email was given up."""
     if retry_failed:
         click.echo(f"{outbox.retry_failed(_ctx())} queued again")
     with _until_signalled() as stop:
@@ -166,12 +166,14 @@ def deliver_command(watch: bool, batch: int, retry_failed: bool) -> None:
     click.echo(_summary(ended))
     failed = ended[DeliveryState.FAILED]
     if failed and not watch:
-        raise click.ClickException(f"{failed} mail(s) given up: see `flask invitations list`, then use --retry-failed.")
+        raise click.ClickException(
+            f"{failed} email(s) given up. See `flask invitations list`, then use --retry-failed."
+        )
 
 
 @contextmanager
 def _until_signalled() -> Iterator[threading.Event]:
-    """SIGTERM and SIGINT are heard between two mails: the one in hand is finished."""
+    """SIGTERM and SIGINT take effect between two emails. The current email is finished."""
     stop = threading.Event()
     before = {each: signal.signal(each, lambda *_: stop.set()) for each in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -196,7 +198,7 @@ def _watch(stop: threading.Event, batch: int) -> Counter[str]:
         try:
             total.update(outbox.deliver(_ctx(), batch=batch, stop=stop.is_set))
         except TryAgain:
-            log.warning("the database does not answer: looking again in %s s", POLL)
+            log.warning("The database does not answer. Looking again in %s s.", POLL)
         stop.wait(POLL)
     return total
 
@@ -207,15 +209,15 @@ def _summary(ended: Counter[str]) -> str:
 
 @command("sweep")
 def sweep_command() -> None:
-    """Expire what is overdue; purge what was closed long ago; remind of what expires soon."""
+    """Expire overdue invitations, purge old closed ones, and send reminders for those that expire soon."""
     swept = acts.sweep(_ctx())
     click.echo(f"{swept.expired} expired, {swept.purged} purged, {swept.reminded} reminded")
 
 
 @command("migrations")
-@click.option("--mark", multiple=True, metavar="STEP", help="Record STEP as done without creating anything.")
+@click.option("--mark", multiple=True, metavar="STEP", help="Record STEP as done without creating a table.")
 def migrations_command(mark: tuple[str, ...]) -> None:
-    """Write the steps that your migration tree lacks into it; `flask db upgrade` applies them."""
+    """Write the missing steps into your migration tree. `flask db upgrade` applies them."""
     written = write(_ctx().models, mark=mark)
     for path in written:
         click.echo(path)

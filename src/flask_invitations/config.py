@@ -46,7 +46,7 @@ class Config:
     api_prefix: str = "/api/v1/users"
     #: Where the pages are mounted; ``None``: no pages.
     pages_prefix: str | None = "/invitations"
-    #: How long an invitation stands; ``timedelta`` or seconds, 1 hour to 30 days.
+    #: How long an invitation is valid; ``timedelta`` or seconds, 1 hour to 30 days.
     ttl: timedelta = timedelta(hours=48)
     #: The roles, lowest first.
     roles: tuple[str, ...] = ("viewer", "user", "manager", "admin", "owner")
@@ -54,7 +54,7 @@ class Config:
     admin_roles: tuple[str, ...] = ("admin", "owner")
     #: What an invitation grants when it does not say.
     default_role: str = "user"
-    #: In mails and pages; the tenant's name where there is no tenant model. Default: the Flask app's name.
+    #: In emails and pages; the tenant's name where there is no tenant model. Default: the Flask app's name.
     app_name: str = ""
     #: In code points; NIST SP 800-63B-4: 15 without a second factor, never below 8.
     password_min_length: int = 15
@@ -65,22 +65,22 @@ class Config:
     #: Refuse to invite an address whose account cannot join, and so tell a manager that there is an account; ``False``:
     #: make the invitation all the same, and tell only the invitee.
     reveal_accounts: bool = True
-    #: Show the link in the answers to create and resend: whoever sees it can accept for the invitee.
+    #: Show the link in the answers to create and resend. Anyone who sees it can accept for the invitee.
     return_link: bool = False
-    #: Tries before a mail is given up.
+    #: Attempts before an email is given up.
     delivery_attempts: int = 10
-    #: How long one worker has a mail for itself; must be longer than it takes to send one. 1 second to 1 hour.
+    #: How long one worker has an email for itself; must be longer than it takes to send one. 1 second to 1 hour.
     delivery_lease: timedelta = timedelta(minutes=3)
     #: ``"inline"``: sent right after the commit; ``"queue"``: a worker sends.
     delivery: str = "inline"
     #: How long before it expires an invitation is reminded of, once; ``None``: never. 1 minute to 29 days.
     remind_before: timedelta | None = None
-    #: Tell the inviter by mail when an invitation is accepted or declined.
+    #: Tell the inviter by email when an invitation is accepted or declined.
     notify_inviter: bool = False
-    #: Tell the invitee by mail when an invitation that they were sent is revoked.
+    #: Tell the invitee by email when an invitation that they were sent is revoked.
     notify_revoked: bool = False
-    #: What the holder of an expired link may do: ``None``: nothing; ``"send"``: have a fresh one mailed to the invited
-    #: address; ``"ask"``: have the inviter asked for one, by mail.
+    #: What the holder of an expired link may do: ``None``: nothing; ``"send"``: have a new one emailed to the invited
+    #: address; ``"ask"``: have the inviter asked for one, by email.
     fresh_link: str | None = None
     #: Ask at accept whether the inviter may still grant the role.
     recheck_inviter: bool = True
@@ -89,7 +89,7 @@ class Config:
     secret_keys: tuple[str | bytes, ...] = field(default=(), repr=False)
 
     def link(self, token: str) -> str:
-        """The link that the mail carries."""
+        """The link that the email carries."""
         return self.accept_url.replace("{token}", token)
 
     @property
@@ -104,7 +104,7 @@ def read(app_config: Mapping[str, Any], app_name: str) -> Config:
 
     :param app_config: Flask's ``app.config``.
     :param app_name: the default of ``INVITATIONS_APP_NAME``.
-    :raises ConfigurationError: naming the key and the mend.
+    :raises ConfigurationError: naming the key and the fix.
     """
     given = {key[len(PREFIX) :]: value for key, value in app_config.items() if key.startswith(PREFIX)}
     for key in sorted(NOT_YET & given.keys()):
@@ -112,9 +112,9 @@ def read(app_config: Mapping[str, Any], app_name: str) -> Config:
             log.warning("%s%s is set, but this version does not enforce it yet.", PREFIX, key)
     unknown = sorted(given.keys() - _READERS.keys())
     if unknown:
-        _fail(unknown[0], "is not a setting of flask-invitations; see docs/settings.md for the names")
+        _fail(unknown[0], "is not a setting of flask-invitations. See docs/settings.md for the names")
     if "ACCEPT_URL" not in given:
-        _fail("ACCEPT_URL", 'is missing; set it, e.g. "https://app.example.com/invitations/accept#{token}"')
+        _fail("ACCEPT_URL", 'is missing. Set it, for example to "https://app.example.com/invitations/accept#{token}"')
     values = {key.lower(): _READERS[key](key, value) for key, value in given.items()}
     values.setdefault("app_name", app_name)
     config = Config(**values, secret_keys=_secret_keys(app_config))
@@ -122,24 +122,24 @@ def read(app_config: Mapping[str, Any], app_name: str) -> Config:
     return config
 
 
-def _fail(key: str, mend: str) -> NoReturn:
-    raise ConfigurationError(f"{PREFIX}{key} {mend}.")
+def _fail(key: str, fix: str) -> NoReturn:
+    raise ConfigurationError(f"{PREFIX}{key} {fix}.")
 
 
 def _secret_keys(app_config: Mapping[str, Any]) -> tuple[str | bytes, ...]:
     secret = app_config.get("SECRET_KEY")
     if not secret:
-        raise ConfigurationError("SECRET_KEY is missing: set it before init_app, links are derived from it.")
+        raise ConfigurationError("SECRET_KEY is missing. Set it before init_app, because links are derived from it.")
     return (secret, *(app_config.get("SECRET_KEY_FALLBACKS") or ()))
 
 
 def _check_together(config: Config) -> None:
     if not set(config.admin_roles) <= set(config.roles):
-        _fail("ADMIN_ROLES", "names a role that is not in INVITATIONS_ROLES; add it there or drop it here")
+        _fail("ADMIN_ROLES", "names a role that is not in INVITATIONS_ROLES. Add it there or remove it here")
     if config.default_role not in config.roles:
-        _fail("DEFAULT_ROLE", "is not in INVITATIONS_ROLES; choose one of them")
+        _fail("DEFAULT_ROLE", "is not in INVITATIONS_ROLES. Choose one of them")
     if config.password_max_length < config.password_min_length:
-        _fail("PASSWORD_MAX_LENGTH", "is below INVITATIONS_PASSWORD_MIN_LENGTH; raise it")
+        _fail("PASSWORD_MAX_LENGTH", "is below INVITATIONS_PASSWORD_MIN_LENGTH. Raise it")
 
 
 def _accept_url(key: str, value: Any) -> str:
@@ -149,9 +149,9 @@ def _accept_url(key: str, value: Any) -> str:
         parts = urlsplit(value)
         host = parts.hostname
     except ValueError:
-        _fail(key, "is not a valid link; write it as https://host/path#{token}")
+        _fail(key, "is not a valid link. Write it as https://host/path#{token}")
     if not host or "{token}" in parts.netloc:
-        _fail(key, "must be absolute, with {token} after the host: https://host/path#{token}")
+        _fail(key, "must be absolute, with {token} after the host, as in https://host/path#{token}")
     if parts.scheme != "https" and not (parts.scheme == "http" and host in LOOPBACK):
         _fail(key, "must start with https:// (http:// is for localhost only)")
     return value

@@ -48,7 +48,7 @@ def bind(app: Flask, state: State) -> None:
 def refuse_second(app: Flask) -> None:
     """:raises ConfigurationError: the app has its invitations already."""
     if KEY in app.extensions:
-        raise ConfigurationError("init_app was called on this app already: call it once for each app.")
+        raise ConfigurationError("init_app was already called on this app. Call it once for each app.")
 
 
 def get_state() -> State:
@@ -75,7 +75,7 @@ def override(app: Flask, **changes: Any) -> Iterator[State]:
 
 
 def actor() -> Any:
-    """Whoever is signed in, by the host's hook."""
+    """The signed-in user, by the host's hook."""
     return get_state().ctx.hooks.current_user()
 
 

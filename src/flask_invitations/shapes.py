@@ -30,7 +30,7 @@ class Body(Schema):
 
 
 class EmailAddress(fields.String):
-    """One e-mail address; loads an :class:`~flask_invitations.addresses.Address`."""
+    """One email address; loads an :class:`~flask_invitations.addresses.Address`."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         try:
@@ -69,7 +69,7 @@ class Cursor(fields.String):
             at, last = json.loads(base64.urlsafe_b64decode(str(text)))
             return as_utc(datetime.fromisoformat(at)), uuid.UUID(last)
         except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-            raise ValidationError("This cursor is not one of ours: start again without it.") from error
+            raise ValidationError("This cursor is not valid. Start again without it.") from error
 
 
 def cursor_after(invitation: InvitationInfo) -> str:

@@ -42,7 +42,7 @@ from .words import INVITEE, MANAGER, told
 class RecordingMailer:
     """A mailer that keeps every message instead of sending it.
 
-    ``fail_with``: an exception to raise instead, for testing what happens when mail is down.
+    ``fail_with``: an exception to raise instead, for testing what happens when no email can be sent.
     """
 
     def __init__(self) -> None:
@@ -59,14 +59,14 @@ class RecordingMailer:
         self.messages.clear()
 
     def link_to(self, email: str) -> str:
-        """The link in the latest mail to ``email``.
+        """The link in the latest email to ``email``.
 
         :raises LookupError: no mail went there.
         """
         for message in reversed(self.messages):
             if message.accept_url is not None and key_of(message.to) == key_of(email):
                 return message.accept_url
-        raise LookupError(f"No mail was sent to {email}.")
+        raise LookupError(f"No email was sent to {email}.")
 
     def token_to(self, email: str) -> str:
         """The bare token in the latest mail to ``email``, for calls to the JSON API."""
@@ -219,7 +219,7 @@ def _head_lacks(frame: str, seen: _Seen) -> Iterator[str]:
     if not seen.has("link", "rel", "stylesheet"):
         yield f"{frame}: no stylesheet: link invitations.css, or one of your own"
     if not seen.has("script", "src", url_for("invitations.static", filename="invitations.js")):
-        yield f"{frame}: no invitations.js: without that script a mailed link must be pasted by hand"
+        yield f"{frame}: no invitations.js: without that script an emailed link must be pasted by hand"
     if not seen.tags.get("html") or not seen.tags["html"][0].get("lang"):
         yield f'{frame}: <html> does not say its language: lang="{{{{ language.tag }}}}"'
     if len(seen.tags.get("main", ())) != 1:
@@ -254,9 +254,9 @@ def _form_lacks(template: str, seen: _Seen, action: str, names: Sequence[str]) -
         return
     for name in names:
         if name not in seen.forms[action]:
-            mend = ": put {{ form.carried(token) }} into it" if name in ("token", "csrf_token") else ""
-            mend = ": put {{ desk.sealed(...) }} into it" if name == "seal" else mend
-            yield f"{template}: the form to {action} has no field {name!r}{mend}"
+            fix = ": put {{ form.carried(token) }} into it" if name in ("token", "csrf_token") else ""
+            fix = ": put {{ desk.sealed(...) }} into it" if name == "seal" else fix
+            yield f"{template}: the form to {action} has no field {name!r}{fix}"
 
 
 def _samples(app: Flask) -> Iterator[_Sample]:

@@ -322,9 +322,14 @@ def told(table: Mapping[str, Words], refusal: InvitationError, gettext: Callable
     words = table.get(f"{refusal.code}/{case}")
     if words is None:
         words = table.get(refusal.code, table[OTHERWISE])
-        if refusal.code not in table or refusal.detail != _USUAL.get(refusal.code):
+        if refusal.code not in table or not _is_usual(refusal):
             words = replace(words, sentence=refusal.detail, next_step="")
     return words.translated(gettext)
+
+
+def _is_usual(refusal: InvitationError) -> bool:
+    """Whether it says no more than its code does; what is wrong with fields is told beside them."""
+    return isinstance(refusal, errors.InvalidRequest) or refusal.detail == _USUAL.get(refusal.code)
 
 
 def refused_because(code: object, gettext: Callable[[str], str]) -> str:

@@ -17,7 +17,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "mailers.md"
 def test_the_webhook_of_the_docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A provider's report reaches the delivery through the documented view; without its password it does not."""
     monkeypatch.setenv("WEBHOOK_PASSWORD", "hush")
-    block = re.search(r"## What became of a mail.*?```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    block = re.search(r"## Delivery reports.*?```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     assert block
     with build(f"sqlite:///{tmp_path / 'hook.sqlite3'}") as host:
         names: dict[str, Any] = {"app": host.app, "invitations": host.invitations}

@@ -23,12 +23,12 @@ def url(tmp_path: Path) -> str:
 def test_flask_migrate_is_not_set_up(url: str, at_work: Callable[..., Developer]) -> None:
     """An app without Flask-Migrate is told to set it up."""
     sentence = at_work(url, init=None, migrate=False).refused(ADD)
-    assert "Flask-Migrate is not set up on this app: call Migrate(app, db) and run `flask db init`." in sentence
+    assert "Flask-Migrate is not set up on this app. Call Migrate(app, db) and run `flask db init`." in sentence
 
 
 def test_there_is_no_tree(url: str, at_work: Callable[..., Developer]) -> None:
     """An app without a migration tree is told to make one."""
-    assert "run `flask db init` first" in at_work(url, init=None).refused(ADD)
+    assert "Run `flask db init` first" in at_work(url, init=None).refused(ADD)
 
 
 def test_two_heads(url: str, at_work: Callable[..., Developer]) -> None:
@@ -40,7 +40,7 @@ def test_two_heads(url: str, at_work: Callable[..., Developer]) -> None:
         head = f'revision, down_revision, branch_labels, depends_on = "{name}", "0host", None, None\n'
         (versions / f"{name}.py").write_text(head + "def upgrade(): ...\ndef downgrade(): ...\n")
     sentence = developer.refused(ADD)
-    assert "run `flask db merge heads` first" in sentence
+    assert "Run `flask db merge heads` first" in sentence
     assert "Multiple heads are present" in sentence
     developer.flask("db merge heads")
     developer.flask(ADD)
@@ -53,19 +53,19 @@ def test_a_broken_tree(url: str, at_work: Callable[..., Developer]) -> None:
     developer = at_work(url)
     (developer.folder / "migrations" / "versions" / "stray.py").write_text("")
     sentence = developer.refused(ADD)
-    assert "mend the tree first" in sentence
+    assert "Fix the tree first" in sentence
     assert "stray.py" in sentence
 
 
 def test_no_such_step(url: str, at_work: Callable[..., Developer]) -> None:
     """A step that does not exist cannot be marked; the answer lists those that do."""
-    assert "There is no step 0009: the steps are 0001, 0002, 0003." in at_work(url).refused(f"{ADD} --mark 0009")
+    assert "There is no step 0009. The steps are 0001, 0002, 0003." in at_work(url).refused(f"{ADD} --mark 0009")
 
 
 def test_the_database_is_down(at_work: Callable[..., Developer]) -> None:
     """A database that does not answer is a sentence without its password, not a traceback."""
     sentence = at_work("postgresql+psycopg://me:hidden@127.0.0.1:1/none").refused(ADD)
-    assert "The database does not answer (OperationalError): start it, then try again." in sentence
+    assert "The database does not answer (OperationalError). Start it, then try again." in sentence
     assert "hidden" not in sentence
 
 
@@ -73,7 +73,7 @@ def test_the_tree_is_of_another_database(url: str, at_work: Callable[..., Develo
     """A tree for one database cannot take tables that live in another."""
     other = f"sqlite:///{tmp_path / 'other.sqlite3'}"
     developer = at_work(url, bind="other", binds={"other": other})
-    assert "make it with `flask db init --multidb`" in developer.refused(ADD)
+    assert "Create it with `flask db init --multidb`" in developer.refused(ADD)
 
 
 def test_tables_without_a_step(url: str, at_work: Callable[..., Developer]) -> None:
@@ -81,8 +81,8 @@ def test_tables_without_a_step(url: str, at_work: Callable[..., Developer]) -> N
     developer = at_work(url)
     developer.flask("create-all")
     sentence = developer.refused(ADD)
-    assert f"{' and '.join(OURS)} exist already" in sentence
-    assert "if db.create_all() made them, drop them first." in sentence
+    assert f"{' and '.join(OURS)} already exist" in sentence
+    assert "If db.create_all() created them, drop them first." in sentence
 
 
 def test_a_squashed_history(url: str, at_work: Callable[..., Developer]) -> None:

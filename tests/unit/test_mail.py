@@ -145,7 +145,7 @@ def test_both_parts_say_the_same(english: Host, kind: Kind) -> None:
             message.accept_url,
             "March 2, 2026, 15:05 UTC",
             "you can ignore this email",
-            "decline the invitation on that page",
+            "open the link and decline the invitation",
             f"Test Host sent this email to {NEW}",
         ):
             assert part is not None
@@ -383,8 +383,8 @@ def test_one_template_of_the_hosts_own(tmp_path: Path, english: Host) -> None:
         message = composed(host)
         assert message.text == f"Join Acme, en: {message.accept_url}"
         assert message.subject == composed(english).subject
-        assert "decline the invitation on that page" in message.html
-        assert "decline the invitation on that page" in composed(host, Kind.REMINDER).text
+        assert "open the link and decline the invitation" in message.html
+        assert "open the link and decline the invitation" in composed(host, Kind.REMINDER).text
 
 
 def test_a_frame_of_the_hosts_own(tmp_path: Path) -> None:

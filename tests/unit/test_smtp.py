@@ -132,8 +132,8 @@ def test_nobody_listens(message: Message) -> None:
     ("given", "said"),
     [
         ({"security": "none"}, "loopback"),
-        ({"security": "ssl"}, "security must be"),
-        ({"security": None}, "security must be"),
+        ({"security": "ssl"}, "security of SMTPMailer must be"),
+        ({"security": None}, "security of SMTPMailer must be"),
         ({"sender": "Acme"}, "sender"),
         ({"sender": ""}, "sender"),
         ({"sender": "Acme <no-reply@acme.example>\r\nBcc: evil@example.com"}, "sender"),

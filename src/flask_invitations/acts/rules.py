@@ -159,7 +159,7 @@ def member(facts: Facts) -> InvitationError | None:
     return AlreadyMember() if facts.is_member else None
 
 
-_CANNOT_JOIN = Sentence("This address already has an account, and accounts cannot join another organization.")
+_CANNOT_JOIN = Sentence("This address has an account, and accounts cannot join another organization.")
 
 
 def joinable(facts: Facts) -> InvitationError | None:

@@ -17,9 +17,9 @@ def is_final(error: BaseException) -> bool:
     """Whether a mailer's exception says that trying again cannot help.
 
     :param error: what any mailer raised: ours, a library's over ``smtplib``, a host's own.
-    :returns: true for :class:`MailRefused`, and where the server refuses for good (5xx) each recipient or the mail's
-        content. False for all else: time-outs, lost connections, TLS, and what the operator can mend without touching
-        the mail (authentication, the sender, relaying, policy).
+    :returns: true for :class:`MailRefused`, and where the server refuses for good (5xx) each recipient or the email's
+        content. False for all else: time-outs, lost connections, TLS, and what the operator can fix without touching
+        the email (authentication, the sender, relaying, policy).
     """
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         answers = list(error.recipients.values())

@@ -43,7 +43,7 @@ def header_text(text: str) -> str:
 
 
 def to_email(message: Message, sender: str) -> EmailMessage:
-    """``message`` as a standard e-mail, for mailers of any kind.
+    """``message`` as a standard email, for mailers of any kind.
 
     :param sender: the From address, e.g. ``"Acme <no-reply@acme.example>"``.
     """

@@ -96,7 +96,7 @@ class SMTPMailer:
 
     :param host: server name, as its certificate has it.
     :param port: 587 for STARTTLS, 465 for implicit TLS.
-    :param sender: the From address of every mail.
+    :param sender: the From address of every email.
     :param username: authenticate as; ``None`` or empty: do not.
     :param password: goes with ``username``; ASCII, both.
     :param security: ``"starttls"``, ``"tls"`` or ``"none"``; the last for a loopback host only.
@@ -116,13 +116,15 @@ class SMTPMailer:
         timeout: float = 10,
     ) -> None:
         if security not in ("starttls", "tls", "none"):
-            raise ConfigurationError('SMTPMailer: security must be "starttls", "tls" or "none".')
+            raise ConfigurationError('The security of SMTPMailer must be "starttls", "tls" or "none".')
         if security == "none" and host not in LOOPBACK:
-            raise ConfigurationError('SMTPMailer: security="none" is for a loopback host only; use "starttls".')
+            raise ConfigurationError('SMTPMailer takes security="none" for a loopback host only. Use "starttls".')
         if "@" not in parseaddr(sender)[1] or not sender.isprintable():
-            raise ConfigurationError("SMTPMailer: sender must be an e-mail address, on one line.")
+            raise ConfigurationError("The sender of SMTPMailer must be an email address on one line.")
         if not host or not isinstance(port, int) or not 0 < port < 65536 or not timeout > 0:
-            raise ConfigurationError("SMTPMailer: host must be a name, port from 1 to 65535, timeout above 0 seconds.")
+            raise ConfigurationError(
+                "SMTPMailer needs a host name, a port from 1 to 65535, and a timeout above 0 seconds."
+            )
         self._address, self._timeout = (host, port), timeout
         self._sender, self._security = sender, security
         self._credentials = _credentials(username, password)
@@ -134,7 +136,7 @@ class SMTPMailer:
         return f"SMTPMailer({self._address[0]!r}, {self._address[1]})"
 
     def __call__(self, message: Message) -> None:
-        """Send one mail; once it was handed over (DATA) it is never tried a second time here.
+        """Send one email; once it was handed over (DATA) it is never tried a second time here.
 
         :raises MailRefused: the address needs SMTPUTF8, which the server does not speak.
         :raises OSError: not sent; ``smtplib.SMTPException`` is one. :func:`is_final` tells which are for good.
@@ -189,7 +191,7 @@ class SMTPMailer:
             self._keep(connection, used=connection.used)
             if to.isascii():  # then it is the sender's address, which the operator can change
                 raise
-            raise MailRefused("The mail server takes no address beyond ASCII (SMTPUTF8).") from error
+            raise MailRefused("The mail server does not accept addresses beyond ASCII (SMTPUTF8).") from error
         except BaseException:
             connection.server.close()
             raise
@@ -207,7 +209,7 @@ def _credentials(username: str | None, password: str | None) -> tuple[str, str] 
     if not username and not password:
         return None
     if not username or not password:
-        raise ConfigurationError("SMTPMailer: username and password go together; give both, or neither.")
+        raise ConfigurationError("SMTPMailer needs both username and password, or neither.")
     if not (username.isascii() and password.isascii()):
-        raise ConfigurationError("SMTPMailer: username and password must be ASCII.")  # smtplib sends no other
+        raise ConfigurationError("The username and password of SMTPMailer must be ASCII.")  # smtplib sends no other
     return username, password

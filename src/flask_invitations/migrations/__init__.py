@@ -27,9 +27,9 @@ def write(models: Models, *, mark: Sequence[str] = ()) -> list[Path]:
     :raises ConfigurationError: the tree cannot take the steps; the message says what to do first.
     """
     if "migrate" not in current_app.extensions:
-        first = "" if find_spec("flask_migrate") else "pip install 'flask-invitations[migrate]', then "
+        first = "Call" if find_spec("flask_migrate") else "Run `pip install 'flask-invitations[migrate]'`, then call"
         raise ConfigurationError(
-            f"Flask-Migrate is not set up on this app: {first}call Migrate(app, db) and run `flask db init`."
+            f"Flask-Migrate is not set up on this app. {first} Migrate(app, db) and run `flask db init`."
         )
     from .tree import Tree  # needs Alembic, which only hosts with migrations have
 

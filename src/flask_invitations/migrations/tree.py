@@ -39,14 +39,14 @@ class Tree:
         try:
             self._script = ScriptDirectory.from_config(self._config)
         except CommandError as error:
-            raise ConfigurationError(f"There is no migration tree: run `flask db init` first ({error}).") from None
+            raise ConfigurationError(f"There is no migration tree. Run `flask db init` first ({error}).") from None
 
     def write(self, mark: Sequence[str]) -> list[Path]:
         """See :func:`flask_invitations.migrations.write`."""
         known = [step.number for step in STEPS]
         unknown = sorted(set(mark) - set(known))
         if unknown:
-            raise ConfigurationError(f"There is no step {unknown[0]}: the steps are {', '.join(known)}.")
+            raise ConfigurationError(f"There is no step {unknown[0]}. The steps are {', '.join(known)}.")
         with self._explained():
             have = {number for revision in self._script.walk_revisions() for number in _markers(revision)}
             missing = [step for step in STEPS if step.number not in have]
@@ -64,11 +64,11 @@ class Tree:
         try:
             yield
         except CommandError as error:
-            mend = "run `flask db merge heads` first" if "heads" in str(error) else "mend the tree first"
-            raise ConfigurationError(f"Alembic cannot add to this tree, {mend}: {error}") from None
+            fix = "Run `flask db merge heads` first" if "heads" in str(error) else "Fix the tree first"
+            raise ConfigurationError(f"Alembic cannot add to this tree. {fix} ({error}).") from None
         except sa.exc.DBAPIError as error:
             reason = type(error.orig).__name__
-            raise ConfigurationError(f"The database does not answer ({reason}): start it, then try again.") from None
+            raise ConfigurationError(f"The database does not answer ({reason}). Start it, then try again.") from None
 
     def _refuse_what_exists(self, wanted: Sequence[Step]) -> None:
         """A step whose table is there already would break every later ``flask db upgrade``."""
@@ -78,9 +78,9 @@ class Tree:
             tables = " and ".join(step.table(self._models).name for step in found)
             marks = " ".join(f"--mark {step.number}" for step in found)
             raise ConfigurationError(
-                f"{tables} exist already, but no revision carries the marker of that step: if a revision of this "
-                f"tree makes them, run `flask invitations migrations {marks}`; "
-                "if db.create_all() made them, drop them first."
+                f"{tables} already exist, but no revision carries the marker of that step. If a revision of this "
+                f"tree creates them, run `flask invitations migrations {marks}`. "
+                "If db.create_all() created them, drop them first."
             )
 
     def _in_database(self, steps: Sequence[Step]) -> list[Step]:
@@ -98,8 +98,8 @@ class Tree:
             self._script.run_env()
         if found is None:
             raise ConfigurationError(
-                "The migration tree does not cover the database of user_model: "
-                "make it with `flask db init --multidb`, or mend target_metadata in its env.py."
+                "The migration tree does not cover the database of user_model. "
+                "Create it with `flask db init --multidb`, or fix target_metadata in its env.py."
             )
         return found
 
@@ -140,7 +140,7 @@ class Tree:
         )
         if not isinstance(written, Script):
             raise ConfigurationError(
-                "The process_revision_directives of this app kept a revision from being written: let it pass ours."
+                "The process_revision_directives of this app kept a revision from being written. Let it pass ours."
             )
         path = Path(written.path)
         _put_marker(path, numbers, self._script.output_encoding)
@@ -165,6 +165,6 @@ def _imports(context: MigrationContext, operations: Sequence[ops.MigrateOperatio
 def _put_marker(path: Path, numbers: Sequence[str], encoding: str) -> None:
     """Into the finished file: among the template's imports it would stand before some of them."""
     value = repr(numbers[0]) if len(numbers) == 1 else repr(tuple(numbers))
-    lines = f"# Tells `flask invitations migrations` what stands here already: keep it.\n{MARKER} = {value}\n\n\n"
+    lines = f"# Tells `flask invitations migrations` what is here already. Keep it.\n{MARKER} = {value}\n\n\n"
     text = path.read_text(encoding)
     path.write_text(re.sub(r"^(?=def upgrade\()", lines, text, count=1, flags=re.MULTILINE), encoding)

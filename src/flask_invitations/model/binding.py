@@ -47,14 +47,16 @@ class Models:
 def check_mapped(name: str, model: Any) -> None:
     """Refuse what is not a mapped class with a key we can point at; ``None`` is passed over.
 
-    :raises ConfigurationError: naming the argument and the mend.
+    :raises ConfigurationError: naming the argument and the fix.
     """
     if model is None:
         return
     if not isinstance(model, type) or sa.inspect(model, raiseerr=False) is None:
-        raise ConfigurationError(f"{name} must be a mapped class: pass the class itself, e.g. {name}=User.")
+        raise ConfigurationError(f"{name} must be a mapped class. Pass the class itself, for example {name}=User.")
     if _key_type(model) not in (int, uuid.UUID, str, None):
-        raise ConfigurationError(f"{model.__name__} has a primary key that is not int, UUID or str: {name} needs one.")
+        raise ConfigurationError(
+            f"{model.__name__} has a primary key that is not int, UUID or str. {name} needs such a key."
+        )
 
 
 def _key_type(model: type[Any]) -> type[Any] | None:
@@ -77,7 +79,7 @@ def primary_key(model: type[Any]) -> sa.Column[Any]:
     """The single primary-key column of a mapped class."""
     columns = sa.inspect(model).primary_key
     if len(columns) != 1:
-        raise ConfigurationError(f"{model.__name__} has a composite primary key: give it a single-column one.")
+        raise ConfigurationError(f"{model.__name__} has a composite primary key. It needs a key of one column.")
     column: sa.Column[Any] = columns[0]
     return column
 
@@ -96,8 +98,8 @@ def bind(user: type[Any], tenant: type[Any] | None) -> Models:
         bound = metadata.info[_INFO_KEY] = _map(metadata, user, tenant)
     if (bound.user, bound.tenant) != (user, tenant):
         raise ConfigurationError(
-            "user_model or tenant_model differs from the one these tables were first bound to: "
-            "use the same classes on every app that shares this metadata."
+            "user_model or tenant_model differs from the one these tables were first bound to. "
+            "Use the same classes on every app that shares this metadata."
         )
     return bound
 
@@ -106,7 +108,7 @@ def _map(metadata: sa.MetaData, user: type[Any], tenant: type[Any] | None) -> Mo
     user_key = primary_key(user)
     tenant_key = None if tenant is None else primary_key(tenant)
     if tenant_key is not None and tenant_key.table.metadata is not metadata:
-        raise ConfigurationError("tenant_model and user_model live on different metadata: put both on one bind.")
+        raise ConfigurationError("tenant_model and user_model have different metadata. Put both on one bind.")
     base: Any = registry(metadata=metadata).generate_base()
 
     def key(table: str, name: str, target: sa.Column[Any], on_delete: str, nullable: bool) -> Any:

@@ -64,7 +64,7 @@ def call(method: str, rule: str, summary: str, **what: Any) -> Callable[[View], 
 @call(
     "POST",
     "/invite",
-    "Invite somebody by email (200: with explain, what would come of it)",
+    "Invite someone by email (200: with explain, what would come of it)",
     public=False,
     status=201,
     also=200,
@@ -146,7 +146,7 @@ def list_events(invitation_id: str) -> Response:
 @call(
     "POST",
     "/invitations/<invitation_id>/resend",
-    "Send the mail of an invitation once more",
+    "Send the email of an invitation again",
     public=False,
     status=200,
     answer=answers.InvitationWithLinkOut,
@@ -200,7 +200,7 @@ def preview_invite() -> Response:
 @call(
     "POST",
     "/accept-invite",
-    "Accept an invitation (200: this account had accepted it before)",
+    "Accept an invitation (200 if this account accepted it before)",
     public=True,
     status=201,
     also=200,

@@ -59,7 +59,7 @@ def document(state: State, calls: Iterable[Call]) -> dict[str, Any]:
         openapi_version="3.1.0",
         plugins=[plugin],
         servers=[{"url": config.api_prefix}],
-        info={"description": "Invite people by e-mail; they accept through the link in the mail."},
+        info={"description": "Invite people by email. They accept through the link in the email."},
     )
     converter: Any = plugin.converter
     converter.add_attribute_function(_host_key)
