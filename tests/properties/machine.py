@@ -17,7 +17,7 @@ from flask_invitations.testing import token_in
 from tests.hosts import PASSWORD, Host
 
 TTL = timedelta(hours=48)
-#: The arrows of :class:`flask_invitations.Status`, as the column has them.
+#: What may follow what, as the column has it; written down here once more, so that the table of moves is checked too.
 ARROWS = {
     (Status.PENDING, Status.ACCEPTED),
     (Status.PENDING, Status.DECLINED),
@@ -39,10 +39,12 @@ picks = st.sampled_from(range(12))
 class Known:
     """What the model knows of one invitation.
 
+    :param span: for how long it was made to be open.
     :param links: every link that it ever had, the present one last; ``None``: not mailed so far.
     """
 
     email: str
+    span: timedelta
     expires_at: datetime
     status: str = Status.PENDING
     links: list[str | None] = field(default_factory=lambda: [None])
@@ -139,7 +141,7 @@ class Life(RuleBasedStateMachine):
             for one in theirs:
                 if one.status == Status.PENDING:
                     one.become(Status.EXPIRED)
-            self.known[result.id] = Known(email, self.now + (span or TTL))
+            self.known[result.id] = Known(email, span or TTL, self.now + (span or TTL))
             self.read_mail()
 
     @precondition(lambda self: self.known)
@@ -150,6 +152,8 @@ class Life(RuleBasedStateMachine):
         others = [other for other in self.known.values() if other is not one and other.email == one.email]
         if one.at(self.now) not in (Status.PENDING, Status.EXPIRED):
             assert code == f"invitation-{one.status}"
+        elif any(other.status == Status.ACCEPTED for other in others):
+            assert code == "already-member"
         elif any(other.at(self.now) == Status.PENDING for other in others):
             assert code == "already-invited"
         else:
@@ -157,7 +161,7 @@ class Life(RuleBasedStateMachine):
             for other in others:
                 if other.status == Status.PENDING:
                     other.become(Status.EXPIRED)
-            one.status, one.expires_at = Status.PENDING, self.now + TTL
+            one.status, one.expires_at = Status.PENDING, self.now + one.span
             one.events.append("resent")
             if rotate:
                 one.links.append(None)
@@ -173,7 +177,14 @@ class Life(RuleBasedStateMachine):
             return
         assert code == ""
         if one.status in (Status.PENDING, Status.EXPIRED):
-            one.become(Status.REVOKED)
+            self.decide(one, Status.REVOKED)
+
+    def decide(self, one: Known, status: str) -> None:
+        """A decision is about a person: what was made for the same address before, and is open, is revoked with it."""
+        one.become(status)
+        for other in itertools.takewhile(lambda each: each is not one, self.known.values()):
+            if other.email == one.email and other.status in (Status.PENDING, Status.EXPIRED):
+                other.become(Status.REVOKED)
 
     def links(self) -> Sequence[tuple[Known | None, str]]:
         mailed = [(one, link) for one in self.known.values() for link in one.links if link is not None]
@@ -192,10 +203,10 @@ class Life(RuleBasedStateMachine):
             one.events.append("accept_refused")
         elif what == "accept":
             assert (result.user.email, result.user.tenant_id) == (one.email, self.tenant)
-            one.become(Status.ACCEPTED)
+            self.decide(one, Status.ACCEPTED)
             one.acceptances += 1
         elif what == "decline" and not code:
-            one.become(Status.DECLINED)
+            self.decide(one, Status.DECLINED)
 
     def _use(self, what: str, link: str) -> Any:
         ours = self.host.invitations

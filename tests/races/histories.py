@@ -84,6 +84,8 @@ def _success(world: World, call: Call, now: datetime, status: str) -> Iterator[W
 def _refusals(world: World, call: Call, status: str) -> tuple[str, ...]:
     """The codes that the model may refuse ``call`` with."""
     if call.what == RESEND:
+        if status == Status.ACCEPTED:  # looked up before it was, the address of a member after it
+            return "invitation-accepted", "already-member"
         return () if status in (Status.PENDING, Status.EXPIRED) else (f"invitation-{status}",)
     if call.what == REVOKE:
         return ("invitation-accepted",) if status == Status.ACCEPTED else ()
@@ -91,8 +93,6 @@ def _refusals(world: World, call: Call, status: str) -> tuple[str, ...]:
         return ("invitation-not-found",)
     if call.token != world.token and status in (Status.PENDING, Status.EXPIRED):
         return ("invitation-replaced",)
-    if status == Status.ACCEPTED:
-        return "invitation-accepted", "account-exists"
     return () if status == Status.PENDING else (f"invitation-{status}",)
 
 

@@ -202,7 +202,7 @@ def test_looking_outlives_each_error_at_each_statement(host: Host) -> None:
                 with Trouble(host.engine, error, at, 1).under_way() as trouble:
                     assert call().status_code == 200, (error, at)
                 at, refused = at + 1, trouble.refused
-            assert at > 2, "each of them has more statements than that"
+            assert at > 1, "each of them was refused at least once"
         with Trouble(host.engine, errors_of(host)[0], 1, 1000).under_way() as trouble:
             answer = call()
         assert answer.status_code == 503
@@ -231,7 +231,7 @@ def test_a_manager_who_looks_is_told_to_try_again(host: Host) -> None:
             at, refused = at + 1, trouble.refused
             assert answer.status_code == (503 if refused else 200), at
             assert call().status_code == 200
-        assert at > 2, "each of them has more statements than that"
+        assert at > 1, "each of them was refused at least once"
 
 
 def test_what_the_host_did_is_not_lost(host: Host) -> None:
