@@ -321,6 +321,7 @@ def _offer(*, known: bool = False) -> Offer:
         locale=None,
         invited_by=Inviter(None, "inviter@example.com"),
         link_shown=False,
+        lifetime=timedelta(days=2),
         expires_at=now,
         created_at=now,
         updated_at=now,
@@ -351,7 +352,15 @@ def _desk_samples() -> Iterator[_Sample]:
     }
     yield _Sample("desk/list.html", {**list_, "items": [], "none_at_all": True}, invite)
     yield _Sample("desk/list.html", {**list_, "items": [one], "none_at_all": False}, invite, (str(one.email),))
-    details = {**words, "invitation": one, "events": [], "is_open": True, "came_back": True, "done": None}
+    details = {
+        **words,
+        "invitation": one,
+        "events": [],
+        "is_open": True,
+        "came_back": True,
+        "obstacle": None,
+        "done": None,
+    }
     yield _Sample(
         "desk/details.html", details, {address["resend"]: ["seal", "confirm", "same_link"]}, (str(one.email),)
     )

@@ -1,7 +1,8 @@
 """What a person is told about a refusal: one table of words for each audience.
 
 ``INVITEE``: to the holder of a link. ``MANAGER``: to a manager, about what they just tried. ``REASONS``: to a manager,
-about what happened without them: why an email was not sent, why an attempt to accept was refused. The JSON API and the
+about what happened without them: why an email was not sent, why an attempt to accept was refused. ``OBSTACLES``: to a
+manager, about why an invitation could not be accepted now. The JSON API and the
 command line say the sentence of the refusal's class.
 
 A refusal may fit several cases: ``"invitation-accepted/mine"`` is the case ``"mine"`` of that code. A code that is in
@@ -66,6 +67,8 @@ _SHORTEN = Sentence("Go back and shorten it.")
 _BUSY = Sentence("Please try again in a moment")
 _NOTHING_LOST = Sentence("The site is busy. Nothing was changed.")
 _FAILED = Sentence("This did not work")
+_UNWELCOME = Sentence("The invitee does not want invitations from this organization.")
+_VOUCH = Sentence("Resend the invitation to become the inviter yourself.")
 _ASK_AN_ADMINISTRATOR = Sentence("Ask an administrator.")
 
 #: To the holder of a link.
@@ -274,7 +277,7 @@ REASONS: Mapping[str, Sentence] = {
     "role-not-allowed": Sentence("The inviter could no longer grant this role."),
     "grants-not-allowed": Sentence("The inviter could no longer grant everything in this invitation."),
     "address-not-allowed": Sentence("This address could not be invited."),
-    "address-suppressed": Sentence("The invitee does not want invitations from this organization."),
+    "address-suppressed": _UNWELCOME,
     "mail-bounced": Sentence("An earlier email to this address came back or was reported as spam."),
     "already-member": Sentence("The invitee was already a member."),
     "account-exists": Sentence("The invitee already had an account."),
@@ -282,6 +285,19 @@ REASONS: Mapping[str, Sentence] = {
     "wrong-account": Sentence("Another account was signed in."),
     "no-seats": Sentence("All seats were taken."),
     "invalid-request": Sentence("Some fields were missing or wrong."),
+}
+
+#: To a manager, about why an invitation could not be accepted now, and what helps.
+OBSTACLES: Mapping[str, Words] = {
+    # NOTE: The inviter is the person who invited; the invitee is the person who was invited.
+    "invitation-withdrawn": Words("", Sentence("The inviter is no longer in the organization."), _VOUCH),
+    "role-not-allowed": Words("", Sentence("The inviter may no longer grant this role."), _VOUCH),
+    "tenant-inactive": Words("", Sentence("The organization is not active.")),
+    "already-member": Words("", Sentence("The invitee is already a member.")),
+    "account-exists": Words("", Sentence("The invitee has an account, and accounts cannot join the organization.")),
+    "address-suppressed": Words("", _UNWELCOME),
+    "no-seats": Words("", Sentence("All seats are taken.")),
+    OTHERWISE: Words("", InvitationError.sentence),
 }
 
 _ADDRESS_REFUSED = Sentence("The mail server refused the address.")

@@ -471,6 +471,49 @@ def test_resend_to_a_mailbox_that_bounced(site: Host) -> None:
     assert len(site.outbox.messages) == 2
 
 
+def test_invite_an_address_that_bounced(site: Host) -> None:
+    """P4: an address that bounced before is invited again only when the manager confirms it, which the form then asks
+    for; so it is for a resend of an invitation whose own email did not bounce."""
+    case = make(site, "bounced")
+    client = case.client("admin")
+    assert client.delete(case.url).status_code == 204
+    assert 'name="confirm"' not in client.get(DESK).text
+    refused = send_invite(client, case.email)
+    assert (refused.status_code, "Check the address" in words(refused)) == (409, True)
+    assert 'name="confirm"' in refused.text
+    assert f'value="{case.email}"' in refused.text
+    assert send_invite(client, case.email, confirm="1").status_code == 303
+    assert site.outbox.messages[-1].to == case.email
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("inviter left", "The inviter is no longer in the organization. Resend the invitation"),
+        ("inviter demoted", "The inviter may no longer grant this role. Resend the invitation"),
+        ("tenant inactive", "The organization is not active."),
+        ("account member", "The invitee is already a member."),
+        ("account elsewhere", "accounts cannot join"),
+    ],
+)
+def test_what_is_in_the_way(site: Host, state: str, said: str) -> None:
+    """P1: a pending invitation that could not be accepted now says why, and what helps; one that could, or that has
+    ended, says nothing of the kind."""
+    case, notice = make(site, state), "This invitation cannot be accepted now."
+    page = words(case.client("admin").get(f"{DESK}{case.id}"))
+    assert notice in page
+    assert said in page
+    for fine in ("pending", "revoked", "overdue", "accepted"):
+        other = make(site, fine, fine.capitalize())
+        assert notice not in words(other.client("admin").get(f"{DESK}{other.id}"))
+
+
+def test_a_resend_tells_its_time(site: Host) -> None:
+    """P6: the form to resend says for how long the invitation will be valid: as long as it was made for."""
+    case = make(site, "pending", expires_in=20 * 86_400)
+    assert "valid for another 20 days" in words(case.client("admin").get(f"{DESK}{case.id}"))
+
+
 def test_resend_too_late(site: Host) -> None:
     """What closed in the meantime is said, with the API's status; nothing is done."""
     case = make(site, "pending")

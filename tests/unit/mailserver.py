@@ -36,6 +36,7 @@ def a_message(to: str = "Ann@example.com") -> Message:
         locale=None,
         invited_by=None,
         link_shown=False,
+        lifetime=timedelta(days=2),
         expires_at=now + timedelta(days=2),
         created_at=now,
         updated_at=now,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from babel.messages.pofile import read_po
 
 import flask_invitations
 from flask_invitations import AccountExists, AddressNotAllowed, InvitationError, InvitationExpired, errors, words
+from flask_invitations.acts import rules
 from flask_invitations.errors import Sentence
-from flask_invitations.words import FAILURES, INVITEE, MANAGER, REASONS, told, unsent_because
+from flask_invitations.words import FAILURES, INVITEE, MANAGER, OBSTACLES, REASONS, told, unsent_because
 
 PACKAGE = Path(flask_invitations.__file__).parent
 CLASSES = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, InvitationError)]
@@ -38,7 +40,7 @@ class Unfinished(InvitationError):
 
 def _sentences() -> Iterator[Sentence]:
     """Every sentence of the tables, and of the classes."""
-    for table in (INVITEE, MANAGER):
+    for table in (INVITEE, MANAGER, OBSTACLES):
         for entry in table.values():
             yield from filter(None, (entry.heading, entry.sentence, entry.next_step))
     yield from (*REASONS.values(), *FAILURES.values(), words._NOT_SENT, words._NOT_NEEDED)
@@ -50,6 +52,22 @@ def test_every_code_has_words() -> None:
     assert {key.partition("/")[0] for key in INVITEE} == CODES - CALLS_ONLY - TO_MANAGERS
     assert MANAGER.keys() == CODES - CALLS_ONLY - TO_INVITEES
     assert REASONS.keys() <= CODES
+    said = {refusal.code for rule in rules.OBSTACLE for refusal in [_broken(rule)] if refusal is not None}
+    assert OBSTACLES.keys() >= said
+
+
+def _broken(rule: rules.Rule) -> InvitationError | None:
+    """What a rule says where everything is wrong that it could look at; nothing of one that looks at the state."""
+    facts = rules.Facts(
+        tenant_active=False,
+        inviter_there=False,
+        inviter_may_grant=False,
+        suppressed=True,
+        has_account=True,
+        can_join=False,
+        seats=0,
+    )
+    return rule(replace(facts, is_member=True) if rule is rules.member else facts)
 
 
 def test_one_place() -> None:

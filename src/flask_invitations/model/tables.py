@@ -7,7 +7,7 @@ import itertools
 import secrets
 import uuid
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -115,6 +115,7 @@ class Invitation:
             locale=self.locale,
             invited_by=by,
             link_shown=self.link_shown,
+            lifetime=timedelta(seconds=self.lifetime),
             expires_at=as_utc(self.expires_at),
             created_at=as_utc(self.created_at),
             updated_at=as_utc(self.updated_at),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from ..errors import InvitationError
@@ -44,10 +44,10 @@ class InvitationInfo:
     """An invitation as everybody outside the tables sees it; never holds the token, its hash or its nonce.
 
     ``status`` is effective at the moment of reading: past ``expires_at`` a pending one reads ``expired``.
-    Times are aware UTC. ``email`` is what was typed, ``email_key`` its canonical form; both are ``None``
-    once the retention time has passed. ``accept_url`` is set only where somebody asked to see the link, ``obstacle``
-    (why it could not be accepted now) only where one invitation was asked for. Its ``repr`` holds nothing personal: it
-    ends up in logs.
+    Times are aware UTC. ``lifetime`` is for how long it was made to be open, which a resend gives again. ``email`` is
+    what was typed, ``email_key`` its canonical form; both are ``None`` once the retention time has passed.
+    ``accept_url`` is set only where somebody asked to see the link, ``obstacle`` (why it could not be accepted now)
+    only where one invitation was asked for. Its ``repr`` holds nothing personal: it ends up in logs.
     """
 
     id: uuid.UUID
@@ -61,6 +61,7 @@ class InvitationInfo:
     locale: str | None
     invited_by: Inviter | None = field(repr=False)
     link_shown: bool
+    lifetime: timedelta
     expires_at: datetime
     created_at: datetime
     updated_at: datetime

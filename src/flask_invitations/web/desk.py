@@ -18,14 +18,14 @@ from werkzeug.wrappers import Response as AnyResponse
 from .. import acts
 from ..acts import Manager, Wanted
 from ..current import caller, get_state
-from ..errors import CrossSite, InvitationError, InvitationNotFound
+from ..errors import CrossSite, InvitationError, InvitationNotFound, MailBounced
 from ..languages.babel import current_tag, spoken
 from ..languages.plain import one_line, plain
-from ..model.states import OPEN, UNWANTED, DeliveryState
+from ..model.states import OPEN, UNWANTED, DeliveryState, Status
 from ..model.values import InvitationInfo
 from ..shapes import MAX_MESSAGE, cursor_after, load
 from ..tokens import FormSeal
-from ..words import MANAGER, refused_because, told, unsent_because
+from ..words import MANAGER, OBSTACLES, Words, refused_because, told, unsent_because
 from .pages import check_form, page, protect, url_of
 from .wire import PACKAGE, SAFE, exempt_from_csrf_protect
 
@@ -60,7 +60,7 @@ def invite() -> AnyResponse:
     typed = {name: request.form.get(name, "").replace("\r\n", "\n").strip() for name in FIELDS}
     try:
         given = load(state.invite_body, {name: _read(name, text) for name, text in typed.items()})
-        made = acts.invite(state.ctx, by=by, wanted=Wanted.loaded(given), confirm=given["confirm"])
+        made = acts.invite(state.ctx, by=by, wanted=Wanted.loaded(given), confirm="confirm" in request.form)
     except InvitationError as refusal:
         return _listing(by, refusal, typed)
     return _done(made.id, "invited")
@@ -195,10 +195,18 @@ def _details(by: Manager, invitation_id: uuid.UUID, refusal: InvitationError | N
         invitation=invitation,
         events=events,
         is_open=invitation.status in OPEN and invitation.email is not None,
-        came_back=_came_back(invitation),
+        came_back=_came_back(invitation) or isinstance(refusal, MailBounced),
+        obstacle=_obstacle(invitation),
         languages=spoken(),
         done=None if refusal else request.args.get("done"),
     )
+
+
+def _obstacle(invitation: InvitationInfo) -> Words | None:
+    """Why a pending invitation could not be accepted now; of any other its status says enough."""
+    if invitation.obstacle is None or invitation.status != Status.PENDING:
+        return None
+    return told(OBSTACLES, invitation.obstacle, get_state().ctx.language(current_tag()).gettext)
 
 
 def _came_back(invitation: InvitationInfo) -> bool:
