@@ -149,7 +149,7 @@ def current_user(app: Flask) -> Callable[[], Any]:
     """
     if not hasattr(app, "login_manager"):
         raise ConfigurationError(
-            "current_user is missing: pass current_user=() -> user or None, or call LoginManager.init_app(app) first."
+            "current_user is missing. Pass current_user=() -> user or None, or call LoginManager.init_app(app) first."
         )
 
     from flask_login import current_user as user  # the host has it, since it set it up
@@ -161,7 +161,7 @@ def check_user_model(models: Models, given: Mapping[str, Any]) -> None:
     """Refuse a user model that the default hooks could not work with.
 
     :param given: the hooks that the host brings itself.
-    :raises ConfigurationError: naming the hook that would mend it.
+    :raises ConfigurationError: naming the hook that would fix it.
     """
     user = models.user
     names = set(sa.inspect(user).all_orm_descriptors.keys()) | set(dir(user))
@@ -169,14 +169,14 @@ def check_user_model(models: Models, given: Mapping[str, Any]) -> None:
     def need(attribute: str, *hooks: str) -> None:
         missing = [hook for hook in hooks if given.get(hook) is None]
         if attribute not in names and missing:
-            raise ConfigurationError(f"{user.__name__} has no {attribute!r}: add it, or pass {' and '.join(missing)}.")
+            raise ConfigurationError(f"{user.__name__} has no {attribute!r}. Add it, or pass {' and '.join(missing)}.")
 
     need("email", "find_user", "create_user")
     need("role", "role_of", "create_user")
     if models.tenant is not None:
         need("tenant_id", "tenant_of", "role_of", "create_user")
     if not {"set_password", "password_hash"} & names and given.get("create_user") is None:
-        raise ConfigurationError(f"{user.__name__} has neither set_password nor password_hash: pass create_user.")
+        raise ConfigurationError(f"{user.__name__} has neither set_password nor password_hash. Pass create_user.")
 
 
 def _set_password(user: Any, password: str) -> None:

@@ -59,7 +59,9 @@ class Invitations(HookTable, Giving, Calls):
         if app is not None:
             self.init_app(app, db, **given)
         elif db is not None or given:
-            raise ConfigurationError("Invitations(app, db, ...) needs the app too; or pass all of it to init_app.")
+            raise ConfigurationError(
+                "Invitations(app, db, ...) needs the app too. You can also pass everything to init_app."
+            )
 
     def init_app(self, app: Flask, db: Any = None, **given: Unpack[Given]) -> None:
         """Set up invitations on ``app``.
@@ -98,7 +100,9 @@ class Invitations(HookTable, Giving, Calls):
         def decorate(given: C) -> C:
             name = word.name
             if self._bound:
-                raise ConfigurationError(f"{name} was given after init_app: decorate before, or pass it to init_app.")
+                raise ConfigurationError(
+                    f"{name} was given after init_app. Decorate before init_app, or pass it to init_app."
+                )
             word.check(given)
             self._decorated[name] = given
             return given
@@ -122,12 +126,12 @@ class Invitations(HookTable, Giving, Calls):
 def _check(db: Any, given: Mapping[str, Any]) -> Callable[[], Any]:
     """Refuse what cannot work before anything is built; returns how to get at the host's session."""
     for name in sorted(given.keys() - hooks.TABLE):
-        raise ConfigurationError(f"{name} is not a hook: see docs/hooks.md for the names.")
+        raise ConfigurationError(f"{name} is not a hook. See docs/hooks.md for the names.")
     if not hasattr(type(db), "session") and not hasattr(db, "session"):  # Lite's property needs an app context
-        raise ConfigurationError("db is missing: pass your SQLAlchemy() object, init_app(app, db, ...).")
+        raise ConfigurationError("db is missing. Pass your SQLAlchemy() object, as in init_app(app, db, ...).")
     for name in ("user_model", "mailer"):
         if name not in given:
-            raise ConfigurationError(f"{name} is missing: pass it to init_app.")
+            raise ConfigurationError(f"{name} is missing. Pass it to init_app.")
     for name in ("user_model", "tenant_model"):
         binding.check_mapped(name, given.get(name))
     for name, hook in given.items():

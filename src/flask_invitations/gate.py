@@ -34,7 +34,7 @@ _NOT_RUN: Sequence[tuple[Callable[[Any], bool], str]] = (
 )
 #: Answers of these types are what they are: nothing to unwrap, nothing to await.
 _SIMPLE = frozenset({bool, str, int, uuid.UUID, type(None)})
-_PLAIN = "make it a plain function (asgiref.sync.async_to_sync makes one of an async function)"
+_PLAIN = "Make it a plain function (asgiref.sync.async_to_sync makes one of an async function)"
 
 
 class WrongAnswer(TypeError):
@@ -53,7 +53,7 @@ def refuse_unrun(who: str, answer: Any) -> None:
     if close is not None:
         with suppress(Exception):  # what it says at its end is nobody's answer
             close()
-    raise WrongAnswer(f"{who} returned {kind}, and so did nothing: {_PLAIN}.")
+    raise WrongAnswer(f"{who} returned {kind}, and so did nothing. {_PLAIN}.")
 
 
 def unwrap(answer: Any) -> Any:
@@ -104,16 +104,16 @@ def _many(found: Any) -> Any:
 
 
 ANYTHING = Answer(lambda answer, user: True, "")
-YES_OR_NO = Answer(lambda answer, user: isinstance(answer, bool), "return True or False")
+YES_OR_NO = Answer(lambda answer, user: isinstance(answer, bool), "Return True or False")
 #: A check that answered ``False`` would let everybody pass.
-NOTHING = Answer(lambda answer, user: answer is None, "return nothing, and raise to refuse")
-MAPPING = Answer(lambda answer, user: answer is None or isinstance(answer, Mapping), "return a mapping or None")
-USER = Answer(lambda answer, user: isinstance(answer, user), "return the new user")
-USER_OR_NONE = Answer(lambda answer, user: answer is None or isinstance(answer, user), "return a user_model or None")
+NOTHING = Answer(lambda answer, user: answer is None, "Return nothing, and raise to refuse")
+MAPPING = Answer(lambda answer, user: answer is None or isinstance(answer, Mapping), "Return a mapping or None")
+USER = Answer(lambda answer, user: isinstance(answer, user), "Return the new user")
+USER_OR_NONE = Answer(lambda answer, user: answer is None or isinstance(answer, user), "Return a user_model or None")
 SIGNED_IN = Answer(USER_OR_NONE.fits, USER_OR_NONE.fix, _signed_in)
 USERS = Answer(
     lambda found, user: isinstance(found, list) and all(isinstance(each, user) for each in found),
-    "return a list of user_model",
+    "Return a list of user_model",
     _many,
 )
 
@@ -148,7 +148,7 @@ class Word:
         self.__name__: str = name
 
     def __set__(self, instance: Any, value: NoReturn) -> None:
-        raise AttributeError(f"{self.name} is a decorator: write @invitations.{self.name}, or pass it to init_app.")
+        raise AttributeError(f"{self.name} is a decorator. Write @invitations.{self.name}, or pass it to init_app.")
 
     def _read(self, instance: Giving | Calling | None) -> Any:
         return self if instance is None else instance._read(self)  # noqa: SLF001 - our own two bases
@@ -195,16 +195,16 @@ class Function(Word):
     def check(self, given: Any) -> None:
         if isinstance(given, str) or not callable(given):
             kind = type(given).__name__
-            raise ConfigurationError(f"{self.name} must be a callable, not {kind}: pass the function itself.")
+            raise ConfigurationError(f"{self.name} must be a callable, not {kind}. Pass the function itself.")
         never_run = _never_run(given)
         if never_run is not None:
-            raise ConfigurationError(f"{self.name} is {never_run}, which does nothing when it is called: {_PLAIN}.")
+            raise ConfigurationError(f"{self.name} is {never_run}, which does nothing when it is called. {_PLAIN}.")
         try:
             inspect.signature(given).bind(*self.takes)
         except TypeError as error:
             names = f" ({', '.join(self.takes)})" if self.takes else ""
             wanted = f"{len(self.takes)} positional argument(s){names}"
-            raise ConfigurationError(f"{self.name} must take {wanted}: {error}.") from None
+            raise ConfigurationError(f"{self.name} must take {wanted} ({error}).") from None
         except ValueError:  # a callable written in C without a signature: trust it
             return
 
@@ -225,7 +225,7 @@ class Function(Word):
         if not simple:
             refuse_unrun(self.name, answer)
         if not self.answer.fits(answer, user_model):
-            raise WrongAnswer(f"{self.name} returned {type(answer).__name__}: {self.answer.fix}.")
+            raise WrongAnswer(f"{self.name} returned {type(answer).__name__}. {self.answer.fix}.")
         return answer
 
 

@@ -91,36 +91,36 @@ class HookTable:
     """Every hook, once. On ``Invitations`` each is a decorator that returns what it is given unchanged; on the hooks of
     an app, what the host gave or its default, behind the gate."""
 
-    user_model: Class = Class("Your mapped class of users; primary key int, UUID or str.")
+    user_model: Class = Class("Your mapped class of users. Its primary key is int, UUID or str.")
     mailer: Hook[Mailer] = Hook(
         "message",
-        """Send one email, or raise: then it counts as not sent and is tried again; ``MailRefused`` gives it up.
+        """Send one email, or raise. Then it counts as not sent and is tried again. ``MailRefused`` gives it up.
 
         Called after the commit.""",
     )
     tenant_model: Class = Class("Your mapped class of tenants. Without one, the app is one tenant.")
     current_user: Hook[CurrentUser] = Hook(
         "",
-        """Whoever is signed in, or ``None``; a user whose ``is_authenticated`` is false counts as nobody.
+        """The signed-in user, or ``None``. A user whose ``is_authenticated`` is false counts as ``None``.
 
-        Default: Flask-Login's ``current_user``, where Flask-Login is set up on the app.""",
+        Default: Flask-Login's ``current_user``, if Flask-Login is set up on the app.""",
         SIGNED_IN,
     )
     tenant_of: Hook[TenantOf] = Hook(
         "user",
         """The id of the tenant in which this user acts now, or ``None``.
 
-        Default: ``user.tenant_id``, where there is a tenant model.""",
+        Default: ``user.tenant_id``, if there is a tenant model.""",
     )
     role_of: Hook[RoleOf] = Hook(
         "user, tenant_id",
-        """The role of a user in a tenant, or ``None``: no member of it.
+        """The role of a user in a tenant, or ``None`` if they are no member of it.
 
         Default: ``user.role``, in the tenant that ``tenant_of`` gives.""",
     )
     can_invite: Hook[CanInvite] = Hook(
         "user, tenant_id, role",
-        """May this user invite somebody with this role? ``role=None``: may they manage invitations at all?
+        """May this user invite a person with this role? With ``role=None``, may they manage invitations at all?
 
         Default: their role is one of ``INVITATIONS_ADMIN_ROLES``, and the invited role is not above it.""",
         YES_OR_NO,
@@ -134,21 +134,21 @@ class HookTable:
     )
     find_users: OptionalHook[FindUsers] = OptionalHook(
         "emails",
-        """The users to whom these canonical addresses belong, for inviting many at once; see :meth:`Hooks.accounts`.
+        """The users to whom these canonical addresses belong, for inviting many at once. See :meth:`Hooks.accounts`.
 
-        Default: one query where ``find_user`` is the default one, else ``find_user`` for each.""",
+        Default: one query if ``find_user`` is the default one, else ``find_user`` for each.""",
         USERS,
     )
     email_is_verified: Hook[EmailIsVerified] = Hook(
         "user",
         """Is the address of this user known to be theirs?
 
-        Default: ``user.email_verified``, or ``True`` where there is no such attribute.""",
+        Default: ``user.email_verified``, or ``True`` if there is no such attribute.""",
         YES_OR_NO,
     )
     create_user: Hook[CreateUser] = Hook(
         "invitation, profile, password",
-        """Make the account of a new user and return it; may flush, must not commit.
+        """Create the account of a new user and return it. It may flush and must not commit.
 
         Default: ``user_model(email=..., role=..., tenant_id=..., **profile)`` with the password hashed.""",
         USER,
@@ -162,24 +162,24 @@ class HookTable:
     )
     validate_password: Hook[ValidatePassword] = Hook(
         "password, invitation",
-        """Raise ``PasswordRejected`` where the password will not do.
+        """Raise ``PasswordRejected`` if the password is not good enough.
 
-        Default: length and, where zxcvbn is installed, how common it is.""",
+        Default: length and, if zxcvbn is installed, how common it is.""",
         NOTHING,
     )
     check_invitee: OptionalHook[CheckInvitee] = OptionalHook(
         "draft",
-        """Raise any ``InvitationError``, such as ``AddressNotAllowed``, where this must not be invited.
+        """Raise any ``InvitationError``, such as ``AddressNotAllowed``, if this address must not be invited.
 
-        Asked wherever an invitation is made, approved or sent again; the answer is exactly that error.""",
+        Asked whenever an invitation is made, approved or sent again. The answer is exactly that error.""",
         NOTHING,
     )
     check_acceptance: OptionalHook[CheckAcceptance] = OptionalHook(
         "invitation, user",
-        """Raise any ``InvitationError`` where this must not be accepted, or not yet.
+        """Raise any ``InvitationError`` if this must not be accepted, or not yet.
 
-        ``user`` is the account that would join, or ``None``: a new one would be made. The preview shows the same
-        refusal as what stands in the way.""",
+        ``user`` is the account that would join, or ``None`` for a new one. The preview shows the same
+        refusal as its obstacle.""",
         NOTHING,
     )
     tenant_is_active: Hook[TenantIsActive] = Hook(
@@ -193,28 +193,28 @@ class HookTable:
         "tenant_id", "What the tenant is called. Default: ``tenant.name``, else ``INVITATIONS_APP_NAME``."
     )
     display_name: Hook[DisplayName] = Hook(
-        "user", "How whoever invites is named to the invitee, or ``None``. Default: ``user.name``."
+        "user", "The inviter's name as the invitee sees it, or ``None``. Default: ``user.name``."
     )
     login_url: OptionalHook[Url] = OptionalHook(
-        "", "Where your users sign in. Without this hook, the pages say it in words."
+        "", "Where your users sign in. Without this hook, the pages explain it in words."
     )
     logout_url: OptionalHook[Url] = OptionalHook(
-        "", "Where your users sign out. Without this hook, the pages say it in words."
+        "", "Where your users sign out. Without this hook, the pages explain it in words."
     )
     enqueue: OptionalHook[Enqueue] = OptionalHook(
         "delivery_id",
-        """After the commit, with ``INVITATIONS_DELIVERY = "queue"``: wake a worker.
+        """Wake a worker, after the commit, with ``INVITATIONS_DELIVERY = "queue"``.
 
         Without this hook, ``flask invitations deliver --watch`` polls.""",
     )
     on_accepted: OptionalHook[OnAccepted] = OptionalHook(
         "user, invitation",
-        """After the commit of an acceptance; the mapping that it returns appears in the answer as ``session``.
+        """Called after the commit of an acceptance. The mapping that it returns appears in the answer as ``session``.
 
-        Without this hook, accepting signs nobody in.""",
+        Without this hook, accepting signs no one in.""",
         MAPPING,
     )
-    clock: Hook[Clock] = Hook("", "The present moment, aware; for tests. Default: the machine's clock.")
+    clock: Hook[Clock] = Hook("", "The present moment, aware, for tests. Default: the machine's clock.")
 
 
 #: The table by name, in its order.

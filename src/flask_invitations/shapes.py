@@ -218,7 +218,9 @@ def profile_of(given: Any) -> Schema:
         raise ConfigurationError("profile_schema must be a marshmallow Schema class or instance.")
     taken = sorted({*profile_names(schema), *schema.load_fields} & RESERVED)
     if taken:
-        raise ConfigurationError(f"profile_schema may not have a field {taken[0]!r}: the invitation decides it.")
+        raise ConfigurationError(
+            f"profile_schema may not have a field {taken[0]!r}, because the invitation decides it."
+        )
     return schema
 
 

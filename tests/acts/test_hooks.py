@@ -197,7 +197,7 @@ def test_participant_is_async(cases: dict[str, Case], act: str, hook: str) -> No
     nothing of the act stays."""
     case = cases["account" if act == "join" else "new"]
     with unchanged(case.host), override(case.host.app, **{hook: lambda *_: coroutine()}):
-        with pytest.raises(TypeError, match=rf"^{hook} returned a coroutine.*make it a plain function"):
+        with pytest.raises(TypeError, match=rf"^{hook} returned a coroutine.*Make it a plain function"):
             do(case, act)
         gc.collect()
 
@@ -206,7 +206,7 @@ def test_participant_is_async(cases: dict[str, Case], act: str, hook: str) -> No
 def test_can_invite_is_no_bool(cases: dict[str, Case], answer: Any) -> None:
     """H1: an answer that is only true by accident lets nobody invite."""
     case = cases["new"]
-    sentence = rf"^can_invite returned {type(answer).__name__}: return True or False\.$"
+    sentence = rf"^can_invite returned {type(answer).__name__}\. Return True or False\.$"
     with (
         unchanged(case.host),
         override(case.host.app, can_invite=lambda *_: answer),

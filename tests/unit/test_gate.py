@@ -104,11 +104,11 @@ def test_refused_when_given(app: Flask, name: str, kind: str) -> None:
     """H1: a hook that a plain call does not run is refused by the decorator and by ``init_app``, naming it and the fix,
     in whatever it is wrapped."""
     hook, called = UNFIT[kind]
-    with pytest.raises(ConfigurationError, match=rf"^{name} is {called}.*make it a plain function"):
+    with pytest.raises(ConfigurationError, match=rf"^{name} is {called}.*Make it a plain function"):
         getattr(Invitations(), name)(hook)
     host = shape("int", "tenant")
     given = {"user_model": host.User, "mailer": print, "current_user": lambda: None, name: hook}
-    with pytest.raises(ConfigurationError, match=rf"^{name} is {called}.*make it a plain function"):
+    with pytest.raises(ConfigurationError, match=rf"^{name} is {called}.*Make it a plain function"):
         Invitations().init_app(app, host.db, **given)
 
 
@@ -147,7 +147,7 @@ def test_coroutine_comes_back(name: str) -> None:
     made: Any = coroutine()
     with warnings.catch_warnings(record=True) as complaints:
         warnings.simplefilter("always")
-        with pytest.raises(TypeError, match=rf"^{name} returned a coroutine.*make it a plain function"):
+        with pytest.raises(TypeError, match=rf"^{name} returned a coroutine.*Make it a plain function"):
             called(name, lambda *_: made)
         assert inspect.getcoroutinestate(made) == inspect.CORO_CLOSED
         gc.collect()
@@ -189,7 +189,7 @@ def test_yes_or_no(name: str) -> None:
     """A yes/no hook says ``True`` or ``False``: anything else is an error that names the hook."""
     assert [called(name, lambda *_, answer=answer: answer) for answer in (True, False)] == [True, False]
     for answer in (None, 1, 0, "no", "", [], object()):
-        with pytest.raises(TypeError, match=rf"^{name} returned {type(answer).__name__}: return True or False\.$"):
+        with pytest.raises(TypeError, match=rf"^{name} returned {type(answer).__name__}\. Return True or False\.$"):
             called(name, lambda *_, answer=answer: answer)
 
 
@@ -198,7 +198,7 @@ def test_check_answers(name: str) -> None:
     """A check that returns ``False`` meant to refuse, and must not pass: it has to raise."""
     assert called(name, lambda *_: None) is None
     for answer in (False, True, "too weak"):
-        with pytest.raises(TypeError, match=rf"^{name} returned {type(answer).__name__}: .*raise to refuse"):
+        with pytest.raises(TypeError, match=rf"^{name} returned {type(answer).__name__}\. .*raise to refuse"):
             called(name, lambda *_, answer=answer: answer)
 
 
@@ -209,7 +209,7 @@ def test_user_is_a_user(name: str) -> None:
     assert called(name, lambda *_: user) is user
     assert called(name, lambda *_: LocalProxy(lambda: user)) is user
     for answer in (7, "ann@example.com", object(), User):
-        with pytest.raises(TypeError, match=rf"^{name} returned {type(answer).__name__}: return "):
+        with pytest.raises(TypeError, match=rf"^{name} returned {type(answer).__name__}\. Return "):
             called(name, lambda *_, answer=answer: answer)
 
 
@@ -236,13 +236,13 @@ def test_users_are_users() -> None:
         assert called("find_users", lambda _, answer=answer: answer) == users
     wrong: list[Any] = [None, 7, "ann@example.com", [users[0], None], [7], users[0]]
     for answer in wrong:
-        with pytest.raises(TypeError, match=r"^find_users returned \w+: return a list of user_model\.$"):
+        with pytest.raises(TypeError, match=r"^find_users returned \w+\. Return a list of user_model\.$"):
             called("find_users", lambda _, answer=answer: answer)
 
 
 def test_create_user_returns_nobody() -> None:
     """``create_user`` has to return whom it made."""
-    with pytest.raises(TypeError, match=r"^create_user returned NoneType: return the new user\.$"):
+    with pytest.raises(TypeError, match=r"^create_user returned NoneType\. Return the new user\.$"):
         called("create_user", lambda *_: None)
 
 
