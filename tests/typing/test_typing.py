@@ -40,7 +40,7 @@ def marked(letter: str) -> dict[int, set[str]]:
 
 
 def test_mypy(marks: dict[int, set[str]]) -> None:
-    """To mypy --strict no line of ``right.py`` is an error, and of ``wrong.py`` exactly those that are marked, each of
+    """A6: to mypy --strict no line of ``right.py`` is an error, and of ``wrong.py`` exactly those that are marked, each of
     the marked kind."""
     told = run("mypy", "--no-error-summary", "--no-pretty", *map(str, (RIGHT, WRONG)))
     found: dict[int, set[str]] = {}
@@ -54,7 +54,7 @@ def test_mypy(marks: dict[int, set[str]]) -> None:
 
 
 def test_pyright() -> None:
-    """To Pyright no line of ``right.py`` is an error, and of ``wrong.py`` exactly those that are marked for it."""
+    """A6: to Pyright no line of ``right.py`` is an error, and of ``wrong.py`` exactly those that are marked for it."""
     told: Any = json.loads(run("pyright", "--outputjson", *map(str, (RIGHT, WRONG))))
     errors = [each for each in told["generalDiagnostics"] if each["severity"] == "error"]
     assert [each for each in errors if not each["file"].endswith(WRONG.name)] == []
