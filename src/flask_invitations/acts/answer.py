@@ -112,7 +112,7 @@ def decline(ctx: Context, *, token: str, reason: str | None = None, by: Caller) 
         _tell_inviter(ctx, found.row, Kind.DECLINED, now)
         declined = replace(offer.invitation, status=Status.DECLINED, updated_at=now)
         ctx.unit.after_commit(partial(ctx.announce, invitation_declined, declined))
-        return replace(offer, invitation=declined)
+        return replace(offer, invitation=declined, obstacle=InvitationDeclined())
 
     return ctx.unit.run(turn_down)
 

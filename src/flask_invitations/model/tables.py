@@ -42,7 +42,8 @@ class Invitation:
             sa.UniqueConstraint("pending_key", name=conv("uq_user_invitations_pending_key")),
             _check_in("status", Status, "ck_user_invitations_status"),
             sa.CheckConstraint(
-                "(status = 'pending') = (pending_key IS NOT NULL)", name=conv("ck_user_invitations_pending_key")
+                f"(status = '{Status.PENDING}') = (pending_key IS NOT NULL)",
+                name=conv("ck_user_invitations_pending_key"),
             ),
             sa.Index(conv("ix_user_invitations_previous_token_hash"), "previous_token_hash"),
             sa.Index(conv("ix_user_invitations_tenant_id_created_at"), "tenant_id", "created_at", "id"),
@@ -180,11 +181,11 @@ class Delivery:
         return (
             _check_in("state", DeliveryState, "ck_user_invitation_deliveries_state"),
             sa.CheckConstraint(
-                "(state = 'queued') = (next_attempt_at IS NOT NULL)",
+                f"(state = '{DeliveryState.QUEUED}') = (next_attempt_at IS NOT NULL)",
                 name=conv("ck_user_invitation_deliveries_next_attempt_at"),
             ),
             sa.CheckConstraint(
-                "(state = 'sending') = (leased_until IS NOT NULL)",
+                f"(state = '{DeliveryState.SENDING}') = (leased_until IS NOT NULL)",
                 name=conv("ck_user_invitation_deliveries_leased_until"),
             ),
             sa.Index(conv("ix_user_invitation_deliveries_invitation_id"), "invitation_id", "created_at"),

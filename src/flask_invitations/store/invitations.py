@@ -219,14 +219,15 @@ class Store(Tables):
         left = (mail.c.kind.in_(WITH_LINK), mail.c.state.in_((*OUT, *UNWANTED)))
         both = ours.outerjoin(mail, sa.and_(mail.c.invitation_id == ours.c.id, *left))
         read = (ours.c[name] for name in _PAST)
-        statement = sa.select(*read, mail.c.state.label("mail_state"), mail.c.created_at.label("mailed_at"))
+        told = mail.c.created_at.label("mailed_at"), mail.c.id.label("mail_id"), mail.c.state.label("mail_state")
+        statement = sa.select(*read, *told)
         to = ours.c.email_key.in_(sa.bindparam("keys", expanding=True))
         return statement.select_from(both).where(self._in_tenant, to).order_by(ours.c.created_at, ours.c.id)
 
     def _put_together(self, lines: Sequence[Any]) -> Past:
-        rows = {line.id: made(Invitation, _PAST, line[:-2]) for line in lines}
-        mails = [(line.mailed_at, line.mail_state) for line in lines if line.mail_state is not None]
-        return Past(tuple(rows.values()), bool(mails) and max(mails)[1] in UNWANTED)
+        rows = {line.id: made(Invitation, _PAST, line[: len(_PAST)]) for line in lines}
+        mails = [tuple(line[len(_PAST) :]) for line in lines if line.mail_id is not None]
+        return Past(tuple(rows.values()), bool(mails) and max(mails)[-1] in UNWANTED)
 
     def whole(self, rows: Sequence[Invitation]) -> Sequence[Invitation]:
         """Rows of which little was read, with all their columns."""
