@@ -407,10 +407,10 @@ def test_any_obstacle(tmp_path: Path, refusal: InvitationError, heading: str, sa
     """Whatever stands in the way, a refusal of the host's own too, is told on the offer as on the page of the attempt:
     in the words of the table, without an accept form."""
 
-    def refuse(user: Any) -> bool:
+    def refuse(_invitation: Any, _user: Any) -> None:
         raise refusal
 
-    with build(f"sqlite:///{tmp_path / 'p.sqlite3'}", tenancy="membership", email_is_verified=refuse) as host:
+    with build(f"sqlite:///{tmp_path / 'p.sqlite3'}", tenancy="membership", check_acceptance=refuse) as host:
         token = invite_by_system(host)
         client = host.client(host.user(NEW, tenant=host.tenant("Elsewhere")))
         offer, refused = post(client, "open", token), post(client, "accept", token)

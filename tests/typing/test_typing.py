@@ -40,8 +40,8 @@ def marked(letter: str) -> dict[int, set[str]]:
 
 
 def test_mypy(marks: dict[int, set[str]]) -> None:
-    """A6: to mypy --strict no line of ``right.py`` is an error, and of ``wrong.py`` exactly those that are marked, each of
-    the marked kind."""
+    """A6: to mypy --strict no line of ``right.py`` is an error, and of ``wrong.py`` exactly those that are marked,
+    each of the marked kind."""
     told = run("mypy", "--no-error-summary", "--no-pretty", *map(str, (RIGHT, WRONG)))
     found: dict[int, set[str]] = {}
     for line in told.splitlines():

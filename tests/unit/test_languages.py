@@ -199,7 +199,8 @@ def test_a_catalog_that_is_not_a_languages_is_left(tmp_path: Path) -> None:
 def test_moments(zone: str, tag: str, told: str) -> None:
     """A time is told in the app's time zone, by its name, in the way of the language and the region."""
     found = host("en", default_timezone=zone)(tag).moment
-    assert found(JANUARY).replace("\u202f", " ") == told
+    # The names of time zones are Babel's data, which writes them large or small, as its version has it.
+    assert found(JANUARY).replace("\u202f", " ").casefold() == told.casefold()
     assert found(JANUARY.replace(tzinfo=None)) == found(JANUARY)
 
 

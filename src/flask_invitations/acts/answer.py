@@ -280,12 +280,8 @@ def _offer(ctx: Context, found: Found, link: Token, by: Caller, now: datetime) -
     """:raises InvitationError: the link leads nowhere."""
     row, info = found.row, found.info(now)
     rules.first(rules.OPENS, opening(ctx, found, link, now))
-    account, obstacle = None, None
-    try:
-        facts, account = accepting(ctx, found, link, by, info, now)
-        rules.first(rules.ACCEPT, facts)
-    except InvitationError as refusal:  # a rule's, or a hook's own
-        obstacle = refusal
+    facts, account = accepting(ctx, found, link, by, info, now)
+    obstacle = next(iter(rules.reasons(rules.ACCEPT, facts)), None)
     tenant = TenantInfo(row.tenant_id, ctx.hooks.tenant_name(row.tenant_id))
     invitation = replace(info, invited_by=introduce(ctx, found.inviter))
     return Offer(invitation, tenant, account is not None, obstacle)
