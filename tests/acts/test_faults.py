@@ -303,6 +303,28 @@ def test_results_are_true_after_the_block(database_url: str, delivery: str) -> N
             assert unit.result(done).session == {"id": done.user.id}
 
 
+@pytest.mark.parametrize("what", ["member", "demoted", "inactive"])
+def test_what_a_block_does_after_inviting_counts(host: Host, what: str) -> None:
+    """P1: where a host's own block goes on after it invited somebody, and makes them a member, demotes the inviter or
+    closes the tenant, no email leaves, and the delivery says why."""
+    tenant, admin, *_ = people(host)
+    with host.app.app_context():
+        session: Any = host.db.session
+        with host.invitations.unit() as unit:
+            made = host.invitations.invite("new@example.com", by=session.get(host.User, admin))
+            if what == "member":
+                session.add(host.User(email="new@example.com", role="user", tenant_id=tenant))
+            elif what == "demoted":
+                session.get(host.User, admin).role = "user"
+            else:
+                session.get(host.Tenant, tenant).active = False
+        codes = {"member": "already-member", "demoted": "role-not-allowed", "inactive": "tenant-inactive"}
+        delivery = unit.result(made).delivery
+        assert delivery is not None
+        assert (delivery.state, delivery.error) == ("cancelled", codes[what])
+    assert host.outbox.messages == []
+
+
 def state_of(host: Host, value: InvitationInfo) -> str:
     shown = host.invitations.get(value.id).delivery
     assert shown is not None

@@ -56,7 +56,7 @@ def post(ctx: Context, postings: Sequence[Posting], now: datetime, inviter: Any)
         else:
             name = ctx.hooks.tenant_name(each.row.tenant_id)
             letter = Letter(mail, kind, replace(each.info), name, introduce(ctx, inviter), each.token)
-            ctx.unit.after_commit(partial(_dispatch, ctx, letter, each.info))
+            ctx.unit.after_commit(partial(_dispatch, ctx, letter, each.info, judge=ctx.unit.goes_on()))
 
 
 def notify(ctx: Context, rows: Sequence[Invitation], kind: Kind, now: datetime) -> None:
@@ -68,19 +68,24 @@ def notify(ctx: Context, rows: Sequence[Invitation], kind: Kind, now: datetime) 
 # After the commit
 
 
-def _dispatch(ctx: Context, letter: Letter, info: InvitationInfo) -> None:
-    sent = ctx.observe("sending an email", info.id, partial(_send_posted, ctx, letter))
+def _dispatch(ctx: Context, letter: Letter, info: InvitationInfo, *, judge: bool) -> None:
+    sent = ctx.observe("sending an email", info.id, partial(_send_posted, ctx, letter, judge=judge))
     complete(info, delivery=sent or letter.delivery)
 
 
-def _send_posted(ctx: Context, letter: Letter) -> DeliveryInfo | None:
+def _send_posted(ctx: Context, letter: Letter, *, judge: bool) -> DeliveryInfo | None:
     """Send the email of a row that was born leased, unless a host's own transaction went on after it was posted, and
     has revoked or resent (B11, R13), or went on for so long that a worker has it by now. ``None``: it is left to that.
+
+    :param judge: ask the rules too: they were asked in the same transaction, but that went on.
     """
     found = [one for one in ctx.unit.run(lambda: ctx.store.mails.find([letter.delivery.id])) if _is_ours(one, letter)]
     if not found:
         return None
     why = _overtaken(found[0], letter, ctx.now())
+    if why is None and judge:
+        (refusal,) = ctx.unit.run(lambda: ctx.forbids(ctx, found, ctx.now()))
+        why = None if refusal is None else refusal.code
     outcome = send(ctx, letter) if why is None else end(letter, DeliveryState.CANCELLED, error=why)
     return outcome.delivery if ctx.unit.run(lambda: engine.write_down(ctx, MAILS, [outcome])) else None
 

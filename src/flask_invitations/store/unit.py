@@ -9,7 +9,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -44,6 +44,7 @@ class _Frame:
     """What an open unit keeps on the session: the work that waits for its commit, whether it can still commit, and
     the host's rows that were read (the session itself holds them weakly, and would read them again)."""
 
+    by_host: bool
     after: list[Callable[[], Any]] = field(default_factory=list)
     broken: bool = False
     done: bool = False
@@ -113,7 +114,7 @@ class Unit:
         return _attempt(lambda: self._read(session, work, is_ours), ATTEMPTS if is_ours else 1, None)
 
     def _read(self, session: Any, work: Callable[[], T], is_ours: bool) -> T:
-        session.info[_FRAME] = _Frame()
+        session.info[_FRAME] = _Frame(by_host=False)
         try:
             return work()
         except DBAPIError:
@@ -135,23 +136,31 @@ class Unit:
             frame.read.extend(rows)
 
     def _commit(self, work: Callable[[], T]) -> T:
-        with self.joined():
+        with self._open(by_host=False):
             return work()
 
     def _join(self, session: Any, frame: _Frame, work: Callable[[], T]) -> T:
         with self._savepoint(session, frame):
             return work()
 
+    def joined(self) -> AbstractContextManager[Block]:
+        """A transaction of the host's that the acts inside of the ``with`` block join: one commit, at its end."""
+        return self._open(by_host=True)
+
+    def goes_on(self) -> bool:
+        """Called inside a unit: whether it is the host's, so that other things may follow before its commit."""
+        frame: _Frame = self._session().info[_FRAME]
+        return frame.by_host
+
     @contextmanager
-    def joined(self) -> Iterator[Block]:
-        """A transaction that the acts inside of the ``with`` block join: one commit, at the end of the block."""
+    def _open(self, *, by_host: bool) -> Iterator[Block]:
         session = self._session()
         outer: _Frame | None = session.info.get(_FRAME)
         if outer is not None:
             with self._savepoint(session, outer):
                 yield Block(outer)
             return
-        frame = session.info[_FRAME] = _Frame()
+        frame = session.info[_FRAME] = _Frame(by_host)
         try:
             yield Block(frame)
             if frame.broken:
