@@ -140,7 +140,11 @@ def show_command(invitation_id: str) -> None:
 
 @command("resend")
 @click.argument("invitation_id", metavar="ID")
-@click.option("--confirm", is_flag=True, help="Confirm that the address is correct, although an email to it came back.")
+@click.option(
+    "--confirm",
+    is_flag=True,
+    help="Confirm that the address is correct after an email came back or was reported as spam.",
+)
 def resend_command(invitation_id: str, confirm: bool) -> None:
     """Send the email of invitation ID again, with a new link."""
     click.echo(_line(acts.resend(_ctx(), by=acts.system(), invitation_id=_uuid(invitation_id), confirm=confirm)))
@@ -149,14 +153,14 @@ def resend_command(invitation_id: str, confirm: bool) -> None:
 @command("revoke")
 @click.argument("invitation_id", metavar="ID")
 def revoke_command(invitation_id: str) -> None:
-    """Revoke invitation ID. Its link no longer works."""
+    """Revoke invitation ID, so that its link no longer works."""
     click.echo(_line(acts.revoke(_ctx(), by=acts.system(), invitation_id=_uuid(invitation_id))))
 
 
 @command("deliver")
 @click.option("--watch", is_flag=True, help="Keep running until SIGTERM or SIGINT.")
 @click.option("--batch", type=click.IntRange(1, 1000), default=1, show_default=True, help="Emails to lease at a time.")
-@click.option("--retry-failed", is_flag=True, help="First queue the emails that were given up again.")
+@click.option("--retry-failed", is_flag=True, help="First, requeue the emails that were given up.")
 def deliver_command(watch: bool, batch: int, retry_failed: bool) -> None:
     """Send the emails that are due. Exit with status 1 if an email was given up."""
     if retry_failed:
@@ -209,7 +213,11 @@ def _summary(ended: Counter[str]) -> str:
 
 @command("sweep")
 def sweep_command() -> None:
-    """Expire overdue invitations, purge old closed ones, and send reminders for those that expire soon."""
+    """Expire and purge invitations, and send reminders.
+
+    Overdue invitations become expired, old closed ones lose their personal data, and reminders go out for those that
+    expire soon.
+    """
     swept = acts.sweep(_ctx())
     click.echo(f"{swept.expired} expired, {swept.purged} purged, {swept.reminded} reminded")
 

@@ -90,7 +90,7 @@ class InvitationError(Exception):
 
     code: ClassVar[str] = "invitation-error"
     status: ClassVar[int] = 400
-    sentence: ClassVar[str] = Sentence("The call was refused.")
+    sentence: ClassVar[str] = Sentence("This request was refused.")
 
     def __init__(self, detail: str | None = None) -> None:
         self.detail: str = detail or self.sentence
@@ -133,7 +133,7 @@ class MalformedRequest(InvitationError):
 class Unauthenticated(InvitationError):
     code = "unauthenticated"
     status = 401
-    sentence: ClassVar[str] = Sentence("Nobody is signed in. Sign in and repeat the call.")
+    sentence: ClassVar[str] = Sentence("No one is signed in. Sign in, then repeat the call.")
 
 
 class Forbidden(InvitationError):
@@ -237,7 +237,7 @@ class InvitationAccepted(InvitationError):
 
     code = "invitation-accepted"
     status = 409
-    sentence: ClassVar[str] = Sentence("This invitation was already accepted. If you accepted it, sign in.")
+    sentence: ClassVar[str] = Sentence("This invitation was already accepted. The person who accepted it can sign in.")
 
     def __init__(self, detail: str | None = None, *, mine: bool = False) -> None:
         super().__init__(detail)
@@ -296,12 +296,15 @@ class NoSeats(InvitationError):
 
 class InvitationReplaced(InvitationGone):
     code = "invitation-replaced"
-    sentence: ClassVar[str] = Sentence("A newer email replaced this link. Open the link in the latest email.")
+    sentence: ClassVar[str] = Sentence("A newer link replaced this one. Open the link in the latest email.")
 
 
 class InvitationWithdrawn(InvitationGone):
     code = "invitation-withdrawn"
-    sentence: ClassVar[str] = Sentence("This link no longer works. Ask the organization for a new invitation.")
+    sentence: ClassVar[str] = Sentence(
+        "The link no longer works, because the inviter left or the organization is not active. "
+        "Resend the invitation, or ask for a new one."
+    )
 
 
 class BodyTooLarge(InvitationError):

@@ -2,8 +2,8 @@
 
 ``INVITEE``: to the holder of a link. ``MANAGER``: to a manager, about what they just tried. ``REASONS``: to a manager,
 about what happened without them: why an email was not sent, why an attempt to accept was refused. ``OBSTACLES``: to a
-manager, about why an invitation could not be accepted now. The JSON API and the
-command line say the sentence of the refusal's class.
+manager, about why an invitation cannot be accepted now. The JSON API and the command line say the sentence of the
+refusal's class.
 
 A refusal may fit several cases: ``"invitation-accepted/mine"`` is the case ``"mine"`` of that code. A code that is in
 no table, a host's own, has the sentence that the host gave it.
@@ -115,7 +115,7 @@ INVITEE: Mapping[str, Words] = {
     ),
     "invitation-replaced": Words(
         Sentence("There is a newer link"),
-        Sentence("A newer email replaced this one."),
+        Sentence("A newer email has a new link, and this one no longer works."),
         Sentence("Open the link in the latest email that you received."),
         icon="mail",
     ),
@@ -246,7 +246,7 @@ MANAGER: Mapping[str, Words] = {
     ),
     "invalid-request": Words(
         Sentence("There is no such list"),
-        Sentence("The address of this page has a part that is not known."),
+        Sentence("Part of the address of this page is not valid."),
         way="list",
     ),
     "cross-site": Words(
@@ -294,7 +294,7 @@ OBSTACLES: Mapping[str, Words] = {
     "role-not-allowed": Words("", Sentence("The inviter may no longer grant this role."), _VOUCH),
     "tenant-inactive": Words("", Sentence("The organization is not active.")),
     "already-member": Words("", Sentence("The invitee is already a member.")),
-    "account-exists": Words("", Sentence("The invitee has an account, and accounts cannot join the organization.")),
+    "account-exists": Words("", Sentence("The invitee already has an account, and existing accounts cannot join.")),
     "address-suppressed": Words("", _UNWELCOME),
     "no-seats": Words("", Sentence("All seats are taken.")),
     OTHERWISE: Words("", InvitationError.sentence),
