@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from . import acts, outbox, shapes
 from .acts import Acceptance, Caller, Explanation, Manager, Offer, Swept, Wanted
+from .context import Context
 from .current import get_state, origin
-from .errors import InvitationNotFound
+from .errors import InvalidRequest, InvitationNotFound
+from .model.states import StatusValue
 from .model.values import EventInfo, InvitationInfo
 from .store.invitations import EVERYWHERE
 from .store.unit import Block
 from .web.api import CALLS
 from .web.openapi import document
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class Filters(TypedDict, total=False):
+    """What :meth:`Calls.list` filters by.
+
+    :param q: a part of the address.
+    """
+
+    status: StatusValue | None
+    role: str | None
+    email: str | None
+    q: str | None
 
 
 class Calls:
@@ -26,14 +43,19 @@ class Calls:
     unsaved there included; inside ``with invitations.unit():`` they join the host's own.
     """
 
-    def unit(self) -> AbstractContextManager[Block]:
+    @contextmanager
+    def unit(self) -> Iterator[Block]:
         """``with invitations.unit() as unit:`` one transaction for the host's own changes and the acts called inside.
 
         Committed once, at the end of the block; emails, signals and observers wait for that. Any exception
         undoes all of it. What the acts have returned is completed at the end: ``delivery`` and ``session`` are known
-        only then. ``unit.result(value)`` gives such a value, and raises where that is asked too early.
+        only then. ``unit.result(value)`` gives such a value, and raises where that is asked too early, or where the
+        host has rolled that part of the block back.
         """
-        return get_state().ctx.unit.joined()
+        ctx = get_state().ctx
+        with ctx.unit.joined() as block:
+            yield block
+        acts.complete_deliveries(ctx, block.results())
 
     def invite(
         self,
@@ -207,7 +229,7 @@ class Calls:
         tenant_id: Any = None,
         limit: int = 20,
         after: tuple[datetime, uuid.UUID] | None = None,
-        **filters: Any,
+        **filters: Unpack[Filters],
     ) -> Sequence[InvitationInfo]:
         """Invitations, newest first.
 
@@ -215,22 +237,28 @@ class Calls:
         :param limit: at most so many.
         :param after: ``(created_at, id)`` of the last one seen.
         :param filters: ``status``, ``role``, ``email``, ``q``.
-        :raises InvalidRequest: a filter that is none.
+        :raises InvalidRequest: a filter that is none, or has a value that is none.
         :raises TryAgain: the database refused to the last.
         """
         state = get_state()
-        given = shapes.load(state.list_query, {**filters, "limit": limit})
+        if after is not None and not (isinstance(after[0], datetime) and isinstance(after[1], uuid.UUID)):
+            raise InvalidRequest({"after": ["Give the created_at and the id of the last invitation."]})
+        wanted = {name: value for name, value in filters.items() if value is not None}
+        given = shapes.load(state.list_query, {**wanted, "limit": limit})
         email = given.pop("email", None)
         by = self._by(by, tenant_id)
         return acts.list_page(state.ctx, by=by, after=after, email_key=email and email.key, **given)[0]
 
-    def deliver(self, delivery_id: uuid.UUID | None = None) -> Mapping[str, int]:
+    def deliver(self, delivery_id: uuid.UUID | str | None = None) -> Mapping[str, int]:
         """Send one email of the outbox if it is due, or all that are.
 
-        :returns: how many emails ended in which state.
+        :returns: how many emails ended in which state; none for an id that is not one of an email of ours.
         :raises TryAgain: the database does not answer.
         """
-        return outbox.deliver(get_state().ctx, delivery_id)
+        try:
+            return outbox.deliver(get_state().ctx, None if delivery_id is None else _id(delivery_id))
+        except InvitationNotFound:
+            return {}
 
     def record_delivery(self, message_id: uuid.UUID | str, event: str, detail: str | None = None) -> bool:
         """Call this from your email provider's webhook: what became of an email that we sent.
@@ -262,6 +290,7 @@ class Calls:
 
     def _by(self, user: Any, tenant_id: Any = None) -> Manager:
         ctx = get_state().ctx
+        tenant_id = None if tenant_id is None else _tenant(ctx, tenant_id)
         if user is not None:
             return acts.manager(ctx, acts.caller(ctx, user, origin()), tenant_id)
         anywhere = EVERYWHERE if tenant_id is None and ctx.models.tenant is not None else tenant_id
@@ -292,6 +321,14 @@ class Calls:
 
 def _seconds(span: timedelta | int | None) -> int | None:
     return int(span.total_seconds()) if isinstance(span, timedelta) else span
+
+
+def _tenant(ctx: Context, given: Any) -> Any:
+    """:raises InvalidRequest: no tenant's id."""
+    try:
+        return ctx.models.tenant_id(given)
+    except ValueError:
+        raise InvalidRequest({"tenant_id": ["This is not the id of a tenant."]}) from None
 
 
 def _id(text: uuid.UUID | str) -> uuid.UUID:

@@ -43,7 +43,7 @@ def command(name: str) -> Callable[[F], F]:
             try:
                 return run(*args, **kwargs)
             except InvalidRequest as error:
-                said = "; ".join(f"{field}: {_words(complaints)}" for field, complaints in error.errors.items())
+                said = "; ".join(f"{_option(field)}: {_words(each)}" for field, each in error.errors.items())
                 raise click.ClickException(said) from error
             except (InvitationError, ConfigurationError) as error:
                 raise click.ClickException(str(error)) from error
@@ -52,6 +52,11 @@ def command(name: str) -> Callable[[F], F]:
         return run
 
     return register
+
+
+def _option(field: str) -> str:
+    """What the field of a refusal is called on the command line."""
+    return "--tenant" if field == "tenant_id" else field
 
 
 def _words(said: Any) -> str:
@@ -96,13 +101,20 @@ def _line(one: InvitationInfo) -> str:
 @click.argument("email")
 @click.option("--role", help="The role to grant. Default: INVITATIONS_DEFAULT_ROLE.")
 @click.option("--tenant", help="The id of the tenant. Required if the app has tenants.")
+@click.option("--message", help="Text for the invitee, at most 1,000 characters.")
+@click.option("--locale", help="The language of the email and the pages, a BCP 47 tag.")
+@click.option("--expires-in", type=click.IntRange(1, 720), metavar="HOURS", help="Default: INVITATIONS_TTL.")
+@click.option("--confirm", is_flag=True, help="The address is correct, although an email to it bounced.")
 @click.option("--no-mail", is_flag=True, help="Send no email. Use it with --show-link.")
 @click.option("--show-link", is_flag=True, help="Print the link. Anyone who reads it can accept.")
-def invite_command(email: str, role: str | None, tenant: str | None, no_mail: bool, show_link: bool) -> None:
+def invite_command(
+    email: str, tenant: str | None, expires_in: int | None, confirm: bool, no_mail: bool, show_link: bool, **more: Any
+) -> None:
     """Invite EMAIL, as the system."""
-    given = load(get_state().invite_body, {"email": email, "role": role})
-    wanted = acts.Wanted.loaded(given)
-    one = acts.invite(_ctx(), by=_system(tenant), wanted=wanted, mail=not no_mail, show_link=show_link)
+    seconds = None if expires_in is None else expires_in * 3600
+    wanted = acts.Wanted.loaded(load(get_state().invite_body, {"email": email, "expires_in": seconds, **more}))
+    how = {"mail": not no_mail, "confirm": confirm, "show_link": show_link}
+    one = acts.invite(_ctx(), by=_system(tenant), wanted=wanted, **how)
     click.echo(_line(one))
     if one.delivery is not None and one.delivery.error:
         click.echo(

@@ -14,6 +14,7 @@ from .addresses import key_of
 from .clock import utcnow
 from .config import Config
 from .errors import ConfigurationError, PasswordRejected, Sentence
+from .gate import refuse_unrun
 from .hooks import HookTable
 from .model.binding import Models
 from .model.values import InvitationInfo
@@ -182,7 +183,7 @@ def check_user_model(models: Models, given: Mapping[str, Any]) -> None:
 def _set_password(user: Any, password: str) -> None:
     setter = getattr(user, "set_password", None)
     if setter is not None:
-        setter(password)
+        refuse_unrun("set_password", setter(password))
     else:
         user.password_hash = generate_password_hash(password)
 

@@ -31,6 +31,7 @@ _NOT_RUN: Sequence[tuple[Callable[[Any], bool], str]] = (
     (inspect.isasyncgen, "an async generator"),
     (inspect.isgenerator, "a generator"),
     (inspect.isawaitable, "an awaitable"),
+    (lambda answer: hasattr(type(answer), "__aenter__"), "an async context manager"),
 )
 #: Answers of these types are what they are: nothing to unwrap, nothing to await.
 _SIMPLE = frozenset({bool, str, int, uuid.UUID, type(None)})
@@ -104,6 +105,8 @@ def _many(found: Any) -> Any:
 
 
 ANYTHING = Answer(lambda answer, user: True, "")
+#: ``False`` is no role, and not ``None`` either: it would make a member.
+ROLE = Answer(lambda answer, user: not isinstance(answer, bool), "return the role, or None")
 YES_OR_NO = Answer(lambda answer, user: isinstance(answer, bool), "Return True or False")
 #: A check that answered ``False`` would let everybody pass.
 NOTHING = Answer(lambda answer, user: answer is None, "Return nothing, and raise to refuse")

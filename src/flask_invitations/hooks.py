@@ -15,6 +15,7 @@ from .clock import Clock
 from .gate import (
     MAPPING,
     NOTHING,
+    ROLE,
     SIGNED_IN,
     USER,
     USER_OR_NONE,
@@ -117,6 +118,7 @@ class HookTable:
         """The role of a user in a tenant, or ``None`` if they are no member of it.
 
         Default: ``user.role``, in the tenant that ``tenant_of`` gives.""",
+        ROLE,
     )
     can_invite: Hook[CanInvite] = Hook(
         "user, tenant_id, role",

@@ -344,8 +344,10 @@ def told(table: Mapping[str, Words], refusal: InvitationError, gettext: Callable
 
 
 def _is_usual(refusal: InvitationError) -> bool:
-    """Whether it says no more than its code does; what is wrong with fields is told beside them."""
-    return isinstance(refusal, errors.InvalidRequest) or refusal.detail == _USUAL.get(refusal.code)
+    """Whether it says what its code or a rule of ours always says: the table has better words for that. What is wrong
+    with fields is told beside them."""
+    ours = isinstance(refusal, errors.InvalidRequest) or isinstance(refusal.detail, Sentence)
+    return ours or refusal.detail == _USUAL.get(refusal.code)
 
 
 def refused_because(code: object, gettext: Callable[[str], str]) -> str:

@@ -161,7 +161,7 @@ class Life(RuleBasedStateMachine):
             for other in others:
                 if other.status == Status.PENDING:
                     other.become(Status.EXPIRED)
-            one.status, one.expires_at = Status.PENDING, self.now + one.span
+            one.status, one.expires_at = Status.PENDING, max(one.expires_at, self.now + one.span)
             one.events.append("resent")
             if rotate:
                 one.links.append(None)

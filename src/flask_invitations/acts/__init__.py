@@ -5,7 +5,7 @@ from .callers import Caller, Manager, Origin, caller, grantable, manager, system
 from .fresh import request_link
 from .invite import Explanation, Wanted, explain, invite, invite_many
 from .manage import resend, revoke, revoke_for
-from .read import counts, events, get, list_page, story, tenant_name
+from .read import complete_deliveries, counts, events, get, list_page, story, tenant_name
 from .report import record_delivery
 from .send import forbidden
 from .sweep import Swept, sweep
@@ -23,6 +23,7 @@ __all__ = [
     "Wanted",
     "accept",
     "caller",
+    "complete_deliveries",
     "counts",
     "decline",
     "events",

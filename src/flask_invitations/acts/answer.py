@@ -12,6 +12,7 @@ from .. import outbox
 from ..context import Context
 from ..errors import (
     AccountExists,
+    AccountUnverified,
     InvalidRequest,
     InvitationAccepted,
     InvitationDeclined,
@@ -88,7 +89,10 @@ def preview(ctx: Context, *, token: str, by: Caller) -> Offer:
         now, found = ctx.now(), _find(ctx, link)
         if _is_accepted_by(by, found.row, link):
             raise InvitationAccepted(mine=True)
-        return _offer(ctx, found, link, by, now)
+        rules.first(rules.OPENS, opening(ctx, found, link, now))
+        facts, account = accepting(ctx, found, link, by, found.info(now), now)
+        obstacle = next(iter(rules.reasons(rules.ACCEPT, facts)), None)
+        return _offer(ctx, found, now, account is not None, obstacle)
 
     return ctx.unit.look(look)
 
@@ -103,16 +107,17 @@ def decline(ctx: Context, *, token: str, reason: str | None = None, by: Caller) 
 
     def turn_down() -> Offer:
         now, found = ctx.now(), _find(ctx, link)
-        offer = _offer(ctx, found, link, by, now)
+        rules.first(rules.OPENS, opening(ctx, found, link, now))
         ctx.store.move(found.row, DECLINE, now)
         ctx.store.mails.cancel([found.row], InvitationDeclined.code)
         details = {"reason": reason} if reason else None
         ctx.store.events.add(found.row, DECLINE.event, now, details=details, **by.audit())
         close_older(ctx, [found.row], by, now)
         _tell_inviter(ctx, found.row, Kind.DECLINED, now)
-        declined = replace(offer.invitation, status=Status.DECLINED, updated_at=now)
-        ctx.unit.after_commit(partial(ctx.announce, invitation_declined, declined))
-        return replace(offer, invitation=declined, obstacle=InvitationDeclined())
+        known = ctx.hooks.find_user(found.row.email_key or "") is not None
+        offer = _offer(ctx, found, now, known, InvitationDeclined())
+        ctx.unit.after_commit(partial(ctx.announce, invitation_declined, offer.invitation))
+        return offer
 
     return ctx.unit.run(turn_down)
 
@@ -207,14 +212,19 @@ class _Attempt:
                 return self._again(found)
             now = ctx.now()
             final = ended(found.row, self.link, now) or refusal
-            event = EventType.ACCEPT_REFUSED
-            ctx.store.events.add(found.row, event, now, details={"code": final.code}, **self.by.audit())
+            ctx.store.events.add(found.row, EventType.ACCEPT_REFUSED, now, **self._told(final))
             return final
 
         seen = ctx.observe("recording a refusal", "", partial(ctx.unit.run, look))
         if isinstance(seen, Acceptance):
             return seen
         raise seen or refusal
+
+    def _told(self, refusal: InvitationError) -> Mapping[str, Any]:
+        """The columns of a refusal's line, which managers read: of an account only where they may learn of that."""
+        if isinstance(refusal, (AccountExists, AccountUnverified)) and not self.ctx.config.reveal_accounts:
+            return {**self.by.audit(), "actor_id": None}
+        return {**self.by.audit(), "details": {"code": refusal.code}}
 
     def _join(self, account: Any, info: InvitationInfo) -> Any:
         if self.ctx.hooks.join is not None:
@@ -276,12 +286,7 @@ def _is_accepted_by(by: Caller, row: Invitation, link: Token) -> bool:
     return row.status == Status.ACCEPTED and mine and row.token_hash == link.hash
 
 
-def _offer(ctx: Context, found: Found, link: Token, by: Caller, now: datetime) -> Offer:
-    """:raises InvitationError: the link leads nowhere."""
-    row, info = found.row, found.info(now)
-    rules.first(rules.OPENS, opening(ctx, found, link, now))
-    facts, account = accepting(ctx, found, link, by, info, now)
-    obstacle = next(iter(rules.reasons(rules.ACCEPT, facts)), None)
-    tenant = TenantInfo(row.tenant_id, ctx.hooks.tenant_name(row.tenant_id))
-    invitation = replace(info, invited_by=introduce(ctx, found.inviter))
-    return Offer(invitation, tenant, account is not None, obstacle)
+def _offer(ctx: Context, found: Found, now: datetime, account_exists: bool, obstacle: InvitationError | None) -> Offer:
+    tenant = TenantInfo(found.row.tenant_id, ctx.hooks.tenant_name(found.row.tenant_id))
+    invitation = replace(found.info(now), invited_by=introduce(ctx, found.inviter))
+    return Offer(invitation, tenant, account_exists, obstacle)

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..context import Context
 from ..errors import Forbidden, Unauthenticated
+from ..gate import unwrap
 from ..store.invitations import EVERYWHERE
 
 MAX_ADDRESS, MAX_USER_AGENT = 45, 512
@@ -61,7 +62,13 @@ class Manager(Caller):
 
 
 def caller(ctx: Context, user: Any, origin: Origin | None = None) -> Caller:
-    """``user``, or nobody, as a caller."""
+    """``user``, or nobody, as a caller; a proxy (Flask-Login's) is seen through.
+
+    :raises TypeError: no user of the host's.
+    """
+    user = unwrap(user)
+    if user is not None and not isinstance(user, ctx.models.user):
+        raise TypeError(f"{type(user).__name__} is no user: pass one of your users, or None.")
     return Caller(user, None if user is None else ctx.models.user_id(user), origin or Origin())
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import outbox
 from ..addresses import key_of
+from ..clock import as_utc
 from ..context import Context
 from ..errors import InvitationAccepted, InvitationRevoked
 from ..hooks import invitation_resent, invitation_revoked
@@ -22,7 +23,7 @@ from ..store.found import Found
 from ..store.invitations import Past
 from ..tokens import Token
 from . import rules
-from .callers import Caller, Manager
+from .callers import Caller, Manager, caller
 from .facts import resending
 from .invite import expire, vouched
 from .read import find
@@ -88,9 +89,9 @@ def renew(
     holder = past.holder(but=row.id)
     expire(ctx, ctx.store.whole([] if holder is None else [holder]), now)
     link, token = _link(ctx, row, token, show_link)
-    span = by.expires_in or timedelta(seconds=row.lifetime)
+    expires_at = _expiry(row, by, now)
     key = pending_key(row.tenant_id, row.email_key or "")
-    ctx.store.move(row, RESEND, now, pending_key=key, expires_at=now + span, reminded_at=None, **link, **by.columns)
+    ctx.store.move(row, RESEND, now, pending_key=key, expires_at=expires_at, reminded_at=None, **link, **by.columns)
     ctx.store.mails.cancel([row], "invitation-replaced")
     details = {"rotated": rotated, "was_invited_by": before if isinstance(before, int) else before and str(before)}
     ctx.store.events.add(row, RESEND.event, now, details=details, **by.by.audit())
@@ -100,6 +101,13 @@ def renew(
     ctx.unit.after_commit(partial(ctx.announce, invitation_resent, info))
     outbox.post(ctx, [Posting(row, token, info)], now, by.inviter)
     return info
+
+
+def _expiry(row: Invitation, by: Renewal, now: datetime) -> datetime:
+    """Never earlier than it was, unless somebody says so."""
+    if by.expires_in is not None:
+        return now + by.expires_in
+    return max(as_utc(row.expires_at), now + timedelta(seconds=row.lifetime))
 
 
 def _link(ctx: Context, row: Invitation, same: Token | None, show: bool) -> tuple[dict[str, Any], Token]:
@@ -139,9 +147,13 @@ def revoke_for(ctx: Context, *, by: Manager, user: Any) -> int:
     :returns: how many were revoked.
     """
 
+    leaving = caller(ctx, user)
+    if leaving.user is None:
+        raise TypeError("revoke_for needs the user who leaves.")
+
     def close() -> int:
-        email_key = key_of(getattr(user, "email", None))
-        found = ctx.store.open_of(by.tenant_id, ctx.models.user_id(user), email_key)
+        email_key = key_of(getattr(leaving.user, "email", None))
+        found = ctx.store.open_of(by.tenant_id, leaving.id, email_key)
         return len(_revoke(ctx, by, found, ctx.now())) if found else 0
 
     return ctx.unit.run(close)

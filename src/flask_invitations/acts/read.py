@@ -6,7 +6,7 @@ Each raises ``TryAgain`` where the database refuses to the last.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from ..context import Context
 from ..errors import InvitationNotFound
 from ..model.states import Status
-from ..model.values import EventInfo, InvitationInfo
+from ..model.values import EventInfo, InvitationInfo, complete
 from ..store.found import Found
 from .callers import Manager
 from .facts import sending
@@ -105,6 +105,28 @@ def story(
         return info, [(event.info(), email) for event, email in ctx.store.events.of(info.id, MAX_EVENTS)]
 
     return ctx.unit.look(look)
+
+
+def complete_deliveries(ctx: Context, values: Sequence[Any]) -> None:
+    """Fill in how the emails of invitations fare by now; see :func:`..model.values.complete`.
+
+    :param values: what acts have returned, whatever that is.
+    """
+    infos = [info for info in _infos(values) if info.delivery is not None]
+    if not infos:
+        return
+    ids = list({info.id for info in infos})
+    latest = ctx.observe("reading deliveries", ids[0], lambda: ctx.unit.run(lambda: ctx.store.mails.latest(ids)))
+    for info in infos:
+        complete(info, delivery=(latest or {}).get(info.id, info.delivery))
+
+
+def _infos(value: Any) -> Iterator[InvitationInfo]:
+    if isinstance(value, InvitationInfo):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _infos(each)
 
 
 def tenant_name(ctx: Context, *, by: Manager) -> str:

@@ -62,7 +62,7 @@ def record_delivery(ctx: Context, *, message_id: uuid.UUID | str, event: str, de
     :returns: whether that was news: ``False`` for a repeated or overtaken report, and for a mail that is not ours.
     :raises InvalidRequest: no such event.
     """
-    if event not in EVENTS:
+    if not isinstance(event, str) or event not in EVENTS:
         raise InvalidRequest({"event": [f"Must be one of: {', '.join(EVENTS)}."]})
     delivery_id, state = _delivery_id(message_id), EVENTS[event]
     if delivery_id is None or state is None:
@@ -77,7 +77,7 @@ def _record(ctx: Context, delivery_id: uuid.UUID, state: DeliveryState, event: s
     (found,) = ctx.store.mails.find([delivery_id])
     about = {"delivery_id": str(delivery_id), "event": event}
     if detail:
-        about["detail"] = detail.replace("\0", "")[:MAX_DETAIL]
+        about["detail"] = str(detail).replace("\0", "")[:MAX_DETAIL]
     ctx.store.events.add(found.row, _TOLD[state], now, details=about)
     return True
 
@@ -85,5 +85,7 @@ def _record(ctx: Context, delivery_id: uuid.UUID, state: DeliveryState, event: s
 def _delivery_id(message_id: uuid.UUID | str) -> uuid.UUID | None:
     if isinstance(message_id, uuid.UUID):
         return message_id
+    if not isinstance(message_id, str):
+        return None
     found = _UUID.match(message_id.strip().removeprefix("<").lower())
     return uuid.UUID(found.group()) if found else None

@@ -35,6 +35,20 @@ class Models:
         """The primary key of one of the host's users."""
         return sa.inspect(self.user).primary_key_from_instance(user)[0]
 
+    def tenant_id(self, given: Any) -> Any:
+        """A tenant's id as the database has it, from itself or from its text.
+
+        :raises ValueError: it cannot be one, or the app has no tenants.
+        """
+        if self.tenant is None:
+            raise ValueError("There are no tenants.")
+        kind = _key_type(self.tenant)
+        if kind is None or (isinstance(given, kind) and not isinstance(given, bool)):
+            return given
+        if isinstance(given, str):
+            return self.tenant_key(given)
+        raise ValueError(f"{type(given).__name__} is no key.")
+
     def tenant_key(self, text: str) -> Any:
         """A tenant's id from its text.
 

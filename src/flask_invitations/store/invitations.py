@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
 from ..model.binding import Models
-from ..model.states import EXPIRE, OPEN, OUT, UNWANTED, WITH_LINK, Move, Status
+from ..model.states import EXPIRE, OPEN, OUT, TO_INVITER, UNWANTED, Move, Status
 from ..model.tables import Invitation
 from .deliveries import Mails
 from .events import Events
@@ -214,9 +214,9 @@ class Store(Tables):
 
     @cached_property
     def _past(self) -> Any:
-        """Each invitation of some addresses with each of its emails that left."""
+        """Each invitation of some addresses with each of its emails that left for the invitee."""
         ours, mail = self.models.Invitation.__table__, self.models.Delivery.__table__
-        left = (mail.c.kind.in_(WITH_LINK), mail.c.state.in_((*OUT, *UNWANTED)))
+        left = (mail.c.kind.not_in(TO_INVITER), mail.c.state.in_((*OUT, *UNWANTED)))
         both = ours.outerjoin(mail, sa.and_(mail.c.invitation_id == ours.c.id, *left))
         read = (ours.c[name] for name in _PAST)
         told = mail.c.created_at.label("mailed_at"), mail.c.id.label("mail_id"), mail.c.state.label("mail_state")

@@ -9,8 +9,9 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -39,13 +40,27 @@ class Stale(Exception):
     """The row is no longer what it was when we decided; decide again."""
 
 
+@dataclass(frozen=True)
+class _Part:
+    """What belongs to one part of a unit: work that waits for the commit, or what an act has returned.
+
+    :param within: the transactions that it was done in, savepoints of ours and of the host's; with any of them it is
+        undone.
+    """
+
+    what: Any
+    within: Sequence[Any]
+
+
 @dataclass
 class _Frame:
-    """What an open unit keeps on the session: the work that waits for its commit, whether it can still commit, and
-    the host's rows that were read (the session itself holds them weakly, and would read them again)."""
+    """What an open unit keeps on the session: the work that waits for its commit, what the acts have returned, whether
+    it can still commit, and the host's rows that were read (the session itself holds them weakly, and would read them
+    again)."""
 
     by_host: bool
-    after: list[Callable[[], Any]] = field(default_factory=list)
+    after: list[_Part] = field(default_factory=list)
+    returned: list[_Part] = field(default_factory=list)
     broken: bool = False
     done: bool = False
     read: list[Any] = field(default_factory=list)
@@ -60,11 +75,19 @@ class Block:
     def result(self, value: T) -> T:
         """What an act has returned inside of the block, complete: ``delivery`` and ``session`` are known by now.
 
-        :raises RuntimeError: the transaction is not committed yet, or never will be.
+        :raises RuntimeError: the transaction is not committed yet, or never will be; or no act of this unit that was
+            committed has returned this.
         """
         if not self._frame.done:
             raise RuntimeError("unit.result: the unit is not committed yet. Ask after the end of the outermost block.")
+        pairs = (each for each in self.results() if isinstance(each, tuple))  # of which a caller sees one half
+        if not any(value is each for each in (*self.results(), *chain.from_iterable(pairs))):
+            raise RuntimeError("unit.result: no act of this unit returned this value, or that part was rolled back.")
         return value
+
+    def results(self) -> Sequence[Any]:
+        """Everything that acts have returned inside of the block and that was not undone; nothing before its end."""
+        return [part.what for part in self._frame.returned] if self._frame.done else ()
 
 
 class Unit:
@@ -95,7 +118,9 @@ class Unit:
         session = self._session()
         frame: _Frame | None = session.info.get(_FRAME)
         if frame is not None:
-            return _attempt(lambda: self._join(session, frame, work), ATTEMPTS, conflict)
+            result = _attempt(lambda: self._join(session, frame, work), ATTEMPTS, conflict)
+            frame.returned.append(_Part(result, _within(session, frame)))
+            return result
         attempts = 1 if session.new or session.dirty or session.deleted else ATTEMPTS
         return _attempt(lambda: self._commit(work), attempts, conflict)
 
@@ -108,8 +133,11 @@ class Unit:
         :raises TryAgain: the database refused to the last.
         """
         session = self._session()
-        if _FRAME in session.info:
-            return work()
+        frame: _Frame | None = session.info.get(_FRAME)
+        if frame is not None:
+            result = work()
+            frame.returned.append(_Part(result, _within(session, frame)))
+            return result
         is_ours = not _in_transaction(session)
         return _attempt(lambda: self._read(session, work, is_ours), ATTEMPTS if is_ours else 1, None)
 
@@ -126,8 +154,9 @@ class Unit:
 
     def after_commit(self, act: Callable[[], Any]) -> None:
         """Called inside a unit: do ``act`` once its transaction is committed, never if it is not."""
-        frame: _Frame = self._session().info[_FRAME]
-        frame.after.append(act)
+        session = self._session()
+        frame: _Frame = session.info[_FRAME]
+        frame.after.append(_Part(act, _within(session, frame)))
 
     def keep(self, rows: Iterable[Any]) -> None:
         """Hold rows of the host's until the unit, or the look, is over: the session alone would forget them."""
@@ -162,7 +191,8 @@ class Unit:
             return
         frame = session.info[_FRAME] = _Frame(by_host)
         try:
-            yield Block(frame)
+            with _forgetting_what_is_undone(session, frame) if by_host else nullcontext():
+                yield Block(frame)
             if frame.broken:
                 raise TryAgain
             session.flush()
@@ -172,19 +202,18 @@ class Unit:
             raise
         finally:
             del session.info[_FRAME]
-        _run_all(frame.after)
+            frame.read.clear()
+        _run_all([part.what for part in frame.after])
         frame.done = True
 
     @contextmanager
     def _savepoint(self, session: Any, frame: _Frame) -> Iterator[None]:
         """A part of somebody else's unit: an exception undoes this part and only this part."""
-        waiting = len(frame.after)
         self._begin(session)
         try:
             with session.begin_nested():
                 yield
         except BaseException as error:
-            del frame.after[waiting:]
             if isinstance(error, DBAPIError) and not isinstance(error, IntegrityError):
                 frame.broken = True  # the database gave up the whole transaction, not only our part
                 raise TryAgain from error
@@ -198,8 +227,7 @@ class Unit:
 
 
 def _in_transaction(session: Any) -> bool:
-    own = session.registry() if isinstance(session, scoped_session) else session  # that one does not pass this on
-    return bool(own.in_transaction())
+    return bool(_own(session).in_transaction())  # a registry does not pass this on
 
 
 def _commit(session: Any) -> None:
@@ -237,6 +265,39 @@ def _final(error: Stale | DBAPIError, conflict: Callable[[], InvitationError] | 
     return TryAgain()
 
 
+def _own(session: Any) -> Any:
+    """The session itself, of which a host may have given us a registry."""
+    return session.registry() if isinstance(session, scoped_session) else session
+
+
+def _within(session: Any, frame: _Frame) -> Sequence[Any]:
+    """The transactions that are open on a session, innermost first; of a unit of ours, no part can be undone alone."""
+    if not frame.by_host:
+        return ()
+    own, found = _own(session), list[Any]()
+    transaction = own.get_nested_transaction() or own.get_transaction()
+    while transaction is not None:
+        found.append(transaction)
+        transaction = transaction.parent
+    return found
+
+
+@contextmanager
+def _forgetting_what_is_undone(session: Any, frame: _Frame) -> Iterator[None]:
+    """Whatever rolls a part of the unit back, a savepoint of the host's too: nothing of it follows the commit."""
+
+    def forget(_session: Any, undone: Any) -> None:
+        for parts in (frame.after, frame.returned):
+            parts[:] = [part for part in parts if all(each is not undone for each in part.within)]
+
+    own = _own(session)
+    sa.event.listen(own, "after_soft_rollback", forget)
+    try:
+        yield
+    finally:
+        sa.event.remove(own, "after_soft_rollback", forget)
+
+
 def _run_all(waiting: Sequence[Callable[[], Any]]) -> None:
     for act in waiting:
         try:
@@ -248,18 +309,18 @@ def _run_all(waiting: Sequence[Callable[[], Any]]) -> None:
 def _worth_another(error: Stale | DBAPIError) -> bool:
     if isinstance(error, (Stale, IntegrityError)):
         return True
-    if error.connection_invalidated or _code(error) in _TRANSIENT:
+    if error.connection_invalidated or _codes(error) & _TRANSIENT:
         return True
     # Without a statement it could not even connect; drivers give that no common code.
     return isinstance(error, OperationalError) and (error.statement is None or "locked" in str(error.orig))
 
 
-def _code(error: DBAPIError) -> Any:
-    """SQLSTATE (PostgreSQL drivers) or error number (MariaDB and MySQL drivers)."""
+def _codes(error: DBAPIError) -> frozenset[Any]:
+    """Every code that a driver offers: the SQLSTATE, the error number. PyMySQL has both from version 1.2 on."""
     raw: Any = error.orig
-    state = getattr(raw, "sqlstate", None) or getattr(raw, "pgcode", None)
-    return state if state is not None else next(iter(raw.args or ()), None)
+    number = next(iter(raw.args or ()), None)
+    return frozenset((getattr(raw, "sqlstate", None), getattr(raw, "pgcode", None), number)) - {None}
 
 
 def _is_unique(error: DBAPIError) -> bool:
-    return _code(error) in _UNIQUE or str(error.orig).startswith("UNIQUE constraint failed")
+    return bool(_codes(error) & _UNIQUE) or str(error.orig).startswith("UNIQUE constraint failed")

@@ -35,7 +35,7 @@ _DEAD = (
     errors.InvitationWithdrawn,
 )
 _BODY = (MalformedRequest, BodyTooLarge, errors.UnsupportedMediaType, errors.InvalidRequest)
-_MANAGER = (errors.Unauthenticated, errors.Forbidden, errors.TryAgain)
+_MANAGER = (errors.Unauthenticated, errors.Forbidden, errors.TryAgain, errors.InvalidRequest)
 _ONE = (*_MANAGER, InvitationNotFound)
 #: What the rules of *Make* say, and so those of *Resend*.
 _MAKE = (
@@ -110,7 +110,7 @@ def list_invitations() -> Response:
     return _answer(answers.PAGE.dump({"items": items, "next_cursor": cursor}))
 
 
-@call("GET", "/invitations/openapi.json", "This document", public=True, status=200, refusals=())
+@call("GET", "/invitations/openapi.json", "This document", public=True, status=200, refusals=(errors.InvalidRequest,))
 def openapi() -> Response:
     return _answer(get_state().once(_document))
 
@@ -263,6 +263,15 @@ def _id(text: str) -> uuid.UUID:
         raise InvitationNotFound from None
 
 
+def check_query() -> None:
+    """Refuse query parameters of a call that takes none.
+
+    :raises InvalidRequest: naming them.
+    """
+    if request.query_string and request.method != "OPTIONS" and request.endpoint in _WITHOUT_QUERY:
+        raise errors.InvalidRequest({name: ["Unknown parameter."] for name in request.args})
+
+
 def check_same_site() -> None:
     """Refuse a call that rides on a cookie and comes from another site.
 
@@ -287,7 +296,11 @@ def _as(refusal: type[InvitationError], error: Exception) -> Response:
 
 
 api.url_value_preprocessor(exempt_from_csrf_protect)
+#: Calls that take no query parameters.
+_WITHOUT_QUERY = {f"{api.name}.{each.name}" for each in CALLS if each.query is None}
+
 api.before_request(check_same_site)
+api.before_request(check_query)
 api.after_request(seal)
 api.register_error_handler(InvitationError, problem)
 api.register_error_handler(RequestEntityTooLarge, partial(_as, BodyTooLarge))
