@@ -79,9 +79,9 @@ def actor() -> Any:
     return get_state().ctx.hooks.current_user()
 
 
-def caller() -> Caller:
-    """The signed-in user or nobody, and where the current request comes from."""
-    return acts.caller(get_state().ctx, actor(), origin())
+def caller(ctx: Context) -> Caller:
+    """The signed-in user or nobody, by the host's hook, and where the current request comes from."""
+    return acts.caller(ctx, ctx.hooks.current_user(), origin())
 
 
 def origin() -> Origin:

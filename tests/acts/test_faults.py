@@ -628,7 +628,8 @@ def test_odd_arguments_are_refused(host: Host) -> None:
             api.list(after=("2026-01-01", case.id))
         mail = host.rows(host.invitations.models.Delivery)[0]
         assert (api.deliver(str(mail.id)), api.deliver("no id"), api.deliver(7)) == ({}, {}, {})
-        assert [api.record_delivery(wrong, "bounced") for wrong in (None, 5, "", b"x", [])] == [False] * 5
+        odd: list[Any] = [None, 5, "", b"x", []]
+        assert [api.record_delivery(each, "bounced") for each in odd] == [False] * 5
         with pytest.raises(InvalidRequest):
             api.record_delivery(mail.id, ["bounced"])
         assert api.record_delivery(str(mail.id), "bounced", 550) is True

@@ -194,7 +194,8 @@ def revoke_invitation(invitation_id: str) -> Response:
 )
 def preview_invite() -> Response:
     given = shapes.load(shapes.TOKEN, read_json())
-    return _answer(answers.OFFER.dump(acts.preview(get_state().ctx, by=caller(), **given)))
+    ctx = get_state().ctx
+    return _answer(answers.OFFER.dump(acts.preview(ctx, by=caller(ctx), **given)))
 
 
 @call(
@@ -218,7 +219,7 @@ def preview_invite() -> Response:
 def accept_invite() -> Response:
     ctx = get_state().ctx
     given = shapes.load_accept(read_json(), ctx.hooks.profile_fields)
-    acceptance = acts.accept(ctx, by=caller(), **given)
+    acceptance = acts.accept(ctx, by=caller(ctx), **given)
     return _answer(answers.dump_acceptance(acceptance), 200 if acceptance.again else 201)
 
 
@@ -234,7 +235,8 @@ def accept_invite() -> Response:
 )
 def decline_invite() -> Response:
     given = shapes.load(shapes.DECLINE, read_json())
-    offer = acts.decline(get_state().ctx, by=caller(), **given)
+    ctx = get_state().ctx
+    offer = acts.decline(ctx, by=caller(ctx), **given)
     return _answer(answers.OFFER.dump(offer))
 
 
@@ -252,7 +254,8 @@ def _answer(body: Any, status: int = 200) -> Response:
 
 
 def _manager() -> Manager:
-    return acts.manager(get_state().ctx, caller())
+    ctx = get_state().ctx
+    return acts.manager(ctx, caller(ctx))
 
 
 def _id(text: str) -> uuid.UUID:

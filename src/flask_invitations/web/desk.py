@@ -124,7 +124,8 @@ def _manager() -> Manager:
     :raises Unauthenticated, Forbidden: nobody, or somebody who may not.
     :raises CrossSite: no form of ours, one for somebody else, for another tenant or purpose, or an old one.
     """
-    by = acts.manager(get_state().ctx, caller())
+    ctx = get_state().ctx
+    by = acts.manager(ctx, caller(ctx))
     if request.method not in SAFE and not _seal(by).is_from(_purpose(by), request.form.get("seal", "")):
         raise CrossSite
     return by

@@ -69,7 +69,7 @@ def start_over() -> AnyResponse:
 @pages.post("/open")
 def open_offer() -> Response:
     """What the link offers, and the form to answer."""
-    return _offer(_token(), caller())
+    return _offer(_token(), caller(get_state().ctx))
 
 
 @pages.post("/fresh")
@@ -78,7 +78,7 @@ def fresh() -> AnyResponse:
     ctx = get_state().ctx
     if ctx.config.fresh_link is None:
         return start_over()
-    acts.request_link(ctx, token=request.form.get("token", ""), by=caller())
+    acts.request_link(ctx, token=request.form.get("token", ""), by=caller(ctx))
     return redirect(url_for("invitations.requested"), 303)
 
 
@@ -91,7 +91,8 @@ def requested() -> Response:
 @pages.post("/accept")
 def accept() -> AnyResponse:
     """Accept, then go where it says so."""
-    token, by, state = _token(), caller(), get_state()
+    token, state = _token(), get_state()
+    by = caller(state.ctx)
     profile = read_profile(state.once(profile_inputs), state.ctx.hooks.profile_fields, request.form)
     password = request.form.get("password") or None
     try:
@@ -104,12 +105,13 @@ def accept() -> AnyResponse:
 @pages.post("/decline")
 def decline() -> AnyResponse:
     """Decline, then go where it says so."""
-    token, by = _token(), caller()
+    token, ctx = _token(), get_state().ctx
+    by = caller(ctx)
     try:
         given = load(DECLINE, {"token": token.reveal(), "reason": request.form.get("reason") or None})
     except InvalidRequest as refusal:
         return _offer(token, by, refusal.status, refusal.errors)
-    acts.decline(get_state().ctx, by=by, **given)
+    acts.decline(ctx, by=by, **given)
     return redirect(url_for("invitations.declined"), 303)
 
 
