@@ -281,7 +281,7 @@ def _offer(ctx: Context, found: Found, link: Token, by: Caller, now: datetime) -
     row, info = found.row, found.info(now)
     rules.first(rules.OPENS, opening(ctx, found, link, now))
     facts, account = accepting(ctx, found, link, by, info, now)
-    obstacle = next(iter(rules.reasons(rules.ACCEPT, facts)), None)
+    obstacle = rules.obstacle(rules.ACCEPT, facts)
     tenant = TenantInfo(row.tenant_id, ctx.hooks.tenant_name(row.tenant_id))
     invitation = replace(info, invited_by=introduce(ctx, found.inviter))
     return Offer(invitation, tenant, account is not None, obstacle)

@@ -19,7 +19,7 @@ from ..store.found import Found, FoundMail
 from ..store.invitations import Past
 from ..tokens import Token
 from .callers import Caller, Manager, may_grant
-from .rules import ACCEPT, ENDED, Facts, Session, reasons
+from .rules import ACCEPT, ENDED, Facts, Session, obstacle
 
 
 def draft(address: Any, **columns: Any) -> InvitationDraft:
@@ -202,7 +202,7 @@ def accepting(
     if session is Session.OWNER:
         verified = ctx.hooks.email_is_verified(account)
         facts = replace(facts, verified=verified, **_membership(ctx, account, row.tenant_id))
-    if ctx.hooks.check_acceptance is not None and not reasons(ACCEPT, facts):
+    if ctx.hooks.check_acceptance is not None and obstacle(ACCEPT, facts) is None:
         facts = replace(facts, gate=_refusal(ctx.hooks.check_acceptance, info, account))
     return facts, account
 

@@ -12,7 +12,7 @@ from typing import Any
 from .. import outbox
 from ..addresses import key_of
 from ..context import Context
-from ..errors import InvitationAccepted, InvitationRevoked
+from ..errors import InvitationAccepted, InvitationReplaced, InvitationRevoked
 from ..hooks import invitation_resent, invitation_revoked
 from ..model.states import OPEN, RESEND, REVOKE, DeliveryState, Kind, Status
 from ..model.tables import Invitation, pending_key
@@ -50,8 +50,8 @@ def resend(
         now, found = ctx.now(), find(ctx, by, invitation_id)
         case = resending(ctx, by, found.row, by.user, now, confirm)
         rules.first(rules.RESEND, case.facts)
-        vouch = Renewal(by, getattr(by.user, "email", None), by.user, vouched(by), expires_in)
-        return renew(ctx, found.row, case.past, vouch, now, rotate=rotate, show_link=ctx.config.return_link)
+        how = Renewal(by, by.user, vouched(by), expires_in)
+        return renew(ctx, found.row, case.past, how, now, rotate=rotate, show_link=ctx.config.return_link)
 
     return ctx.unit.run(again)
 
@@ -60,13 +60,12 @@ def resend(
 class Renewal:
     """Who has an invitation sent again.
 
-    :param inviter: the host's user who stands behind it then, and their ``email``.
+    :param inviter: the host's user who stands behind it then.
     :param columns: the columns that say so, where they change.
     :param expires_in: ``None``: as long as it was made for.
     """
 
     by: Caller
-    email: str | None
     inviter: Any
     columns: dict[str, Any]
     expires_in: timedelta | None = None
@@ -76,7 +75,7 @@ def renew(
     ctx: Context,
     row: Invitation,
     past: Past,
-    by: Renewal,
+    how: Renewal,
     now: datetime,
     *,
     rotate: bool = True,
@@ -88,17 +87,17 @@ def renew(
     holder = past.holder(but=row.id)
     expire(ctx, ctx.store.whole([] if holder is None else [holder]), now)
     link, token = _link(ctx, row, token, show_link)
-    span = by.expires_in or timedelta(seconds=row.lifetime)
+    span = how.expires_in or timedelta(seconds=row.lifetime)
     key = pending_key(row.tenant_id, row.email_key or "")
-    ctx.store.move(row, RESEND, now, pending_key=key, expires_at=now + span, reminded_at=None, **link, **by.columns)
-    ctx.store.mails.cancel([row], "invitation-replaced")
+    ctx.store.move(row, RESEND, now, pending_key=key, expires_at=now + span, reminded_at=None, **link, **how.columns)
+    ctx.store.mails.cancel([row], InvitationReplaced.code)
     details = {"rotated": rotated, "was_invited_by": before if isinstance(before, int) else before and str(before)}
-    ctx.store.events.add(row, RESEND.event, now, details=details, **by.by.audit())
-    info = row.info(now, by.email)
+    ctx.store.events.add(row, RESEND.event, now, details=details, **how.by.audit())
+    info = row.info(now, getattr(how.inviter, "email", None))
     if show_link:
         info = replace(info, accept_url=ctx.config.link(token.reveal()))
     ctx.unit.after_commit(partial(ctx.announce, invitation_resent, info))
-    outbox.post(ctx, [Posting(row, token, info)], now, by.inviter)
+    outbox.post(ctx, [Posting(row, token, info)], now, how.inviter)
     return info
 
 
