@@ -59,6 +59,12 @@ def test_sets_are_as_documented(name: str) -> None:
     assert [rule.__name__ for rule in SETS[name]] == [places[place] for place in sorted(places)]
 
 
+def test_what_is_told_is_made_of_the_sets() -> None:
+    """A manager's obstacle is the set *Send* and whether there is a seat; declining asks the beginning of *Accept*."""
+    assert (*rules.SEND, rules.seat) == rules.OBSTACLE
+    assert tuple(rules.ACCEPT[:3]) == rules.OPENS
+
+
 def test_every_rule_has_its_facts() -> None:
     """Every rule of every set stands in the table above."""
     assert {rule.__name__ for these in (*SETS.values(), rules.OBSTACLE, rules.OPENS) for rule in these} == set(BROKEN)
