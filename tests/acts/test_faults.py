@@ -384,6 +384,22 @@ def test_a_decision_closes_what_is_older(
         assert row_of(other).status == "pending"
 
 
+def test_each_older_one_names_its_own_decision(host: Host) -> None:
+    """T6: where one call decides on several addresses, the audit trail of each older invitation names the newer one of
+    its own address."""
+    tenant, admin, *_ = people(host)
+    second = host.user("second@acme.example", "admin", tenant)
+    emails = ("one@acme.example", "two@acme.example")
+    older = {email: invite(host.client(second), email)["id"] for email in emails}
+    host.clock.tick(2 * DAY)
+    newer = {email: invite(host.client(admin), email)["id"] for email in emails}
+    with host.app.app_context():
+        user = host.db.session.get(host.User, admin)
+        assert host.invitations.revoke_for(user, tenant_id=tenant) == len(emails)
+    told = {email: trail(host, older[email])[-1].details for email in emails}
+    assert told == {email: {"decided_by": newer[email]} for email in emails}
+
+
 @pytest.mark.parametrize("decide", [decline, revoke])
 def test_a_decision_never_closes_what_is_newer(host: Host, decide: Callable[[Host, Case, str], None]) -> None:
     """T6: revoking the older of two leaves the newer one, and so does a namesake's or another tenant's decision."""

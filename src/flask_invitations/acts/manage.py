@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import outbox
 from ..addresses import key_of
+from ..clock import as_utc
 from ..context import Context
 from ..errors import InvitationAccepted, InvitationReplaced, InvitationRevoked
 from ..hooks import invitation_resent, invitation_revoked
@@ -149,7 +150,7 @@ def revoke_for(ctx: Context, *, by: Manager, user: Any) -> int:
 def _revoke(ctx: Context, by: Manager, found: Sequence[Found], now: datetime) -> Sequence[InvitationInfo]:
     """Revoke open invitations; the statements do not grow with their number, but for chunks."""
     rows = [each.row for each in found]
-    _end(ctx, by, rows, now, details=None)
+    _end(ctx, by, rows, now)
     close_older(ctx, rows, by, now)
     infos = [replace(each, mail=_cancelled(each.mail)).info(now) for each in found]
     for info in infos:
@@ -162,18 +163,26 @@ def _revoke(ctx: Context, by: Manager, found: Sequence[Found], now: datetime) ->
 
 def close_older(ctx: Context, rows: Sequence[Invitation], by: Caller, now: datetime) -> None:
     """A decision is about a person in a tenant: what was made for the same address before is revoked with it (T6)."""
+    newest_last = sorted(rows, key=lambda row: (as_utc(row.created_at), row.id))
+    decided = {(row.tenant_id, row.email_key): str(row.id) for row in newest_last}
     older = ctx.store.older_open(rows)
-    if older:
-        _end(ctx, by, older, now, details={"decided_by": str(rows[0].id)})
+    _end(ctx, by, older, now, lambda row: {"decided_by": decided[row.tenant_id, row.email_key]})
     for each in older:
         ctx.unit.after_commit(partial(ctx.announce, invitation_revoked, each.info(now)))
 
 
-def _end(ctx: Context, by: Caller, rows: Sequence[Invitation], now: datetime, details: Any) -> None:
+def _end(
+    ctx: Context,
+    by: Caller,
+    rows: Sequence[Invitation],
+    now: datetime,
+    details: Callable[[Invitation], Any] = lambda row: None,
+) -> None:
+    if not rows:
+        return
     ctx.store.move_all(rows, REVOKE, now)
     ctx.store.mails.cancel(rows, InvitationRevoked.code)
-    columns = {**by.audit(), "details": details}
-    ctx.store.events.add_all([(row, REVOKE.event, columns) for row in rows], now)
+    ctx.store.events.add_all([(row, REVOKE.event, {**by.audit(), "details": details(row)}) for row in rows], now)
 
 
 def _cancelled(mail: DeliveryInfo | None) -> DeliveryInfo | None:
