@@ -29,7 +29,7 @@ from ..store.found import Found
 from ..tokens import Token, parse
 from . import rules
 from .callers import Caller
-from .facts import accepting, ended, opening
+from .facts import accepting, account_of, ended, opening
 from .manage import close_older
 
 
@@ -88,7 +88,10 @@ def preview(ctx: Context, *, token: str, by: Caller) -> Offer:
         now, found = ctx.now(), _find(ctx, link)
         if _is_accepted_by(by, found.row, link):
             raise InvitationAccepted(mine=True)
-        return _offer(ctx, found, link, by, now)
+        opened = opening(ctx, found, link, now)
+        rules.first(rules.OPENS, opened)
+        facts, account = accepting(ctx, found, opened, by, found.info(now))
+        return _offer(ctx, found, account, rules.obstacle(rules.ACCEPT, facts), now)
 
     return ctx.unit.look(look)
 
@@ -103,7 +106,8 @@ def decline(ctx: Context, *, token: str, reason: str | None = None, by: Caller) 
 
     def turn_down() -> Offer:
         now, found = ctx.now(), _find(ctx, link)
-        offer = _offer(ctx, found, link, by, now)
+        rules.first(rules.OPENS, opening(ctx, found, link, now))
+        offer = _offer(ctx, found, account_of(ctx, found.row, by.user), InvitationDeclined(), now)
         ctx.store.move(found.row, DECLINE, now)
         ctx.store.mails.cancel([found.row], InvitationDeclined.code)
         details = {"reason": reason} if reason else None
@@ -112,7 +116,7 @@ def decline(ctx: Context, *, token: str, reason: str | None = None, by: Caller) 
         _tell_inviter(ctx, found.row, Kind.DECLINED, now)
         declined = replace(offer.invitation, status=Status.DECLINED, updated_at=now)
         ctx.unit.after_commit(partial(ctx.announce, invitation_declined, declined))
-        return replace(offer, invitation=declined, obstacle=InvitationDeclined())
+        return replace(offer, invitation=declined)
 
     return ctx.unit.run(turn_down)
 
@@ -160,7 +164,7 @@ class _Attempt:
         if _is_accepted_by(self.by, found.row, self.link):
             return self._again(found)
         info = found.info(now)
-        facts, account = accepting(ctx, found, self.link, self.by, info, now)
+        facts, account = accepting(ctx, found, opening(ctx, found, self.link, now), self.by, info)
         rules.first(rules.ACCEPT, facts)
         account = self._make(info) if account is None else self._join(account, info)
         return self._claim(found, account)
@@ -276,12 +280,8 @@ def _is_accepted_by(by: Caller, row: Invitation, link: Token) -> bool:
     return row.status == Status.ACCEPTED and mine and row.token_hash == link.hash
 
 
-def _offer(ctx: Context, found: Found, link: Token, by: Caller, now: datetime) -> Offer:
-    """:raises InvitationError: the link leads nowhere."""
-    row, info = found.row, found.info(now)
-    rules.first(rules.OPENS, opening(ctx, found, link, now))
-    facts, account = accepting(ctx, found, link, by, info, now)
-    obstacle = rules.obstacle(rules.ACCEPT, facts)
-    tenant = TenantInfo(row.tenant_id, ctx.hooks.tenant_name(row.tenant_id))
-    invitation = replace(info, invited_by=introduce(ctx, found.inviter))
+def _offer(ctx: Context, found: Found, account: Any, obstacle: InvitationError | None, now: datetime) -> Offer:
+    tenant_id = found.row.tenant_id
+    tenant = TenantInfo(tenant_id, ctx.hooks.tenant_name(tenant_id))
+    invitation = replace(found.info(now), invited_by=introduce(ctx, found.inviter))
     return Offer(invitation, tenant, account is not None, obstacle)
