@@ -15,9 +15,9 @@ from flask_invitations import AddressNotAllowed, InvitationError
 from flask_invitations.acts import rules
 from flask_invitations.current import override
 from tests.hosts import PASSWORD, Host, build
-from tests.http.tools import ACCEPT, INVITE, LIST, PREVIEW, delete_row, set_columns, set_role, snapshot
+from tests.http.tools import ACCEPT, DECLINE, INVITE, LIST, PREVIEW, delete_row, set_columns, set_role, snapshot
 
-TTL, BEFORE = timedelta(hours=48), timedelta(hours=24)
+TTL, BEFORE, RETENTION = timedelta(hours=48), timedelta(hours=24), timedelta(days=90)
 CONFIG = {
     "INVITATIONS_DELIVERY": "queue",
     "INVITATIONS_REMIND_BEFORE": BEFORE,
@@ -417,6 +417,30 @@ def test_matrix(scene: Callable[[], Scene], situation: str) -> None:
         with scene() as one:
             told[path] = walk(one, SITUATIONS[situation])
     assert told == {path: expected(situation, path) for path in PATHS}
+
+
+def test_the_hosts_gate_is_asked_last(scene: Callable[[], Scene]) -> None:
+    """``check_acceptance`` is asked only where nothing else refuses, and never by a decline: so it sees nobody but the
+    right person."""
+    with scene() as one:
+        body, asked = {"token": sent(one), "password": PASSWORD}, list[Any]()
+        one.override(check_acceptance=lambda _invitation, user: asked.append(user))
+        wrong: Any = one.host.client(one.colleague)
+        assert code_of(wrong.post(PREVIEW, json={"token": body["token"]}).json) == "wrong-account"
+        assert wrong.post(ACCEPT, json=body).status_code == 403
+        assert one.host.client().post(DECLINE, json={"token": body["token"]}).status_code == 200
+        assert asked == []
+
+
+def test_what_was_purged_is_not_sent_again(scene: Callable[[], Scene]) -> None:
+    """An expired invitation that has lost its address is over for good: a resend answers that, and changes nothing."""
+    with scene() as one:
+        sent(one)
+        one.host.clock.tick(TTL + RETENTION)
+        with one.host.app.app_context():
+            assert one.host.invitations.sweep().purged == 1
+        url = f"{LIST}/{one.row.id}/resend"
+        assert refused(one, lambda: one.host.client(one.colleague).post(url)) == "invitation-expired"
 
 
 #: Who looks and accepts where accounts can join, and what they are told.
