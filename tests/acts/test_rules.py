@@ -432,6 +432,16 @@ def test_the_hosts_gate_is_asked_last(scene: Callable[[], Scene]) -> None:
         assert asked == []
 
 
+def test_the_host_is_told_by_which_way(scene: Callable[[], Scene]) -> None:
+    """``check_invitee`` is told whether an invitation is made or sent again, and who stands behind it."""
+    with scene() as one:
+        told = list[Any]()
+        one.override(check_invitee=lambda draft: told.append((draft.source, draft.email, draft.role, draft.inviter.id)))
+        sent(one)
+        assert one.host.client(one.colleague).post(f"{LIST}/{one.row.id}/resend").status_code == 200
+        assert told == [("invite", EMAIL, "user", one.inviter), ("resend", EMAIL, "user", one.colleague)]
+
+
 def test_what_was_purged_is_not_sent_again(scene: Callable[[], Scene]) -> None:
     """An expired invitation that has lost its address is over for good: a resend answers that, and changes nothing."""
     with scene() as one:
