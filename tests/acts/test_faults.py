@@ -101,6 +101,26 @@ def test_a_bounce_is_remembered_by_address(host: Host) -> None:
     assert host.client(case.admin).post(f"{LIST}/{made['id']}/resend").status_code == 200
 
 
+def test_an_email_that_never_left_says_nothing_of_the_address(host: Host) -> None:
+    """P4: after a bounce an email that was confirmed, but cancelled before it left, makes the address no better; one
+    that left does, whenever the bounced one was made."""
+    case = make(host, "bounced")
+    client = host.client(case.admin)
+    with override(host.app, mailer=_down):
+        waits = client.post(f"{case.url}/resend", json={"confirm": True}).json
+    assert waits is not None
+    assert waits["delivery"]["state"] == "queued"
+    assert client.delete(case.url).status_code == 204
+    refused(client.post(INVITE, json={"email": case.email}), 409, "mail-bounced")
+    left = invite(client, case.email, confirm=True)
+    assert client.delete(f"{LIST}/{left['id']}").status_code == 204
+    assert invite(client, case.email)["status"] == "pending"
+
+
+def _down(_message: Any) -> None:
+    raise ConnectionError
+
+
 # P5: accounts that cannot join
 
 
