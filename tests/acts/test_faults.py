@@ -117,6 +117,22 @@ def test_an_email_that_never_left_says_nothing_of_the_address(host: Host) -> Non
     assert invite(client, case.email)["status"] == "pending"
 
 
+def test_the_last_email_counts_whichever_invitation_it_was_of(host: Host) -> None:
+    """P4: an older invitation that was sent again after a newer one, and bounced then, is what is known of the
+    address."""
+    case = make(host, "pending")
+    client = host.client(case.admin)
+    host.clock.tick(2 * DAY)
+    invite(client, case.email)
+    host.clock.tick(2 * DAY)
+    assert client.post(f"{case.url}/resend").status_code == 200
+    bounced = host.outbox.messages[-1]
+    with host.app.app_context():
+        assert host.invitations.record_delivery(bounced.id, "bounced")
+    assert client.delete(case.url).status_code == 204
+    refused(client.post(INVITE, json={"email": case.email}), 409, "mail-bounced")
+
+
 def _down(_message: Any) -> None:
     raise ConnectionError
 
@@ -458,6 +474,17 @@ def test_revoke_for_closes_what_has_expired(host: Host) -> None:
         user = host.db.session.get(host.User, case.admin)
         assert host.invitations.revoke_for(user, tenant_id=case.tenant) == 1
     assert row_of(case).status == "revoked"
+
+
+def test_revoke_for_leaves_what_was_purged(host: Host) -> None:
+    """T6: an expired invitation that has lost its address is over: nobody's leaving changes it."""
+    case = make(host, "overdue")
+    host.clock.tick(90 * DAY)
+    with host.app.app_context():
+        assert host.invitations.sweep().purged == 1
+        user = host.db.session.get(host.User, case.admin)
+        assert host.invitations.revoke_for(user, tenant_id=case.tenant) == 0
+    assert row_of(case).status == "expired"
 
 
 # A4: the Python API

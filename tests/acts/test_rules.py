@@ -442,6 +442,28 @@ def test_the_host_is_told_by_which_way(scene: Callable[[], Scene]) -> None:
         assert told == [("invite", EMAIL, "user", one.inviter), ("resend", EMAIL, "user", one.colleague)]
 
 
+def test_an_inviter_from_outside_is_there(scene: Callable[[], Scene]) -> None:
+    """C9: an inviter who is no member, but may invite all the same, vouches on."""
+    with scene() as one:
+        token = sent(one)
+        inviter_left(one)
+        one.override(can_invite=lambda *_: True)
+        body = {"token": token, "password": PASSWORD}
+        assert code_of(one.host.client().post(PREVIEW, json={"token": token}).json or {}) is None
+        assert one.host.client().post(ACCEPT, json=body).status_code == 201
+
+
+def test_an_account_is_known_by_its_own_address(database_url: str) -> None:
+    """F1: whoever is signed in with the invited address, however it is written there, is its owner, even where
+    ``find_user`` does not find them."""
+    with build(database_url, tenancy="membership", config=CONFIG) as host, _scene(host) as one:
+        token = sent(one)
+        client = host.client(host.user(EMAIL.upper(), "user", host.tenant("Elsewhere")), one.tenant)
+        one.override(find_user=lambda _email: None)
+        assert code_of(client.post(PREVIEW, json={"token": token}).json or {}) is None
+        assert client.post(ACCEPT, json={"token": token}).status_code == 201
+
+
 def test_what_was_purged_is_not_sent_again(scene: Callable[[], Scene]) -> None:
     """An expired invitation that has lost its address is over for good: a resend answers that, and changes nothing."""
     with scene() as one:
