@@ -1,4 +1,4 @@
-"""Invitations for Flask: an admin invites by e-mail, the invitee opens a link, sets a password, and is a user with
+"""Invitations for Flask: an admin invites by email, the invitee opens a link, sets a password, and is a user with
 the right tenant and role; the token is then spent."""
 
 from importlib.metadata import version

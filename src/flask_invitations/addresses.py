@@ -1,4 +1,4 @@
-"""E-mail addresses: normalised, then validated, once; compared by their canonical form only."""
+"""Email addresses: normalised, then validated, once; compared by their canonical form only."""
 
 from __future__ import annotations
 

@@ -196,7 +196,7 @@ class Function(Word):
         self.answer: Answer = answer
 
     def check(self, given: Any) -> None:
-        if isinstance(given, str) or not callable(given):
+        if not callable(given):
             kind = type(given).__name__
             raise ConfigurationError(f"{self.name} must be a callable, not {kind}. Pass the function itself.")
         never_run = _never_run(given)

@@ -114,6 +114,42 @@ def test_a_complaint_about_any_email_counts(database_url: str) -> None:
         refused(host.client(case.admin).post(INVITE, json={"email": case.email}), 409, "mail-bounced")
 
 
+def test_an_email_that_never_left_says_nothing_of_the_address(host: Host) -> None:
+    """P4: after a bounce an email that was confirmed, but cancelled before it left, makes the address no better; one
+    that left does, whenever the bounced one was made."""
+    case = make(host, "bounced")
+    client = host.client(case.admin)
+    with override(host.app, mailer=_down):
+        waits = client.post(f"{case.url}/resend", json={"confirm": True}).json
+    assert waits is not None
+    assert waits["delivery"]["state"] == "queued"
+    assert client.delete(case.url).status_code == 204
+    refused(client.post(INVITE, json={"email": case.email}), 409, "mail-bounced")
+    left = invite(client, case.email, confirm=True)
+    assert client.delete(f"{LIST}/{left['id']}").status_code == 204
+    assert invite(client, case.email)["status"] == "pending"
+
+
+def test_the_last_email_counts_whichever_invitation_it_was_of(host: Host) -> None:
+    """P4: an older invitation that was sent again after a newer one, and bounced then, is what is known of the
+    address."""
+    case = make(host, "pending")
+    client = host.client(case.admin)
+    host.clock.tick(2 * DAY)
+    invite(client, case.email)
+    host.clock.tick(2 * DAY)
+    assert client.post(f"{case.url}/resend").status_code == 200
+    bounced = host.outbox.messages[-1]
+    with host.app.app_context():
+        assert host.invitations.record_delivery(bounced.id, "bounced")
+    assert client.delete(case.url).status_code == 204
+    refused(client.post(INVITE, json={"email": case.email}), 409, "mail-bounced")
+
+
+def _down(_message: Any) -> None:
+    raise ConnectionError
+
+
 # P5: accounts that cannot join
 
 
@@ -500,6 +536,22 @@ def test_a_decision_closes_what_is_older(
         assert row_of(other).status == "pending"
 
 
+def test_each_older_one_names_its_own_decision(host: Host) -> None:
+    """T6: where one call decides on several addresses, the audit trail of each older invitation names the newer one of
+    its own address."""
+    tenant, admin, *_ = people(host)
+    second = host.user("second@acme.example", "admin", tenant)
+    emails = ("one@acme.example", "two@acme.example")
+    older = {email: invite(host.client(second), email)["id"] for email in emails}
+    host.clock.tick(2 * DAY)
+    newer = {email: invite(host.client(admin), email)["id"] for email in emails}
+    with host.app.app_context():
+        user = host.db.session.get(host.User, admin)
+        assert host.invitations.revoke_for(user, tenant_id=tenant) == len(emails)
+    told = {email: trail(host, older[email])[-1].details for email in emails}
+    assert told == {email: {"decided_by": newer[email]} for email in emails}
+
+
 @pytest.mark.parametrize("decide", [decline, revoke])
 def test_a_decision_never_closes_what_is_newer(host: Host, decide: Callable[[Host, Case, str], None]) -> None:
     """T6: revoking the older of two leaves the newer one, and so does a namesake's or another tenant's decision."""
@@ -554,6 +606,17 @@ def test_revoke_for_closes_what_has_expired(host: Host) -> None:
         user = host.db.session.get(host.User, case.admin)
         assert host.invitations.revoke_for(user, tenant_id=case.tenant) == 1
     assert row_of(case).status == "revoked"
+
+
+def test_revoke_for_leaves_what_was_purged(host: Host) -> None:
+    """T6: an expired invitation that has lost its address is over: nobody's leaving changes it."""
+    case = make(host, "overdue")
+    host.clock.tick(90 * DAY)
+    with host.app.app_context():
+        assert host.invitations.sweep().purged == 1
+        user = host.db.session.get(host.User, case.admin)
+        assert host.invitations.revoke_for(user, tenant_id=case.tenant) == 0
+    assert row_of(case).status == "expired"
 
 
 # A4: the Python API

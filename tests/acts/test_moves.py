@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import uuid
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
@@ -11,11 +12,12 @@ import pytest
 import sqlalchemy as sa
 
 from flask_invitations import EventType, Status
+from flask_invitations.clock import as_utc
 from flask_invitations.current import get_state
 from flask_invitations.model.states import MOVES, Move
 from flask_invitations.store.unit import Stale
 from tests.hosts import PASSWORD, Host
-from tests.http.tools import ACCEPT, DECLINE, STATES, Case, make
+from tests.http.tools import ACCEPT, DECLINE, STATES, Case, invite, make
 
 #: How an invitation is stored, and whether it is before its expiry; a pending one past it is as good as expired.
 STORED = list(itertools.product(Status, (True, False)))
@@ -117,3 +119,29 @@ def stored(case: Case) -> tuple[str, list[str]]:
     models = case.host.invitations.models
     (row,) = [each for each in case.host.rows(models.Invitation) if str(each.id) == case.id]
     return row.status, [each.type for each in case.host.rows(models.InvitationEvent, invitation_id=row.id)]
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_moves_are_dated(host: Host, name: str) -> None:
+    """``updated_at`` is the moment of the move, and so is ``closed_at``; but an expired invitation closed when its time
+    was over, and one that is open again is not closed."""
+    case = make(host, {"expire": "overdue", "resend": "swept"}.get(name, "pending"))
+    host.clock.tick(timedelta(minutes=1))
+    ACTS[name](case)
+    (row,) = host.rows(host.invitations.models.Invitation)
+    closed = {"expire": row.expires_at, "resend": None}.get(name, row.updated_at)
+    assert as_utc(row.updated_at) == host.clock()
+    assert row.closed_at == closed
+
+
+def test_several_move_together_or_not_at_all(host: Host) -> None:
+    """R3: of several invitations that are to move, one that is no longer as it was found keeps all from moving."""
+    case = make(host, "pending")
+    other = invite(host.client(case.admin), "other@acme.example")
+    with host.app.app_context():
+        store = get_state().ctx.store
+        found = [store.by_id(case.tenant, uuid.UUID(key)) for key in (case.id, other["id"])]
+        assert host.client(case.admin).delete(case.url).status_code == 204
+        with pytest.raises(Stale), store.unit.joined():
+            store.move_all([each.row for each in found if each is not None], MOVES["decline"], host.clock())
+    assert {row.status for row in host.rows(host.invitations.models.Invitation)} == {"pending", "revoked"}

@@ -227,6 +227,21 @@ def test_a_mailer_that_fails_spoils_no_answer(telling: Host) -> None:
     assert kinds(telling) == ["declined"]
 
 
+def test_nobody_is_told_in_a_tenant_that_is_inactive(telling: Host) -> None:
+    """B11: what is told of an invitation is not sent any more once its tenant is inactive, and says why."""
+    case = make(telling, "pending")
+    telling.outbox.clear()
+    telling.outbox.fail_with = TimeoutError()
+    assert telling.client().post(DECLINE, json={"token": case.token}).status_code == 200
+    telling.outbox.fail_with = None
+    STATES["tenant inactive"](case)
+    telling.clock.tick(timedelta(minutes=1))
+    with telling.app.app_context():
+        assert telling.invitations.deliver() == {"cancelled": 1}
+    (told,) = telling.rows(telling.invitations.models.Delivery, kind="declined")
+    assert (told.last_error, kinds(telling)) == ("tenant-inactive", [])
+
+
 def test_an_undone_answer_is_told_to_nobody(telling: Host) -> None:
     """J6: the mail is part of the answer's transaction."""
     case = make(telling, "pending")

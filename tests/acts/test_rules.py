@@ -15,9 +15,9 @@ from flask_invitations import AddressNotAllowed, InvitationError
 from flask_invitations.acts import rules
 from flask_invitations.current import override
 from tests.hosts import PASSWORD, Host, build
-from tests.http.tools import ACCEPT, INVITE, LIST, PREVIEW, delete_row, set_columns, set_role, snapshot
+from tests.http.tools import ACCEPT, DECLINE, INVITE, LIST, PREVIEW, delete_row, set_columns, set_role, snapshot
 
-TTL, BEFORE = timedelta(hours=48), timedelta(hours=24)
+TTL, BEFORE, RETENTION = timedelta(hours=48), timedelta(hours=24), timedelta(days=90)
 CONFIG = {
     "INVITATIONS_DELIVERY": "queue",
     "INVITATIONS_REMIND_BEFORE": BEFORE,
@@ -417,6 +417,62 @@ def test_matrix(scene: Callable[[], Scene], situation: str) -> None:
         with scene() as one:
             told[path] = walk(one, SITUATIONS[situation])
     assert told == {path: expected(situation, path) for path in PATHS}
+
+
+def test_the_hosts_gate_is_asked_last(scene: Callable[[], Scene]) -> None:
+    """``check_acceptance`` is asked only where nothing else refuses, and never by a decline: so it sees nobody but the
+    right person."""
+    with scene() as one:
+        body, asked = {"token": sent(one), "password": PASSWORD}, list[Any]()
+        one.override(check_acceptance=lambda _invitation, user: asked.append(user))
+        wrong: Any = one.host.client(one.colleague)
+        assert code_of(wrong.post(PREVIEW, json={"token": body["token"]}).json) == "wrong-account"
+        assert wrong.post(ACCEPT, json=body).status_code == 403
+        assert one.host.client().post(DECLINE, json={"token": body["token"]}).status_code == 200
+        assert asked == []
+
+
+def test_the_host_is_told_by_which_way(scene: Callable[[], Scene]) -> None:
+    """``check_invitee`` is told whether an invitation is made or sent again, and who stands behind it."""
+    with scene() as one:
+        told = list[Any]()
+        one.override(check_invitee=lambda draft: told.append((draft.source, draft.email, draft.role, draft.inviter.id)))
+        sent(one)
+        assert one.host.client(one.colleague).post(f"{LIST}/{one.row.id}/resend").status_code == 200
+        assert told == [("invite", EMAIL, "user", one.inviter), ("resend", EMAIL, "user", one.colleague)]
+
+
+def test_an_inviter_from_outside_is_there(scene: Callable[[], Scene]) -> None:
+    """C9: an inviter who is no member, but may invite all the same, vouches on."""
+    with scene() as one:
+        token = sent(one)
+        inviter_left(one)
+        one.override(can_invite=lambda *_: True)
+        body = {"token": token, "password": PASSWORD}
+        assert code_of(one.host.client().post(PREVIEW, json={"token": token}).json or {}) is None
+        assert one.host.client().post(ACCEPT, json=body).status_code == 201
+
+
+def test_an_account_is_known_by_its_own_address(database_url: str) -> None:
+    """F1: whoever is signed in with the invited address, however it is written there, is its owner, even where
+    ``find_user`` does not find them."""
+    with build(database_url, tenancy="membership", config=CONFIG) as host, _scene(host) as one:
+        token = sent(one)
+        client = host.client(host.user(EMAIL.upper(), "user", host.tenant("Elsewhere")), one.tenant)
+        one.override(find_user=lambda _email: None)
+        assert code_of(client.post(PREVIEW, json={"token": token}).json or {}) is None
+        assert client.post(ACCEPT, json={"token": token}).status_code == 201
+
+
+def test_what_was_purged_is_not_sent_again(scene: Callable[[], Scene]) -> None:
+    """An expired invitation that has lost its address is over for good: a resend answers that, and changes nothing."""
+    with scene() as one:
+        sent(one)
+        one.host.clock.tick(TTL + RETENTION)
+        with one.host.app.app_context():
+            assert one.host.invitations.sweep().purged == 1
+        url = f"{LIST}/{one.row.id}/resend"
+        assert refused(one, lambda: one.host.client(one.colleague).post(url)) == "invitation-expired"
 
 
 #: Who looks and accepts where accounts can join, and what they are told.

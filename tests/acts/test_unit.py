@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -203,6 +204,18 @@ def test_mail_of_a_revoked_one_is_not_sent(case: Case) -> None:
         made = host.invitations.invite("new@example.com", tenant_id=case.tenant)
         host.invitations.revoke(made.id)
     assert [message.to for message in host.outbox.messages] == [case.email]
+
+
+def test_one_email_of_what_is_sent_again_in_the_same_block(case: Case) -> None:
+    """R13: where an invitation is made and resent in one block, with the same link, only the later email leaves."""
+    host = case.host
+    with host.app.app_context(), host.invitations.unit():
+        made = host.invitations.invite("new@example.com", tenant_id=case.tenant)
+        host.clock.tick(timedelta(seconds=1))
+        host.invitations.resend(made.id, rotate=False)
+    assert [message.to for message in host.outbox.messages] == [case.email, "new@example.com"]
+    states = [row.state for row in host.rows(host.invitations.models.Delivery, invitation_id=made.id)]
+    assert sorted(states) == ["cancelled", "sent"]
 
 
 def test_plain_act_commits_the_session(case: Case) -> None:

@@ -65,6 +65,12 @@ class Meeting:
     __call__ = partial(coroutine)
 
 
+class Committee:
+    """An object that calls a partial of another object."""
+
+    __call__ = partial(Async())
+
+
 def marked(*_: Any) -> Any:
     """A plain function that says it is none."""
     return coroutine()
@@ -82,6 +88,7 @@ UNFIT: dict[str, tuple[Any, str]] = {
     "object": (Async(), "an async function"),
     "partial of an object": (partial(Async()), "an async function"),
     "object over a partial": (Meeting(), "an async function"),
+    "object over a partial of an object": (Committee(), "an async function"),
     "bound method": (Async().method, "an async function"),
     "class": (Async, "an async function"),
 }

@@ -30,7 +30,7 @@ from ..store.found import Found
 from ..tokens import Token, parse
 from . import rules
 from .callers import Caller
-from .facts import accepting, ended, opening
+from .facts import accepting, account_of, ended, opening
 from .manage import close_older
 
 
@@ -89,10 +89,10 @@ def preview(ctx: Context, *, token: str, by: Caller) -> Offer:
         now, found = ctx.now(), _find(ctx, link)
         if _is_accepted_by(by, found.row, link):
             raise InvitationAccepted(mine=True)
-        rules.first(rules.OPENS, opening(ctx, found, link, now))
-        facts, account = accepting(ctx, found, link, by, found.info(now), now)
-        obstacle = next(iter(rules.reasons(rules.ACCEPT, facts)), None)
-        return _offer(ctx, found, now, account is not None, obstacle)
+        opened = opening(ctx, found, link, now)
+        rules.first(rules.OPENS, opened)
+        facts, account = accepting(ctx, found, opened, by, found.info(now))
+        return _offer(ctx, found, account, rules.obstacle(rules.ACCEPT, facts), now)
 
     return ctx.unit.look(look)
 
@@ -108,16 +108,16 @@ def decline(ctx: Context, *, token: str, reason: str | None = None, by: Caller) 
     def turn_down() -> Offer:
         now, found = ctx.now(), _find(ctx, link)
         rules.first(rules.OPENS, opening(ctx, found, link, now))
+        offer = _offer(ctx, found, account_of(ctx, found.row, by.user), InvitationDeclined(), now)
         ctx.store.move(found.row, DECLINE, now)
         ctx.store.mails.cancel([found.row], InvitationDeclined.code)
         details = {"reason": reason} if reason else None
         ctx.store.events.add(found.row, DECLINE.event, now, details=details, **by.audit())
         close_older(ctx, [found.row], by, now)
         _tell_inviter(ctx, found.row, Kind.DECLINED, now)
-        known = ctx.hooks.find_user(found.row.email_key or "") is not None
-        offer = _offer(ctx, found, now, known, InvitationDeclined())
-        ctx.unit.after_commit(partial(ctx.announce, invitation_declined, offer.invitation))
-        return offer
+        declined = replace(offer.invitation, status=Status.DECLINED, updated_at=now)
+        ctx.unit.after_commit(partial(ctx.announce, invitation_declined, declined))
+        return replace(offer, invitation=declined)
 
     return ctx.unit.run(turn_down)
 
@@ -165,7 +165,7 @@ class _Attempt:
         if _is_accepted_by(self.by, found.row, self.link):
             return self._again(found)
         info = found.info(now)
-        facts, account = accepting(ctx, found, self.link, self.by, info, now)
+        facts, account = accepting(ctx, found, opening(ctx, found, self.link, now), self.by, info)
         rules.first(rules.ACCEPT, facts)
         account = self._make(info) if account is None else self._join(account, info)
         return self._claim(found, account)
@@ -286,7 +286,8 @@ def _is_accepted_by(by: Caller, row: Invitation, link: Token) -> bool:
     return row.status == Status.ACCEPTED and mine and row.token_hash == link.hash
 
 
-def _offer(ctx: Context, found: Found, now: datetime, account_exists: bool, obstacle: InvitationError | None) -> Offer:
-    tenant = TenantInfo(found.row.tenant_id, ctx.hooks.tenant_name(found.row.tenant_id))
+def _offer(ctx: Context, found: Found, account: Any, obstacle: InvitationError | None, now: datetime) -> Offer:
+    tenant_id = found.row.tenant_id
+    tenant = TenantInfo(tenant_id, ctx.hooks.tenant_name(tenant_id))
     invitation = replace(found.info(now), invited_by=introduce(ctx, found.inviter))
-    return Offer(invitation, tenant, account_exists, obstacle)
+    return Offer(invitation, tenant, account is not None, obstacle)

@@ -19,7 +19,7 @@ from ..store.found import Found, FoundMail
 from ..store.invitations import Past
 from ..tokens import Token
 from .callers import Caller, Manager, may_grant
-from .rules import ACCEPT, ENDED, Facts, Session, reasons
+from .rules import ACCEPT, ENDED, Facts, Session, obstacle
 
 
 def draft(address: Any, **columns: Any) -> InvitationDraft:
@@ -188,26 +188,26 @@ def ended(row: Invitation, link: Token, now: datetime) -> InvitationError | None
     return None if status == Status.PENDING else ENDED[status]()
 
 
-def accepting(
-    ctx: Context, found: Found, link: Token, by: Caller, info: InvitationInfo, now: datetime
-) -> tuple[Facts, Any]:
+def accepting(ctx: Context, found: Found, opened: Facts, by: Caller, info: InvitationInfo) -> tuple[Facts, Any]:
     """The facts of *Accept* for one invitation and one caller, and the account that it is for (``None``: a new one).
+
+    :param opened: the facts of the link, by :func:`opening`.
 
     The host's own gate is asked last, and only where nothing else refuses: it sees nobody but the right person.
     """
     row = found.row
-    account = _account(ctx, row, by.user)
+    account = account_of(ctx, row, by.user)
     session = _session(ctx, by, account)
-    facts = replace(opening(ctx, found, link, now), session=session, has_account=account is not None, **_joining(ctx))
+    facts = replace(opened, session=session, has_account=account is not None, **_joining(ctx))
     if session is Session.OWNER:
         verified = ctx.hooks.email_is_verified(account)
         facts = replace(facts, verified=verified, **_membership(ctx, account, row.tenant_id))
-    if ctx.hooks.check_acceptance is not None and not reasons(ACCEPT, facts):
+    if ctx.hooks.check_acceptance is not None and obstacle(ACCEPT, facts) is None:
         facts = replace(facts, gate=_refusal(ctx.hooks.check_acceptance, info, account))
     return facts, account
 
 
-def _account(ctx: Context, row: Invitation, user: Any) -> Any:
+def account_of(ctx: Context, row: Invitation, user: Any) -> Any:
     """The account of the invited address; ``None``: there is none."""
     email_key = row.email_key or ""
     account = ctx.hooks.find_user(email_key)

@@ -59,7 +59,7 @@ def _request(ctx: Context, found: Found, by: Caller, now: datetime) -> None:
     if asks:
         outbox.notify(ctx, [row], Kind.LINK_REQUEST, now)
     else:
-        renew(ctx, row, past, Renewal(by, found.inviter_email, found.inviter, {}), now)
+        renew(ctx, row, past, Renewal(by, found.inviter, {}), now)
 
 
 def _is_held(past: Past, found: Found, now: datetime) -> bool:

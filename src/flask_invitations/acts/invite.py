@@ -23,7 +23,7 @@ from ..store.invitations import EVERYWHERE
 from ..tokens import Token
 from .callers import Manager
 from .facts import Case, draft, making
-from .rules import MAKE, first, reasons
+from .rules import MAKE, first, obstacle, reasons
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def invite_many(
 
     def make() -> Sequence[InvitationInfo | InvitationError]:
         cases = _plan(ctx, by, wanted, confirm)
-        refusals = [next(iter(reasons(MAKE, case.facts)), None) for case in cases]
+        refusals = [obstacle(MAKE, case.facts) for case in cases]
         pairs = zip(cases, wanted, refusals, strict=True)
         allowed = [(case, each) for case, each, refusal in pairs if refusal is None]
         made = iter(_make(ctx, by, allowed, mail=mail, show_link=ctx.config.return_link))
@@ -145,7 +145,7 @@ def _doubles_refused(cases: Sequence[Case]) -> Sequence[Case]:
         key = case.draft.email_key
         if key in taken:
             case = replace(case, facts=replace(case.facts, holder=case.facts.holder or taken[key]))
-        elif not reasons(MAKE, case.facts):
+        elif obstacle(MAKE, case.facts) is None:
             taken[key] = case.id
         told.append(case)
     return told

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -13,7 +13,7 @@ from .. import outbox
 from ..addresses import key_of
 from ..clock import as_utc
 from ..context import Context
-from ..errors import InvitationAccepted, InvitationRevoked
+from ..errors import InvitationAccepted, InvitationReplaced, InvitationRevoked
 from ..hooks import invitation_resent, invitation_revoked
 from ..model.states import OPEN, RESEND, REVOKE, DeliveryState, Kind, Status
 from ..model.tables import Invitation, pending_key
@@ -51,8 +51,8 @@ def resend(
         now, found = ctx.now(), find(ctx, by, invitation_id)
         case = resending(ctx, by, found.row, by.user, now, confirm)
         rules.first(rules.RESEND, case.facts)
-        vouch = Renewal(by, getattr(by.user, "email", None), by.user, vouched(by), expires_in)
-        return renew(ctx, found.row, case.past, vouch, now, rotate=rotate, show_link=ctx.config.return_link)
+        how = Renewal(by, by.user, vouched(by), expires_in)
+        return renew(ctx, found.row, case.past, how, now, rotate=rotate, show_link=ctx.config.return_link)
 
     return ctx.unit.run(again)
 
@@ -61,13 +61,12 @@ def resend(
 class Renewal:
     """Who has an invitation sent again.
 
-    :param inviter: the host's user who stands behind it then, and their ``email``.
+    :param inviter: the host's user who stands behind it then.
     :param columns: the columns that say so, where they change.
     :param expires_in: ``None``: as long as it was made for.
     """
 
     by: Caller
-    email: str | None
     inviter: Any
     columns: dict[str, Any]
     expires_in: timedelta | None = None
@@ -77,7 +76,7 @@ def renew(
     ctx: Context,
     row: Invitation,
     past: Past,
-    by: Renewal,
+    how: Renewal,
     now: datetime,
     *,
     rotate: bool = True,
@@ -89,24 +88,24 @@ def renew(
     holder = past.holder(but=row.id)
     expire(ctx, ctx.store.whole([] if holder is None else [holder]), now)
     link, token = _link(ctx, row, token, show_link)
-    expires_at = _expiry(row, by, now)
+    expires_at = _expiry(row, how, now)
     key = pending_key(row.tenant_id, row.email_key or "")
-    ctx.store.move(row, RESEND, now, pending_key=key, expires_at=expires_at, reminded_at=None, **link, **by.columns)
-    ctx.store.mails.cancel([row], "invitation-replaced")
+    ctx.store.move(row, RESEND, now, pending_key=key, expires_at=expires_at, reminded_at=None, **link, **how.columns)
+    ctx.store.mails.cancel([row], InvitationReplaced.code)
     details = {"rotated": rotated, "was_invited_by": before if isinstance(before, int) else before and str(before)}
-    ctx.store.events.add(row, RESEND.event, now, details=details, **by.by.audit())
-    info = row.info(now, by.email)
+    ctx.store.events.add(row, RESEND.event, now, details=details, **how.by.audit())
+    info = row.info(now, getattr(how.inviter, "email", None))
     if show_link:
         info = replace(info, accept_url=ctx.config.link(token.reveal()))
     ctx.unit.after_commit(partial(ctx.announce, invitation_resent, info))
-    outbox.post(ctx, [Posting(row, token, info)], now, by.inviter)
+    outbox.post(ctx, [Posting(row, token, info)], now, how.inviter)
     return info
 
 
-def _expiry(row: Invitation, by: Renewal, now: datetime) -> datetime:
+def _expiry(row: Invitation, how: Renewal, now: datetime) -> datetime:
     """Never earlier than it was, unless somebody says so."""
-    if by.expires_in is not None:
-        return now + by.expires_in
+    if how.expires_in is not None:
+        return now + how.expires_in
     return max(as_utc(row.expires_at), now + timedelta(seconds=row.lifetime))
 
 
@@ -162,7 +161,7 @@ def revoke_for(ctx: Context, *, by: Manager, user: Any) -> int:
 def _revoke(ctx: Context, by: Manager, found: Sequence[Found], now: datetime) -> Sequence[InvitationInfo]:
     """Revoke open invitations; the statements do not grow with their number, but for chunks."""
     rows = [each.row for each in found]
-    _end(ctx, by, rows, now, details=None)
+    _end(ctx, by, rows, now)
     close_older(ctx, rows, by, now)
     infos = [replace(each, mail=_cancelled(each.mail)).info(now) for each in found]
     for info in infos:
@@ -175,18 +174,26 @@ def _revoke(ctx: Context, by: Manager, found: Sequence[Found], now: datetime) ->
 
 def close_older(ctx: Context, rows: Sequence[Invitation], by: Caller, now: datetime) -> None:
     """A decision is about a person in a tenant: what was made for the same address before is revoked with it (T6)."""
+    newest_last = sorted(rows, key=lambda row: (as_utc(row.created_at), row.id))
+    decided = {(row.tenant_id, row.email_key): str(row.id) for row in newest_last}
     older = ctx.store.older_open(rows)
-    if older:
-        _end(ctx, by, older, now, details={"decided_by": str(rows[0].id)})
+    _end(ctx, by, older, now, lambda row: {"decided_by": decided[row.tenant_id, row.email_key]})
     for each in older:
         ctx.unit.after_commit(partial(ctx.announce, invitation_revoked, each.info(now)))
 
 
-def _end(ctx: Context, by: Caller, rows: Sequence[Invitation], now: datetime, details: Any) -> None:
+def _end(
+    ctx: Context,
+    by: Caller,
+    rows: Sequence[Invitation],
+    now: datetime,
+    details: Callable[[Invitation], Any] = lambda row: None,
+) -> None:
+    if not rows:
+        return
     ctx.store.move_all(rows, REVOKE, now)
     ctx.store.mails.cancel(rows, InvitationRevoked.code)
-    columns = {**by.audit(), "details": details}
-    ctx.store.events.add_all([(row, REVOKE.event, columns) for row in rows], now)
+    ctx.store.events.add_all([(row, REVOKE.event, {**by.audit(), "details": details(row)}) for row in rows], now)
 
 
 def _cancelled(mail: DeliveryInfo | None) -> DeliveryInfo | None:

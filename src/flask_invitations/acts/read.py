@@ -18,7 +18,7 @@ from ..model.values import EventInfo, InvitationInfo, complete
 from ..store.found import Found
 from .callers import Manager
 from .facts import sending
-from .rules import OBSTACLE, reasons
+from .rules import OBSTACLE, obstacle
 
 #: Of one invitation at most so many events are shown, the latest ones.
 MAX_EVENTS = 1000
@@ -75,7 +75,7 @@ def find(ctx: Context, by: Manager, invitation_id: uuid.UUID) -> Found:
 def _explained(ctx: Context, found: Found) -> InvitationInfo:
     now = ctx.now()
     (facts,) = sending(ctx, [found], now)
-    return replace(found.info(now), obstacle=next(iter(reasons(OBSTACLE, facts)), None))
+    return replace(found.info(now), obstacle=obstacle(OBSTACLE, facts))
 
 
 def events(ctx: Context, *, by: Manager, invitation_id: uuid.UUID) -> Sequence[EventInfo]:

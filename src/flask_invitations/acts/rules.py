@@ -1,8 +1,8 @@
-"""May this be? The one room for it: facts, the rules that read them, and the four ordered sets of rules.
+"""May this be? The one room for it: facts, the rules that read them, and the ordered sets of rules.
 
 Pure: no SQL, no hooks. Facts are gathered before, in :mod:`.facts`. A path asks its whole set and answers the first
-rule that fails, with :func:`first`; what explains, previews or cancels asks for all of them, with :func:`reasons`. So
-what is shown and what is done cannot differ.
+rule that fails: with :func:`first` where that is raised, with :func:`obstacle` where it is told; what explains asks for
+all of them, with :func:`reasons`. So what is shown and what is done cannot differ.
 """
 
 from __future__ import annotations
@@ -100,12 +100,16 @@ def reasons(rules: Sequence[Rule], facts: Facts) -> list[InvitationError]:
     return [refusal for rule in rules if (refusal := rule(facts)) is not None]
 
 
+def obstacle(rules: Sequence[Rule], facts: Facts) -> InvitationError | None:
+    """The first refusal that ``rules`` find, if any."""
+    return next(iter(reasons(rules, facts)), None)
+
+
 def first(rules: Sequence[Rule], facts: Facts) -> None:
     """:raises InvitationError: the first refusal that ``rules`` find."""
-    for rule in rules:
-        refusal = rule(facts)
-        if refusal is not None:
-            raise refusal
+    refusal = obstacle(rules, facts)
+    if refusal is not None:
+        raise refusal
 
 
 # The rules

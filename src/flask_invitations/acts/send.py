@@ -11,18 +11,18 @@ from ..errors import InvitationError, InvitationNotFound, InvitationReplaced, Te
 from ..model.states import WHILE, WITH_LINK
 from ..store.found import FoundMail
 from .facts import sending
-from .rules import ENDED, SEND, reasons
+from .rules import ENDED, SEND, obstacle
 
 
 def forbidden(ctx: Context, mails: Sequence[FoundMail], now: datetime) -> Sequence[InvitationError | None]:
     """For each email why it must not leave, or ``None``."""
     linked = [each for each in mails if each.kind in WITH_LINK]
-    refusals = dict(zip(map(id, linked), (reasons(SEND, facts) for facts in sending(ctx, linked, now)), strict=True))
+    facts = iter(sending(ctx, linked, now))
     active = cache(ctx.hooks.tenant_is_active)
 
     def one(mail: FoundMail) -> InvitationError | None:
         if mail.kind in WITH_LINK:
-            return next(iter(refusals[id(mail)]), None)
+            return obstacle(SEND, next(facts))
         return _untrue(mail, now) or (None if active(mail.row.tenant_id) else TenantInactive())
 
     return [one(each) for each in mails]

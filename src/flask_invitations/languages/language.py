@@ -1,6 +1,6 @@
 """What a text is written in: its translation, its direction, and how it writes a date.
 
-English is all that there is without the host's Babel; with it, :mod:`flask_invitations.babel` gives the others.
+English is all that there is without the host's Babel; with it, :mod:`.babel` gives the others.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class Letter:
 
 
 def introduce(ctx: Context, user: Any) -> Inviter | None:
-    """How whoever invites is named to the invitee: by their name, and by their e-mail only where the host knows it to
+    """How whoever invites is named to the invitee: by their name, and by their email only where the host knows it to
     be theirs (K4)."""
     if user is None:
         return None

@@ -6,8 +6,8 @@ less stands in one, the less there is to mend by hand.
 **The rule.** A step is for ever once it is released: it stands in the trees of hosts. The first three are built from
 the mapped tables, which have the host's keys already; that is right only as long as the tables are what they were at
 the release. The tests pin what each step makes, as DDL on each database (``tests/migrations/ddl``). When a change of
-``models.py`` breaks them after a release, do not renew the pins: write the step's table down here as it was, and add
-a further step (nullable columns and new tables first, so that old code still runs) that alters it.
+``model/tables.py`` breaks them after a release, do not renew the pins: write the step's table down here as it was, and
+add a further step (nullable columns and new tables first, so that old code still runs) that alters it.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def _check_in(column: str, values: Iterable[str], name: str) -> sa.CheckConstrai
 
 
 class Invitation:
-    """A row of ``user_invitations``; bound to the host's keys by :func:`bind`."""
+    """A row of ``user_invitations``; bound to the host's keys by :func:`.binding.bind`."""
 
     __tablename__ = "user_invitations"
 

@@ -14,9 +14,9 @@ from .states import DeliveryStateValue, EventTypeValue, StatusValue
 
 @dataclass(frozen=True)
 class Inviter:
-    """Who invited: the host's user id and, while the account exists, its e-mail.
+    """Who invited: the host's user id and, while the account exists, its email.
 
-    :param name: filled only where the invitee is told, in mails and on pages.
+    :param name: filled only where the invitee is told, in emails and on pages.
     """
 
     id: Any

@@ -11,6 +11,7 @@ from functools import cache, partial
 from typing import Any
 
 from ..context import Context
+from ..errors import InvitationReplaced, InvitationWithdrawn
 from ..hooks import invitation_sent
 from ..mail.compose import Letter, compose, introduce
 from ..model.states import TO_INVITER, WITH_LINK, DeliveryState, Kind, Status
@@ -22,9 +23,9 @@ from . import engine
 from .engine import Outcome, Work, end
 
 #: Where there is nobody (any more) to write to.
-NO_RECIPIENT = "invitation-withdrawn"
+NO_RECIPIENT = InvitationWithdrawn.code
 #: Where the key that made the link is gone: a newer email has to bring another.
-NO_LINK = "invitation-replaced"
+NO_LINK = InvitationReplaced.code
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def _overtaken(found: FoundMail, letter: Letter, now: datetime) -> str | None:
     if status != Status.PENDING:
         return f"invitation-{status}"
     same = letter.token is not None and found.row.token_hash == letter.token.hash
-    return None if same and not found.replaced else "invitation-replaced"
+    return None if same and not found.replaced else InvitationReplaced.code
 
 
 def _wake(ctx: Context, invitation_id: uuid.UUID, delivery_id: uuid.UUID) -> None:

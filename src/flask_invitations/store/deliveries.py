@@ -1,4 +1,4 @@
-"""The outbox's SQL: leases, outcomes, and what a provider reports. Like ``store.py`` it never decides.
+"""The outbox's SQL: leases, outcomes, and what a provider reports. Like the rest of the store it never decides.
 
 The worker runs the same few statements for every mail; they are built once: to build one costs more than to run it.
 """
