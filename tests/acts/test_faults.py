@@ -23,6 +23,7 @@ from flask_invitations import (
     invitation_revoked,
 )
 from flask_invitations.acts import Wanted, invite_many, system
+from flask_invitations.acts import invite as invite_one
 from flask_invitations.addresses import parse
 from flask_invitations.current import get_state, override
 from tests.hosts import PASSWORD, Host, build
@@ -148,6 +149,20 @@ def test_the_last_email_counts_whichever_invitation_it_was_of(host: Host) -> Non
 
 def _down(_message: Any) -> None:
     raise ConnectionError
+
+
+# A link that was shown
+
+
+@pytest.mark.parametrize("rotate", [False, True])
+def test_a_link_that_was_shown_stays_so(host: Host, rotate: bool) -> None:
+    """A14: a link that somebody else saw proves no mailbox, also after the same link was sent again; a new one does."""
+    tenant, *_ = people(host)
+    with host.app.app_context():
+        ctx = get_state().ctx
+        wanted = Wanted(parse("guest@acme.example"))
+        shown = invite_one(ctx, by=system(tenant), wanted=wanted, show_link=True)
+        assert host.invitations.resend(shown.id, rotate=rotate).link_shown is not rotate
 
 
 # P5: accounts that cannot join

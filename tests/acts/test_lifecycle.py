@@ -10,7 +10,14 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from flask_invitations import AccountExists, InvalidRequest, InvitationExpired, InvitationReplaced, InvitationRevoked
+from flask_invitations import (
+    AccountExists,
+    InvalidRequest,
+    InvitationExpired,
+    InvitationReplaced,
+    InvitationRevoked,
+    PasswordRejected,
+)
 from flask_invitations.current import override
 from tests.hosts import PASSWORD, Host, build
 from tests.http.tools import DECLINE, LIST, PREVIEW, Case, accept, invite, make, people, refused, snapshot, unchanged
@@ -67,6 +74,21 @@ def test_revoked_while_accepting(host: Host) -> None:
         refused(accept(host.client(), case.token), 410, "invitation-revoked")
     assert host.rows(host.User, email=case.email) == []
     assert done == [1]
+
+
+def test_revoked_while_accept_is_refused(host: Host) -> None:
+    """B1: whoever is refused for another reason while a revocation commits is told that the link is dead, and so says
+    the audit trail."""
+    case = make(host, "pending")
+
+    def meanwhile(*_: Any) -> None:
+        assert _elsewhere(host, case) == 1
+        raise PasswordRejected("Another one.")
+
+    with override(host.app, validate_password=meanwhile):
+        refused(accept(host.client(), case.token), 410, "invitation-revoked")
+    events = host.rows(host.invitations.models.InvitationEvent, type="accept_refused")
+    assert [event.details for event in events] == [{"code": "invitation-revoked"}]
 
 
 def _elsewhere(host: Host, case: Case) -> int:
