@@ -562,7 +562,7 @@ def test_each_older_one_names_its_own_decision(host: Host) -> None:
     newer = {email: invite(host.client(admin), email)["id"] for email in emails}
     with host.app.app_context():
         user = host.db.session.get(host.User, admin)
-        assert host.invitations.revoke_for(user, tenant_id=tenant) == len(emails)
+        assert host.invitations.revoke_for(user, tenant_id=tenant) == len(older) + len(newer)
     told = {email: trail(host, older[email])[-1].details for email in emails}
     assert told == {email: {"decided_by": newer[email]} for email in emails}
 
@@ -621,6 +621,36 @@ def test_revoke_for_closes_what_has_expired(host: Host) -> None:
         user = host.db.session.get(host.User, case.admin)
         assert host.invitations.revoke_for(user, tenant_id=case.tenant) == 1
     assert row_of(case).status == "revoked"
+
+
+def test_revoke_for_counts_what_it_revoked(host: Host) -> None:
+    """T6: what was revoked along, since it is older and of the same address, is counted too."""
+    case = make(host, "overdue")
+    colleague = host.user("colleague@acme.example", "admin", case.tenant)
+    invite(host.client(colleague), case.email)
+    with host.app.app_context():
+        user = host.db.session.get(host.User, colleague)
+        assert host.invitations.revoke_for(user, tenant_id=case.tenant) == 2
+    assert {row.status for row in host.rows(host.invitations.models.Invitation)} == {"revoked"}
+
+
+def test_the_invitee_is_told_of_a_revocation_that_they_know_of(database_url: str) -> None:
+    """An invitee who got a first email is told of the revocation, although a second one still waits."""
+    config = {"INVITATIONS_NOTIFY_REVOKED": True, "INVITATIONS_DELIVERY": "queue"}
+    with build(database_url, config=config) as host:
+        tenant, *_ = people(host)
+        with host.app.app_context():
+            api = host.invitations
+            known = api.invite("known@example.com", tenant_id=tenant)
+            unknown = api.invite("unknown@example.com", tenant_id=tenant)
+            api.deliver(known.delivery.id)  # type: ignore[union-attr]
+            api.resend(known.id)
+            for one in (known, unknown):
+                api.revoke(one.id)
+            api.deliver()
+        assert [(message.kind, message.to) for message in host.outbox.messages[1:]] == [
+            ("revoked", "known@example.com")
+        ]
 
 
 def test_revoke_for_leaves_what_was_purged(host: Host) -> None:

@@ -159,27 +159,31 @@ def revoke_for(ctx: Context, *, by: Manager, user: Any) -> int:
 
 
 def _revoke(ctx: Context, by: Manager, found: Sequence[Found], now: datetime) -> Sequence[InvitationInfo]:
-    """Revoke open invitations; the statements do not grow with their number, but for chunks."""
+    """Revoke open invitations, and what is older; the statements do not grow with their number, but for chunks.
+
+    :returns: all that were revoked, these first.
+    """
     rows = [each.row for each in found]
     _end(ctx, by, rows, now)
-    close_older(ctx, rows, by, now)
     infos = [replace(each, mail=_cancelled(each.mail)).info(now) for each in found]
     for info in infos:
         ctx.unit.after_commit(partial(ctx.announce, invitation_revoked, info))
     if ctx.config.notify_revoked:
-        told = [each.row for each in found if each.mail is not None and each.mail.sent_at is not None]
-        outbox.notify(ctx, told, Kind.REVOKED, now)
-    return infos
+        reached = ctx.store.mails.reached([row.id for row in rows])
+        outbox.notify(ctx, [row for row in rows if row.id in reached], Kind.REVOKED, now)
+    return [*infos, *close_older(ctx, rows, by, now)]
 
 
-def close_older(ctx: Context, rows: Sequence[Invitation], by: Caller, now: datetime) -> None:
+def close_older(ctx: Context, rows: Sequence[Invitation], by: Caller, now: datetime) -> Sequence[InvitationInfo]:
     """A decision is about a person in a tenant: what was made for the same address before is revoked with it (T6)."""
     newest_last = sorted(rows, key=lambda row: (as_utc(row.created_at), row.id))
     decided = {(row.tenant_id, row.email_key): str(row.id) for row in newest_last}
     older = ctx.store.older_open(rows)
     _end(ctx, by, older, now, lambda row: {"decided_by": decided[row.tenant_id, row.email_key]})
-    for each in older:
-        ctx.unit.after_commit(partial(ctx.announce, invitation_revoked, each.info(now)))
+    infos = [each.info(now) for each in older]
+    for info in infos:
+        ctx.unit.after_commit(partial(ctx.announce, invitation_revoked, info))
+    return infos
 
 
 def _end(

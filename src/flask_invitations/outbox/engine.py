@@ -165,8 +165,10 @@ def _turn(
 
 def _prepared(ctx: Context, work: Work[L], leased: Sequence[FoundMail]) -> list[L | Outcome]:
     """What was leased, made ready; a row over which as many workers died as it may have attempts is given up."""
-    lost = [one for one in leased if one.abandoned and (one.mail.attempts - 1) % ctx.config.delivery_attempts == 0]
-    rest = [one for one in leased if one not in lost]
+    lost, rest = list[FoundMail](), list[FoundMail]()
+    for one in leased:
+        out_of_tries = one.abandoned and (one.mail.attempts - 1) % ctx.config.delivery_attempts == 0
+        (lost if out_of_tries else rest).append(one)
     given_up = [end(work.bare(ctx, one), DeliveryState.FAILED, error="WorkerLost") for one in lost]
     return [*given_up, *(work.prepare(ctx, rest) if rest else ())]
 

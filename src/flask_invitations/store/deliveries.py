@@ -62,6 +62,12 @@ class Mails(Tables):
         lines = self.connection.execute(sa.select(self._table).where(*wanted).order_by(mail.created_at, mail.id))
         return {line.invitation_id: made(Delivery, mail.keys(), line).info() for line in lines}
 
+    def reached(self, invitation_ids: Sequence[uuid.UUID]) -> Collection[uuid.UUID]:
+        """The invitations of which any email with the link has left."""
+        mail = self._table.c
+        left = (mail.invitation_id.in_(invitation_ids), mail.kind.in_(WITH_LINK), mail.sent_at.is_not(None))
+        return set(self.connection.scalars(sa.select(mail.invitation_id).where(*left)))
+
     def find(self, delivery_ids: Collection[uuid.UUID]) -> Sequence[FoundMail]:
         """These mails, with their invitations and inviters."""
         return self._people.find_mails(self._these, {"ids": list(delivery_ids)}) if delivery_ids else ()
