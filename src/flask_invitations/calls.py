@@ -183,7 +183,7 @@ class Calls:
         return acts.resend(
             get_state().ctx,
             by=self._by(by),
-            invitation_id=_id(invitation_id),
+            invitation_id=shapes.our_id(invitation_id),
             rotate=rotate,
             confirm=confirm,
             expires_in=given["expires_in"],
@@ -195,7 +195,7 @@ class Calls:
         :param by: the host's user, whose permission is checked; ``None``: the system.
         :raises InvitationError: not found, accepted already, or not allowed.
         """
-        return acts.revoke(get_state().ctx, by=self._by(by), invitation_id=_id(invitation_id))
+        return acts.revoke(get_state().ctx, by=self._by(by), invitation_id=shapes.our_id(invitation_id))
 
     def revoke_for(self, user: Any, *, tenant_id: Any = None, by: Any = None) -> int:
         """Call this where a user leaves a tenant: revokes what they invited, and what invites them, there.
@@ -212,7 +212,7 @@ class Calls:
         :raises InvitationNotFound: unknown, or not in the tenant of ``by``.
         :raises TryAgain: the database refused to the last.
         """
-        return acts.get(get_state().ctx, by=self._by(by), invitation_id=_id(invitation_id))
+        return acts.get(get_state().ctx, by=self._by(by), invitation_id=shapes.our_id(invitation_id))
 
     def events(self, invitation_id: uuid.UUID | str, *, by: Any = None) -> Sequence[EventInfo]:
         """The audit trail of an invitation, oldest first.
@@ -220,7 +220,7 @@ class Calls:
         :raises InvitationNotFound: unknown, or not in the tenant of ``by``.
         :raises TryAgain: the database refused to the last.
         """
-        return acts.events(get_state().ctx, by=self._by(by), invitation_id=_id(invitation_id))
+        return acts.events(get_state().ctx, by=self._by(by), invitation_id=shapes.our_id(invitation_id))
 
     def list(
         self,
@@ -256,7 +256,7 @@ class Calls:
         :raises TryAgain: the database does not answer.
         """
         try:
-            return outbox.deliver(get_state().ctx, None if delivery_id is None else _id(delivery_id))
+            return outbox.deliver(get_state().ctx, None if delivery_id is None else shapes.our_id(delivery_id))
         except InvitationNotFound:
             return {}
 
@@ -329,11 +329,3 @@ def _tenant(ctx: Context, given: Any) -> Any:
         return ctx.models.tenant_id(given)
     except ValueError:
         raise InvalidRequest({"tenant_id": ["This is not the id of a tenant."]}) from None
-
-
-def _id(text: uuid.UUID | str) -> uuid.UUID:
-    """:raises InvitationNotFound: no id."""
-    try:
-        return text if isinstance(text, uuid.UUID) else uuid.UUID(hex=text)
-    except (ValueError, AttributeError, TypeError):
-        raise InvitationNotFound from None

@@ -13,7 +13,7 @@ from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, validat
 from .addresses import InvalidAddress, parse
 from .clock import as_utc
 from .config import MAX_TTL, MIN_TTL, Config
-from .errors import ConfigurationError, InvalidRequest
+from .errors import ConfigurationError, InvalidRequest, InvitationNotFound
 from .model.states import Status
 from .model.values import InvitationInfo
 
@@ -76,6 +76,17 @@ def cursor_after(invitation: InvitationInfo) -> str:
     """The cursor of the page that follows ``invitation``."""
     place = json.dumps([invitation.created_at.isoformat(), invitation.id.hex])
     return base64.urlsafe_b64encode(place.encode()).decode()
+
+
+def our_id(given: uuid.UUID | str) -> uuid.UUID:
+    """An id of ours; what cannot be one is answered like one that is nobody's.
+
+    :raises InvitationNotFound: no id.
+    """
+    try:
+        return given if isinstance(given, uuid.UUID) else uuid.UUID(hex=given)
+    except (ValueError, AttributeError, TypeError):
+        raise InvitationNotFound from None
 
 
 def _small_object(value: Any) -> None:

@@ -61,13 +61,12 @@ def making(
 
     def one(each: InvitationDraft) -> Case:
         before, account = past[each.email_key], accounts.get(each.email_key)
-        holder = before.holder()
         facts = replace(
             common,
             may_grant=grant(each.role),
             address_refused=_refusal(ctx.hooks.check_invitee, each),
             bounced=before.bounced and not confirmed,
-            holder=holder.id if holder is not None and holder.status_at(now) == Status.PENDING else None,
+            holder=before.live(now),
             **_membership(ctx, account, tenant_id),
         )
         return Case(new_id(now), each, facts, before)
@@ -129,10 +128,15 @@ def _accounts(ctx: Context, keys: Sequence[str]) -> Mapping[str, Any]:
 # Send, Accept
 
 
-def sending(ctx: Context, mails: Sequence[Found], now: datetime) -> Sequence[Facts]:
-    """The facts of *Send* for invitations, each with its inviter's row."""
+def sending(
+    ctx: Context, mails: Sequence[Found], now: datetime, is_active: Callable[[Any], bool] | None = None
+) -> Sequence[Facts]:
+    """The facts of *Send* for invitations, each with its inviter's row.
+
+    :param is_active: the hook ``tenant_is_active``, where a caller remembers its answers.
+    """
     accounts = _accounts(ctx, _keys(each.row for each in mails))
-    active = cache(ctx.hooks.tenant_is_active)
+    active = is_active or cache(ctx.hooks.tenant_is_active)
 
     def one(found: Found) -> Facts:
         row = found.row

@@ -62,19 +62,14 @@ def _request(ctx: Context, found: Found, by: Caller, now: datetime) -> None:
         renew(ctx, row, past, Renewal(by, found.inviter, {}), now)
 
 
-def _is_held(past: Past, found: Found, now: datetime) -> bool:
-    """Whether another invitation is live for the address: an older one, that was sent again since."""
-    holder = past.holder(but=found.row.id)
-    return holder is not None and holder.status_at(now) == Status.PENDING
-
-
 def _check(ctx: Context, found: Found, past: Past, now: datetime) -> None:
-    """The rules of *Send*, of which only the newest invitation of an address is live (T6), and of a bounce.
+    """The rules of *Send*, of which only the newest invitation of an address is live (T6), beside none that is live and
+    older since it was sent again, and of a bounce.
 
     :raises InvitationError: no fresh link.
     """
-    ended = None if past.is_newest(found.row) and not _is_held(past, found, now) else InvitationReplaced()
+    alone = past.is_newest(found.row) and past.live(now, but=found.row.id) is None
     (facts,) = sending(ctx, [found], now)
-    rules.first(rules.SEND, replace(facts, ended=ended))
+    rules.first(rules.SEND, replace(facts, ended=None if alone else InvitationReplaced()))
     if ctx.config.fresh_link == "send":
         rules.first([rules.bounce], replace(facts, bounced=past.bounced))

@@ -17,7 +17,7 @@ from ..errors import InvitationAccepted, InvitationReplaced, InvitationRevoked
 from ..hooks import invitation_resent, invitation_revoked
 from ..model.states import OPEN, RESEND, REVOKE, DeliveryState, Kind, Status
 from ..model.tables import Invitation, pending_key
-from ..model.values import DeliveryInfo, InvitationInfo
+from ..model.values import DeliveryInfo, InvitationInfo, plain_key
 from ..outbox import Posting
 from ..store.found import Found
 from ..store.invitations import Past
@@ -92,7 +92,7 @@ def renew(
     key = pending_key(row.tenant_id, row.email_key or "")
     ctx.store.move(row, RESEND, now, pending_key=key, expires_at=expires_at, reminded_at=None, **link, **how.columns)
     ctx.store.mails.cancel([row], InvitationReplaced.code)
-    details = {"rotated": rotated, "was_invited_by": before if isinstance(before, int) else before and str(before)}
+    details = {"rotated": rotated, "was_invited_by": plain_key(before)}
     ctx.store.events.add(row, RESEND.event, now, details=details, **how.by.audit())
     info = row.info(now, getattr(how.inviter, "email", None))
     if show_link:

@@ -12,6 +12,11 @@ from ..errors import InvitationError
 from .states import DeliveryStateValue, EventTypeValue, StatusValue
 
 
+def plain_key(key: Any) -> int | str | None:
+    """A primary key of the host's as JSON has it: an integer stays one, everything else is text."""
+    return key if key is None or isinstance(key, int) else str(key)
+
+
 @dataclass(frozen=True)
 class Inviter:
     """Who invited: the host's user id and, while the account exists, its email.

@@ -51,6 +51,11 @@ class Past:
         """The one that is pending, as stored; another than ``but``."""
         return next((row for row in self.rows if row.status == Status.PENDING and row.id != but), None)
 
+    def live(self, now: datetime, but: uuid.UUID | None = None) -> uuid.UUID | None:
+        """The id of the one that is pending at this time; another than ``but``."""
+        held = self.holder(but)
+        return held.id if held is not None and held.status_at(now) == Status.PENDING else None
+
     def is_newest(self, row: Invitation) -> bool:
         """Whether none was made after ``row``."""
         return not self.rows or self.rows[-1].id == row.id

@@ -15,7 +15,7 @@ from marshmallow import Schema, fields, validate
 
 from ..acts import Acceptance, Explanation
 from ..model.states import DeliveryState, Status
-from ..model.values import InvitationInfo
+from ..model.values import InvitationInfo, plain_key
 
 
 class _Straight:
@@ -67,7 +67,7 @@ class HostKey(_Straight, fields.Raw):
     """A primary key of the host's: an integer stays one, everything else is text."""
 
     def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:
-        return value if value is None or isinstance(value, int) else str(value)
+        return plain_key(value)
 
 
 class InviterOut(Schema):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -14,7 +13,7 @@ from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 from .. import acts, errors, shapes
 from ..acts import Manager, Wanted
 from ..current import State, caller, get_state
-from ..errors import BodyTooLarge, CrossSite, InvitationError, InvitationNotFound, MalformedRequest
+from ..errors import BodyTooLarge, CrossSite, InvitationError, MalformedRequest
 from . import answers
 from .openapi import Call, accept_body, document
 from .wire import PACKAGE, SAFE, exempt_from_csrf_protect, is_cross_site, read_json, seal
@@ -36,7 +35,7 @@ _DEAD = (
 )
 _BODY = (MalformedRequest, BodyTooLarge, errors.UnsupportedMediaType, errors.InvalidRequest)
 _MANAGER = (errors.Unauthenticated, errors.Forbidden, errors.TryAgain, errors.InvalidRequest)
-_ONE = (*_MANAGER, InvitationNotFound)
+_ONE = (*_MANAGER, errors.InvitationNotFound)
 #: What the rules of *Make* say, and so those of *Resend*.
 _MAKE = (
     errors.TenantInactive,
@@ -125,7 +124,7 @@ def openapi() -> Response:
     refusals=_ONE,
 )
 def get_invitation(invitation_id: str) -> Response:
-    invitation = acts.get(get_state().ctx, by=_manager(), invitation_id=_id(invitation_id))
+    invitation = acts.get(get_state().ctx, by=_manager(), invitation_id=shapes.our_id(invitation_id))
     return _answer(answers.dump_details(invitation))
 
 
@@ -139,7 +138,7 @@ def get_invitation(invitation_id: str) -> Response:
     refusals=_ONE,
 )
 def list_events(invitation_id: str) -> Response:
-    found = acts.events(get_state().ctx, by=_manager(), invitation_id=_id(invitation_id))
+    found = acts.events(get_state().ctx, by=_manager(), invitation_id=shapes.our_id(invitation_id))
     return _answer(answers.EVENTS.dump({"items": found}))
 
 
@@ -165,7 +164,7 @@ def list_events(invitation_id: str) -> Response:
 def resend_invitation(invitation_id: str) -> Response:
     by = _manager()
     given = shapes.load(shapes.RESEND, read_json(optional=True))
-    invitation = acts.resend(get_state().ctx, by=by, invitation_id=_id(invitation_id), **given)
+    invitation = acts.resend(get_state().ctx, by=by, invitation_id=shapes.our_id(invitation_id), **given)
     return _answer(answers.dump_invitation(invitation))
 
 
@@ -178,7 +177,7 @@ def resend_invitation(invitation_id: str) -> Response:
     refusals=(*_ONE, CrossSite, errors.InvitationAccepted),
 )
 def revoke_invitation(invitation_id: str) -> Response:
-    acts.revoke(get_state().ctx, by=_manager(), invitation_id=_id(invitation_id))
+    acts.revoke(get_state().ctx, by=_manager(), invitation_id=shapes.our_id(invitation_id))
     return Response(status=204)
 
 
@@ -256,14 +255,6 @@ def _answer(body: Any, status: int = 200) -> Response:
 def _manager() -> Manager:
     ctx = get_state().ctx
     return acts.manager(ctx, caller(ctx))
-
-
-def _id(text: str) -> uuid.UUID:
-    """An id from the path; what cannot be one is answered like one that is nobody's."""
-    try:
-        return uuid.UUID(hex=text)
-    except ValueError:
-        raise InvitationNotFound from None
 
 
 def check_query() -> None:
