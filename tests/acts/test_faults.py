@@ -26,6 +26,7 @@ from flask_invitations.acts import Wanted, invite_many, system
 from flask_invitations.acts import invite as invite_one
 from flask_invitations.addresses import parse
 from flask_invitations.current import get_state, override
+from flask_invitations.outbox import deliver
 from tests.hosts import PASSWORD, Host, build
 from tests.http.tools import (
     ACCEPT,
@@ -873,3 +874,36 @@ def test_helpers_see_it_all(host: Host) -> None:
     made = invite(host.client(admin), "one@example.com")
     copy(host, made["id"], 2)
     assert len(snapshot(host)["user_invitations"]) == 3
+
+
+def test_emails_of_very_many_invitations(host: Host) -> None:
+    """R23: no statement has more parameters than a database takes, for any number of invitations."""
+    case = make(host, "pending")
+    unknown = [uuid.uuid4() for _ in range(70_000)]
+    with host.app.app_context():
+        mails = get_state().ctx.store.mails
+        wanted = [*unknown, uuid.UUID(case.id)]
+        assert mails.latest(wanted).keys() == set(mails.reached(wanted)) == {uuid.UUID(case.id)}
+
+
+def test_a_batch_asks_for_each_tenant_once(database_url: str) -> None:
+    """Links and notices that leave together ask the host for their tenant once."""
+    asked = list[Any]()
+
+    def tenant_is_active(tenant_id: Any) -> bool:
+        asked.append(tenant_id)
+        return True
+
+    config = {"INVITATIONS_NOTIFY_REVOKED": True, "INVITATIONS_DELIVERY": "queue"}
+    with build(database_url, config=config, tenant_is_active=tenant_is_active) as host:
+        tenant, *_ = people(host)
+        with host.app.app_context():
+            api = host.invitations
+            known = api.invite("known@example.com", tenant_id=tenant)
+            api.deliver()
+            api.revoke(known.id)
+            api.invite("other@example.com", tenant_id=tenant)
+            asked.clear()
+            deliver(get_state().ctx, batch=2)
+        assert asked == [tenant]
+        assert sorted(message.kind for message in host.outbox.messages) == ["invitation", "invitation", "revoked"]

@@ -16,9 +16,8 @@ from .rules import ENDED, SEND, obstacle
 
 def forbidden(ctx: Context, mails: Sequence[FoundMail], now: datetime) -> Sequence[InvitationError | None]:
     """For each email why it must not leave, or ``None``."""
-    linked = [each for each in mails if each.kind in WITH_LINK]
-    facts = iter(sending(ctx, linked, now))
     active = cache(ctx.hooks.tenant_is_active)
+    facts = iter(sending(ctx, [each for each in mails if each.kind in WITH_LINK], now, active))
 
     def one(mail: FoundMail) -> InvitationError | None:
         if mail.kind in WITH_LINK:

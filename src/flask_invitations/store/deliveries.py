@@ -6,7 +6,7 @@ The worker runs the same few statements for every mail; they are built once: to 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cache, cached_property
@@ -19,7 +19,7 @@ from ..model.states import WITH_LINK, DeliveryState, Kind
 from ..model.tables import Delivery, Invitation, new_id
 from ..model.values import DeliveryInfo
 from .found import FoundMail, People, made
-from .statements import Tables, by_key, chunks
+from .statements import LOOKUP, Tables, by_key, chunks
 from .unit import Stale
 
 
@@ -55,18 +55,21 @@ class Mails(Tables):
 
     def latest(self, invitation_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, DeliveryInfo]:
         """For each invitation its latest mail with the link."""
-        if not invitation_ids:
-            return {}
         mail = self._table.c
-        wanted = (mail.invitation_id.in_(invitation_ids), mail.kind.in_(WITH_LINK))
-        lines = self.connection.execute(sa.select(self._table).where(*wanted).order_by(mail.created_at, mail.id))
+        with_link = sa.select(self._table).order_by(mail.created_at, mail.id)
+        lines = self._with_link(with_link, invitation_ids)
         return {line.invitation_id: made(Delivery, mail.keys(), line).info() for line in lines}
 
     def reached(self, invitation_ids: Sequence[uuid.UUID]) -> Collection[uuid.UUID]:
         """The invitations of which any email with the link has left."""
+        left = sa.select(self._table.c.invitation_id).where(self._table.c.sent_at.is_not(None))
+        return {line.invitation_id for line in self._with_link(left, invitation_ids)}
+
+    def _with_link(self, select: Any, invitation_ids: Sequence[uuid.UUID]) -> Iterator[Any]:
+        """What ``select`` finds of the mails with the link of these invitations, one statement for each chunk."""
         mail = self._table.c
-        left = (mail.invitation_id.in_(invitation_ids), mail.kind.in_(WITH_LINK), mail.sent_at.is_not(None))
-        return set(self.connection.scalars(sa.select(mail.invitation_id).where(*left)))
+        for chunk in chunks(invitation_ids, LOOKUP):
+            yield from self.connection.execute(select.where(mail.invitation_id.in_(chunk), mail.kind.in_(WITH_LINK)))
 
     def find(self, delivery_ids: Collection[uuid.UUID]) -> Sequence[FoundMail]:
         """These mails, with their invitations and inviters."""

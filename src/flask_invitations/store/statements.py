@@ -12,13 +12,15 @@ from ..model.binding import Models
 
 #: At most so many rows or keys go into one statement.
 CHUNK = 500
+#: The same, where a row has one parameter: databases take 32,766 of them and more.
+LOOKUP = 10_000
 
 T = TypeVar("T")
 
 
-def chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    """``items`` in pieces of at most ``CHUNK``."""
-    return (items[start : start + CHUNK] for start in range(0, len(items), CHUNK))
+def chunks(items: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
+    """``items`` in pieces of at most ``size``."""
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def by_key(update: Any) -> Any:
