@@ -86,7 +86,7 @@ class Calls:
         :param confirm: the address is right, although the last email there bounced or was complained of.
         :raises InvitationError: a rule of *Make* (``docs/rules.md``), or ``InvalidRequest``; nothing was written.
         """
-        given = self._wanted(email, role, message, details, expires_in, locale)
+        given = self._wanted(email, role, message, details, expires_in, locale, mail=mail, confirm=confirm)
         by = self._by(by if by is not None else inviter, tenant_id)
         return acts.invite(get_state().ctx, by=by, wanted=given, mail=mail, confirm=confirm)
 
@@ -109,7 +109,7 @@ class Calls:
         :returns: ``allowed``, ``approval`` and ``reasons``, a list of ``InvitationError``; nothing is written.
         :raises InvitationError: ``InvalidRequest`` for wrong arguments, ``Forbidden`` where ``by`` manages nothing.
         """
-        given = self._wanted(email, role, message, details, expires_in, locale)
+        given = self._wanted(email, role, message, details, expires_in, locale, confirm=confirm)
         by = self._by(by if by is not None else inviter, tenant_id)
         return acts.explain(get_state().ctx, by=by, wanted=given, confirm=confirm)
 
@@ -179,15 +179,9 @@ class Calls:
         :param expires_in: ``timedelta`` or seconds, 1 hour to 30 days, this once; default: the time it was made for.
         :raises InvitationError: a rule of *Resend* (``docs/rules.md``), or not found; nothing was changed.
         """
-        given = shapes.load(shapes.RESEND, {"expires_in": _seconds(expires_in)})
-        return acts.resend(
-            get_state().ctx,
-            by=self._by(by),
-            invitation_id=shapes.our_id(invitation_id),
-            rotate=rotate,
-            confirm=confirm,
-            expires_in=given["expires_in"],
-        )
+        asked = {"rotate": rotate, "confirm": confirm, "expires_in": _seconds(expires_in)}
+        given = shapes.load(shapes.RESEND, asked)
+        return acts.resend(get_state().ctx, by=self._by(by), invitation_id=shapes.our_id(invitation_id), **given)
 
     def revoke(self, invitation_id: uuid.UUID | str, *, by: Any = None) -> InvitationInfo:
         """Make sure that the invitation opens nothing any more, nor an older one of the same address.
@@ -241,7 +235,7 @@ class Calls:
         :raises TryAgain: the database refused to the last.
         """
         state = get_state()
-        if after is not None and not (isinstance(after[0], datetime) and isinstance(after[1], uuid.UUID)):
+        if after is not None and not _is_place(after):
             raise InvalidRequest({"after": ["Give the created_at and the id of the last invitation."]})
         wanted = {name: value for name, value in filters.items() if value is not None}
         given = shapes.load(state.list_query, {**wanted, "limit": limit})
@@ -307,7 +301,9 @@ class Calls:
         details: Mapping[str, Any] | None,
         expires_in: timedelta | int | None,
         locale: str | None,
+        **flags: bool,
     ) -> Wanted:
+        """:param flags: checked only."""
         fields = {
             "email": email,
             "role": role,
@@ -315,12 +311,19 @@ class Calls:
             "details": details,
             "expires_in": _seconds(expires_in),
             "locale": locale,
+            **flags,
         }
         return Wanted.loaded(shapes.load(get_state().invite_body, fields))
 
 
 def _seconds(span: timedelta | int | None) -> int | None:
     return int(span.total_seconds()) if isinstance(span, timedelta) else span
+
+
+def _is_place(after: Any) -> bool:
+    if not isinstance(after, (tuple, list)) or len(after) != 2:
+        return False
+    return isinstance(after[0], datetime) and isinstance(after[1], uuid.UUID)
 
 
 def _tenant(ctx: Context, given: Any) -> Any:

@@ -761,6 +761,22 @@ def test_unknown_parameters_are_refused(host: Host, method: str, tail: str) -> N
         refused(answer, 422, "invalid-request", errors={"bogus": ["Unknown parameter."]})
 
 
+def test_a_word_is_no_flag(host: Host) -> None:
+    """A4: "no" is not taken for yes, and a place in the list that is cut off not for a place."""
+    case = make(host, "pending")
+    with unchanged(host), host.app.app_context():
+        api: Any = host.invitations
+        for name in ("mail", "confirm"):
+            with pytest.raises(InvalidRequest, match=name):
+                api.invite("other@acme.example", tenant_id=case.tenant, **{name: "no"})
+        for name in ("rotate", "confirm"):
+            with pytest.raises(InvalidRequest, match=name):
+                api.resend(case.id, **{name: "no"})
+        for after in ((), (api.get(case.id).created_at,), 5):
+            with pytest.raises(InvalidRequest, match="after"):
+                api.list(after=after)
+
+
 def test_a_refusal_names_the_fields(host: Host) -> None:
     """A4: the text of a refusal names the fields that are wrong, a few of many."""
     tenant = host.tenant()
