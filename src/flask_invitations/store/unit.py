@@ -15,12 +15,13 @@ from itertools import chain
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import scoped_session
 
 from ..errors import InvitationError, TryAgain
 from ..model.binding import Models
+from .drivers import is_transient, is_unique
 
 log: logging.Logger = logging.getLogger("flask_invitations")
 
@@ -28,12 +29,6 @@ T = TypeVar("T")
 
 ATTEMPTS = 5
 _FRAME = "flask_invitations_after_commit"
-
-#: PostgreSQL: serialization failure, deadlock, lock not available, too many connections, cannot connect now.
-#: MariaDB and MySQL: lock wait time-out, deadlock, record changed since last read, too many connections,
-#: cannot connect (2002, 2003).
-_TRANSIENT = frozenset({"40001", "40P01", "55P03", "53300", "57P03", 1205, 1213, 1020, 1040, 2002, 2003})
-_UNIQUE = frozenset({"23505", 1062})
 
 
 class Stale(Exception):
@@ -247,7 +242,7 @@ def _attempt(run: Callable[[], T], attempts: int, conflict: Callable[[], Invitat
         except PoolTimeout as error:
             raise TryAgain from error
         except (Stale, DBAPIError) as error:
-            if not _worth_another(error):
+            if not _is_worth_another(error):
                 raise
             if attempt == attempts:
                 raise _final(error, conflict) from error
@@ -257,7 +252,7 @@ def _attempt(run: Callable[[], T], attempts: int, conflict: Callable[[], Invitat
 
 
 def _final(error: Stale | DBAPIError, conflict: Callable[[], InvitationError] | None) -> Exception:
-    if isinstance(error, IntegrityError) and not _is_unique(error):
+    if isinstance(error, IntegrityError) and not is_unique(error):
         return error  # a foreign key, a NOT NULL of the host's: no race, and no second try would mend it
     if isinstance(error, IntegrityError) and conflict is not None:
         return conflict()
@@ -306,21 +301,5 @@ def _run_all(waiting: Sequence[Callable[[], Any]]) -> None:
             log.exception("work after the commit failed")
 
 
-def _worth_another(error: Stale | DBAPIError) -> bool:
-    if isinstance(error, (Stale, IntegrityError)):
-        return True
-    if error.connection_invalidated or _codes(error) & _TRANSIENT:
-        return True
-    # Without a statement it could not even connect; drivers give that no common code.
-    return isinstance(error, OperationalError) and (error.statement is None or "locked" in str(error.orig))
-
-
-def _codes(error: DBAPIError) -> frozenset[Any]:
-    """Every code that a driver offers: the SQLSTATE, the error number. PyMySQL has both from version 1.2 on."""
-    raw: Any = error.orig
-    number = next(iter(raw.args or ()), None)
-    return frozenset((getattr(raw, "sqlstate", None), getattr(raw, "pgcode", None), number)) - {None}
-
-
-def _is_unique(error: DBAPIError) -> bool:
-    return bool(_codes(error) & _UNIQUE) or str(error.orig).startswith("UNIQUE constraint failed")
+def _is_worth_another(error: Stale | DBAPIError) -> bool:
+    return isinstance(error, (Stale, IntegrityError)) or is_transient(error)
