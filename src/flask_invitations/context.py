@@ -9,6 +9,8 @@ from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
+from jinja2 import Template
+
 from .clock import as_utc
 from .config import Config
 from .errors import InvitationError
@@ -30,7 +32,7 @@ T = TypeVar("T")
 class Context:
     """:param language: a BCP 47 tag, or ``None`` for the app's own language, to the nearest language that there is;
     :param forbids: for emails that are about to leave, why each must not, or ``None`` (the rules of *Send*);
-    :param render: template name, language and variables to text; :param sender: whom the signals come from (the app).
+    :param template: the name of a template of ours to that; :param sender: whom the signals come from (the app).
     """
 
     config: Config
@@ -40,7 +42,7 @@ class Context:
     mint: Mint
     language: Callable[[str | None], Language]
     forbids: Callable[[Context, Sequence[FoundMail], datetime], Sequence[InvitationError | None]]
-    render: Callable[..., str]
+    template: Callable[[str], Template]
     sender: Any
 
     @property

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from flask import Flask
+from jinja2 import Template
 from marshmallow import Schema
 
-from . import acts, config, defaults, hooks, shapes
+from . import acts, config, defaults, hooks, shapes, templating
 from .calls import Calls
 from .cli import cli
 from .context import Context
@@ -88,7 +89,7 @@ class Invitations(HookTable, Giving, Calls):
             mint=Mint(settings.secret_keys),
             language=languages(app),
             forbids=acts.forbidden,
-            render=lambda name, language, **words: app.jinja_env.get_template(name).render(**language.words(), **words),
+            template=_templates(app),
             sender=app,
         )
         bodies = shapes.invite_body(settings), shapes.list_query(settings)
@@ -141,6 +142,12 @@ def _check(db: Any, given: Mapping[str, Any]) -> Callable[[], Any]:
 
 def _load(schema: Schema, typed: Mapping[str, Any]) -> Mapping[str, Any]:
     return shapes.load(schema, dict(typed))
+
+
+def _templates(app: Flask) -> Callable[[str], Template]:
+    """The templates, by their names; the host can still change its own environment until one is asked for."""
+    environment = cache(partial(templating.environment, app))
+    return lambda name: environment().get_template(templating.OURS + name)
 
 
 def _register(app: Flask, settings: config.Config) -> None:

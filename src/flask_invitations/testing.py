@@ -200,12 +200,10 @@ def _words() -> dict[str, Any]:
 
 def _frame_lacks(app: Flask) -> Iterator[str]:
     frame = "invitations/base.html"
-    probe = (
-        f"{{% extends '{frame}' %}}{{% block title %}}the title{{% endblock %}}"
-        "{% block content %}the content{% endblock %}"
-    )
+    probe = "{% extends frame %}{% block title %}the title{% endblock %}{% block content %}the content{% endblock %}"
     try:
-        seen = _Seen(app.jinja_env.from_string(probe).render(app.jinja_env.globals | _words()))
+        base = get_state().ctx.template("base.html")
+        seen = _Seen(base.environment.from_string(probe).render(frame=base, **_words()))
     except TemplateError as error:
         yield f"{frame}: it does not render: {type(error).__name__}: {error}"
         return
@@ -229,7 +227,7 @@ def _head_lacks(frame: str, seen: _Seen) -> Iterator[str]:
 def _lacks(app: Flask, sample: _Sample) -> Iterator[str]:
     template = f"invitations/{sample.template}"
     try:
-        seen = _Seen(render_template(template, **_words(), **sample.words))
+        seen = _Seen(render_template(get_state().ctx.template(sample.template), **_words(), **sample.words))
     except TemplateError as error:
         yield f"{template}: it does not render: {type(error).__name__}: {error}"
         return

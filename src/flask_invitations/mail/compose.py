@@ -7,9 +7,10 @@ from typing import Any
 
 from ..addresses import key_of
 from ..context import Context
+from ..gate import WrongAnswer
 from ..hooks import Message
 from ..languages.plain import one_line, plain
-from ..model.states import TO_INVITER, Kind
+from ..model.states import TO_INVITER, WITH_LINK, Kind
 from ..model.values import DeliveryInfo, InvitationInfo, Inviter
 from ..tokens import Token
 from .headers import header_text
@@ -59,7 +60,7 @@ def compose(ctx: Context, letter: Letter) -> Message:
     }
 
     def render(part: str) -> str:
-        return ctx.render(f"invitations/mail/{letter.kind}{part}", language, **words)
+        return ctx.template(f"mail/{letter.kind}{part}").render(**language.words(), **words)
 
     host = config.accept_origin.partition("://")[2].partition(":")[0]
     return Message(
@@ -67,8 +68,8 @@ def compose(ctx: Context, letter: Letter) -> Message:
         kind=letter.kind,
         to=_recipient(letter),
         subject=header_text(render(".subject.txt")),
-        text=render(".txt"),
-        html=render(".html"),
+        text=_with_link(letter, ".txt", render(".txt")),
+        html=_with_link(letter, ".html", render(".html")),
         headers={
             "Message-ID": f"<{letter.delivery.id}@{host}>",
             "Content-Language": language.tag,
@@ -79,6 +80,13 @@ def compose(ctx: Context, letter: Letter) -> Message:
         accept_url=accept_url,
         invitation=info,
     )
+
+
+def _with_link(letter: Letter, part: str, text: str) -> str:
+    """:raises WrongAnswer: the host's own template shows no link, where the email is worth nothing without one."""
+    if letter.kind in WITH_LINK and letter.token is not None and letter.token.reveal() not in text:
+        raise WrongAnswer(f"invitations/mail/{letter.kind}{part} shows no link. Put {{{{ accept_url }}}} into it.")
+    return text
 
 
 def _recipient(letter: Letter) -> str:

@@ -197,7 +197,7 @@ def page(template: str, status: int = 200, language: Language | None = None, **w
     ctx = get_state().ctx
     language = language or ctx.language(current_tag())
     words = {"app_name": ctx.config.app_name, "settings": ctx.config, **language.words(), **words}
-    return make_response(render_template(f"invitations/{template}", **words), status)
+    return make_response(render_template(ctx.template(template), **words), status)
 
 
 def refused(error: InvitationError) -> Response:
