@@ -11,6 +11,7 @@ place of ours have all that they need.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -33,7 +34,7 @@ from .languages.plain import one_line, plain
 from .model.states import Status
 from .model.values import InvitationInfo, Inviter
 from .shapes import MAX_MESSAGE
-from .tokens import Token, find
+from .tokens import Token, parse
 from .web.desk import FIELDS, SPANS
 from .web.forms import profile_inputs
 from .words import INVITEE, MANAGER, told
@@ -78,10 +79,10 @@ def token_in(link: str | None) -> str:
 
     :raises LookupError: there is none.
     """
-    token = find(link or "")
-    if token is None:
+    found = [part for part in re.split(r"[^\w-]", link or "") if parse(part) is not None]
+    if not found:
         raise LookupError("There is no token in this link.")
-    return token.reveal()
+    return found[-1]
 
 
 class SettableClock:

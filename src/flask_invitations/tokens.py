@@ -48,12 +48,6 @@ def parse(text: object) -> Token | None:
     return Token(text) if isinstance(text, str) and _SHAPE.fullmatch(text) else None
 
 
-def find(text: str) -> Token | None:
-    """The token at the end of a pasted link, whatever the mail program put around it."""
-    found = _SHAPE.findall(text)
-    return Token(found[-1]) if found else None
-
-
 def redact(text: str) -> str:
     """``text`` with a mask in place of everything that may hold a link token, for logs and error reports.
 

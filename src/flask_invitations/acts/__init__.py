@@ -5,6 +5,7 @@ from .callers import Caller, Manager, Origin, caller, grantable, manager, system
 from .fresh import request_link
 from .invite import Explanation, Wanted, explain, invite, invite_many
 from .manage import resend, revoke, revoke_for
+from .pasted import recognize
 from .read import complete_deliveries, counts, events, get, list_page, story, tenant_name
 from .report import record_delivery
 from .send import forbidden
@@ -36,6 +37,7 @@ __all__ = [
     "list_page",
     "manager",
     "preview",
+    "recognize",
     "record_delivery",
     "request_link",
     "resend",

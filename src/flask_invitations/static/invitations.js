@@ -1,9 +1,22 @@
 // Nothing here is needed: every page works without it. Nothing is ever sent before somebody presses a button.
 (function () {
   "use strict";
-  // The link's secret stands behind its "#": move it into the form, and out of the address bar and the history.
-  var shape = /[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])/;
-  var landing = document.querySelector("[data-landing]");
+  // The link's secret stands behind its "#": move it into the form, and out of the address bar and the history. What it
+  // is, the server finds: mail programs encode and break links. Whether there may be one, is the same rule as in pasted.py.
+  var landing = document.querySelector("[data-landing]"), opened = document.querySelector("[data-clean-address]");
+  var run = /[A-Za-z0-9_-]{43}/;
+  var added = /[\0-\x20\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\u{e0000}-\u{e0fff}=>\\]+/gu;
+
+  function decoded(text) {
+    return text.replace(/(?:%[0-9a-f]{2})+/gi, function (bytes) {
+      return new TextDecoder().decode(Uint8Array.from(bytes.slice(1).split("%"), function (hex) { return parseInt(hex, 16); }));
+    });
+  }
+
+  function holds(text) {
+    for (var layers = 0; layers < 4; layers++, text = decoded(text)) if (run.test(text.replace(added, ""))) return true;
+    return false;
+  }
 
   function clean(address) {
     history.replaceState(null, "", address);
@@ -14,11 +27,11 @@
   }
 
   function take() {
-    var found = shape.exec(location.hash) || shape.exec(location.search);
+    var text = location.search + location.hash, found = holds(text);
     var cut = !found && location.hash.length > 1;
     if (!found && !cut) return;
     clean(landing.dataset.landing);
-    landing.querySelector("[name=token]").value = found ? found[0] : "";
+    landing.querySelector("[name=token]").value = found ? text : "";
     show("paste-field", cut);
     show("with-link", found);
     show("without-link", false);
@@ -27,14 +40,19 @@
 
   // What answers an accept has the landing page's address: a link pasted there loads nothing by itself.
   function leave() {
-    if (shape.exec(location.hash)) location.replace("open" + location.hash);
+    if (holds(location.hash)) location.replace("open" + location.hash);
+  }
+
+  // Something in the rest of the address looked like the secret to the server; the secret itself may still be here.
+  function tell() {
+    var field = opened.querySelector("[name=token]");
+    if (field && holds(location.hash)) field.value += " " + location.hash;
+    clean(opened.dataset.cleanAddress);
   }
 
   if (landing) take();
+  if (opened) tell();
   addEventListener("hashchange", landing ? take : leave);
-
-  var opened = document.querySelector("[data-clean-address]");
-  if (opened) clean(opened.dataset.cleanAddress);
 
   // Help with choosing a password: show it, and say how far it is. What is pasted or filled in is never touched.
   document.querySelectorAll("[data-help]").forEach(function (help) {

@@ -89,6 +89,15 @@ class Store(Tables):
         found = self._people.find(self._by_id[tenant_id is EVERYWHERE], given)
         return found[0] if found else None
 
+    def links(self, token_hashes: Sequence[str]) -> Mapping[str, Status | None]:
+        """The links among these that are ours: the status of what each opens, ``None`` where it was replaced."""
+        column = self._columns
+        now, before = (each.in_(token_hashes) for each in (column.token_hash, column.previous_token_hash))
+        lines = self.connection.execute(
+            sa.select(column.token_hash, column.previous_token_hash, column.status).where(sa.or_(now, before))
+        ).all()
+        return {**{line[1]: None for line in lines}, **{line[0]: Status(line[2]) for line in lines}}
+
     @cached_property
     def _by_token(self) -> Any:
         token_hash = sa.bindparam("token_hash", type_=sa.String())

@@ -7,6 +7,7 @@ Nothing of the link is kept on our side between two requests: the form that its 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from flask import Blueprint, Response, current_app, make_response, redirect, render_template, request, url_for
@@ -30,8 +31,9 @@ from ..errors import (
 from ..languages.babel import current_tag
 from ..languages.language import Language
 from ..languages.plain import one_line, plain
+from ..pasted import candidates
 from ..shapes import DECLINE, load
-from ..tokens import Token, find
+from ..tokens import Token
 from ..words import INVITEE, Words, told
 from .forms import profile_inputs, read_profile, sentences
 from .wire import MAX_BODY, PACKAGE, SAFE, exempt_from_csrf_protect, is_cross_site, seal
@@ -50,12 +52,19 @@ HEADERS: Mapping[str, str] = {
     "X-Robots-Tag": "noindex",
 }
 
+#: Under which a request keeps the token that was found in its form.
+_TOKEN = f"{PACKAGE}.token"
 
+
+@pages.get("/accept/<path:link>")
+@pages.get("/accept<path:link>")  # its "#" came as "%23"
+@pages.get("/accept/")
 @pages.get("/accept")
-@pages.get("/accept/<path:token>")
-def landing(token: str = "") -> Response:
+def landing(link: str = "") -> Response:
     """Where the mailed link leads. Looks nothing up: a link scanner that comes here sees and changes nothing."""
-    return page("landing.html", token=find(token) or find(request.query_string.decode("ascii", "replace")))
+    text = f"{link}?{request.query_string.decode('ascii', 'replace')}"
+    found = candidates(text)
+    return page("landing.html", token=found[0] if len(found) == 1 else Token(text) if found else None)
 
 
 @pages.get("/open")
@@ -78,7 +87,8 @@ def fresh() -> AnyResponse:
     ctx = get_state().ctx
     if ctx.config.fresh_link is None:
         return start_over()
-    acts.request_link(ctx, token=request.form.get("token", ""), by=caller(ctx))
+    with suppress(InvitationNotFound):
+        acts.request_link(ctx, token=_token().reveal(), by=caller(ctx))
     return redirect(url_for("invitations.requested"), 303)
 
 
@@ -132,14 +142,11 @@ def _token() -> Token:
 
     :raises InvitationNotFound: there is none.
     """
-    token = _carried()
+    token = acts.recognize(get_state().ctx, candidates(request.form.get("token", "")))
     if token is None:
         raise InvitationNotFound
+    request.environ[_TOKEN] = token
     return token
-
-
-def _carried() -> Token | None:
-    return find(request.form.get("token", "")[:4096])
 
 
 def url_of(hook: str) -> str | None:
@@ -203,7 +210,7 @@ def page(template: str, status: int = 200, language: Language | None = None, **w
 def refused(error: InvitationError) -> Response:
     """A page that says why, with the status that the API would answer, and what to do."""
     language = get_state().ctx.language(current_tag())
-    token = _carried()
+    token: Token | None = request.environ.get(_TOKEN)
     words = {"told": _told(error, language, token), "token": token, "login_url": url_of("login_url")}
     answer = page("refused.html", error.status, language, **words)
     answer.headers.extend(error.headers)
