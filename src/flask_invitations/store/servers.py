@@ -25,9 +25,8 @@ def check_driver(dialect: Any) -> None:
     """
     if dialect.is_async or dialect.driver not in DRIVERS.get(dialect.name, ()):
         listed = ", ".join(f"{name} ({', '.join(drivers)})" for name, drivers in DRIVERS.items())
-        raise ConfigurationError(
-            f"The database driver {dialect.name}+{dialect.driver} is not supported. Use one of: {listed}."
-        )
+        name = f"{dialect.name}+{dialect.driver}{' (asyncio)' if dialect.is_async else ''}"
+        raise ConfigurationError(f"The database driver {name} is not supported. Use one of: {listed}.")
 
 
 def check_server(dialect: Any) -> None:
