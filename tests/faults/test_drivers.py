@@ -173,8 +173,8 @@ def test_a_second_invitation_is_known_as_one(driver_url: str) -> None:
         admin = host.client(host.user("admin@example.com", role="admin"))
         for number in range(rounds(3, 40)):
             body = {"email": f"round{number}@example.com"}
-            answers = racers.race(lambda body=body: admin.post("/api/v1/users/invite", json=body).status_code)
-            assert Counter(answers) == {201: 1, 409: 3}
+            answers = racers.race(partial(admin.post, "/api/v1/users/invite", json=body))
+            assert Counter(answer.status_code for answer in answers) == {201: 1, 409: 3}
 
 
 @EACH_DRIVER
@@ -183,7 +183,7 @@ def test_a_bad_day_is_told(driver_url: str) -> None:
     help in the same second; and nothing was done, so that the next one succeeds."""
     with build(driver_url) as host:
         _, token = invited(host, "ann@example.com")
-        for code in UNAVAILABLE[server_of(host.engine)]:
+        for code in UNAVAILABLE[server_of(host.engine)][:3]:
             with BadDay(host.engine, code, "UPDATE user_invitations").under_way() as day:
                 answer = host.client().post(ACCEPT, json={"token": token, "password": PASSWORD})
             assert (answer.status_code, answer.get_json()["code"], day.raised) == (*TRY_AGAIN, 1), code
@@ -195,7 +195,7 @@ def test_a_bad_day_is_told(driver_url: str) -> None:
 def test_work_is_run_again(driver_url: str) -> None:
     """D1: whatever the driver, work that the server gave up is run again, and succeeds."""
     with build(driver_url) as host:
-        for code in AGAIN[server_of(host.engine)]:
+        for code in AGAIN[server_of(host.engine)][:4]:
             _, token = invited(host, f"{code}@example.com")
             with BadDay(host.engine, code, "UPDATE user_invitations", 1).under_way() as day:
                 assert accept(host, token) == (201, ""), code
@@ -256,12 +256,12 @@ def test_a_bad_day_at_the_commit(driver_url: str) -> None:
         _, token = invited(host, "ann@example.com")
         name = server_of(host.engine)
         commit, tenant = host.engine.dialect.do_commit, host.tenant()
-        code = {"postgresql": "53100", "mariadb": 1180}[name]
+        code: str | int = "53100" if name == "postgresql" else 1180
 
         def fail(connection: Any) -> None:
             _run(raising(host.engine.dialect, code), connection, None)
 
-        host.engine.dialect.do_commit = fail  # type: ignore[method-assign]
+        host.engine.dialect.do_commit = fail  # type: ignore[method-assign,assignment]
         try:
             assert accept(host, token) == TRY_AGAIN
             with host.app.app_context(), pytest.raises(TryAgain), host.invitations.unit():

@@ -93,8 +93,8 @@ class Binds:
 
 
 def _by(connection: Any, session: Any, act: Callable[[Any], T]) -> T:
-    """Have ``act`` read by this connection. For the ORM SQLAlchemy names no other way: an argument ``bind`` is passed on
-    to ``get_bind``, and not every host's heeds it."""
+    """Have ``act`` read by this connection. For the ORM SQLAlchemy has no other way: it passes an argument ``bind``
+    on to ``get_bind``, and not every host's heeds that."""
     attributes = vars(session)
     before = attributes.get("get_bind")
     attributes["get_bind"] = lambda *_arguments, **_named: connection
