@@ -106,7 +106,7 @@ def _rules(host: Host, now: datetime) -> list[set[uuid.UUID]]:
     with host.app.app_context():
         store = host.app.extensions["invitations"].ctx.store
         mail = store.models.Delivery
-        return [set(store.session.scalars(sa.select(mail.id).where(rule))) for rule in store.mails.due(now)]
+        return [set(host.db.session.scalars(sa.select(mail.id).where(rule))) for rule in store.mails.due(now)]
 
 
 @pytest.mark.parametrize("batch", [1, 7])
@@ -362,7 +362,7 @@ def test_two_workers_never_meet(queued: Host) -> None:
             theirs = ctx.unit.run(lambda: ctx.store.mails.lease(ctx.now(), ctx.now() + LEASE, 100))
         assert (len(mine), len(theirs)) == (4, 26)
         assert not {one.mail.id for one in mine} & {one.mail.id for one in theirs}
-        ctx.store.session.rollback()
+        queued.db.session.rollback()
 
 
 # What is said of it

@@ -78,7 +78,7 @@ def jobs_on(engine: Any, app: Flask, register: Callable[[Any, Jobs], Enqueue]) -
 
 def _own_connections(ctx: Context) -> None:
     """A forked worker starts with no connections: those that it inherited are its parent's to use and to close."""
-    engine = ctx.store.session.get_bind(ctx.models.Delivery).engine
-    if _owners.setdefault(engine, _IMPORTER) != os.getpid():
-        engine.dispose(close=False)
-        _owners[engine] = os.getpid()
+    for engine in ctx.store.engines():
+        if _owners.setdefault(engine, _IMPORTER) != os.getpid():
+            engine.dispose(close=False)
+            _owners[engine] = os.getpid()

@@ -116,7 +116,7 @@ def deliver(
 
 def count_due(ctx: Context) -> int:
     """How many rows are due now."""
-    return ctx.unit.run(lambda: ctx.store.mails.count_due(ctx.now()))
+    return ctx.unit.look(lambda: ctx.store.mails.count_due(ctx.now()))
 
 
 def retry_failed(ctx: Context) -> int:

@@ -69,7 +69,7 @@ class Mails(Tables):
         """What ``select`` finds of the mails with the link of these invitations, one statement for each chunk."""
         mail = self._table.c
         for chunk in chunks(invitation_ids, LOOKUP):
-            yield from self.connection.execute(select.where(mail.invitation_id.in_(chunk), mail.kind.in_(WITH_LINK)))
+            yield from self._rows(select.where(mail.invitation_id.in_(chunk), mail.kind.in_(WITH_LINK)))
 
     def find(self, delivery_ids: Collection[uuid.UUID]) -> Sequence[FoundMail]:
         """These mails, with their invitations and inviters."""
@@ -80,7 +80,7 @@ class Mails(Tables):
     def count_due(self, now: datetime) -> int:
         """How many mails a worker would find."""
         mail = self.models.Delivery
-        count: int = self.session.scalar(sa.select(sa.func.count(mail.id)).where(sa.or_(*self.due(now))))
+        count: int = self._rows(sa.select(sa.func.count(mail.id)).where(sa.or_(*self.due(now)))).scalar()
         return count
 
     def due(self, now: Any) -> tuple[Any, Any]:
@@ -116,7 +116,7 @@ class Mails(Tables):
         return leased
 
     def _lease(self, abandoned: bool, given: Mapping[str, Any]) -> Sequence[FoundMail]:
-        dialect = self.connection.dialect.name
+        dialect = self._binds.connection().dialect.name
         due = self._people.find_mails(self._due(dialect, abandoned, given["only"] is not None), given)
         if dialect == "postgresql":  # leased by the same statement
             return due
@@ -152,7 +152,7 @@ class Mails(Tables):
         if self._execute(self._settle, {**these, **how}) == len(attempts):
             return attempts.keys()
         ours = sa.select(self._table.c.id).where(self._table.c.state == state, *self._mine)
-        found: Sequence[uuid.UUID] = self.connection.scalars(ours, these).all()
+        found: Sequence[uuid.UUID] = self._rows(ours, these).scalars().all()
         return found
 
     def put_back(self, attempts: Mapping[uuid.UUID, int], now: datetime) -> None:

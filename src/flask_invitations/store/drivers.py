@@ -1,33 +1,233 @@
-"""What a driver's error means: every code that drivers offer, in one place."""
+"""What a driver's error means. No driver is asked for one code in one place: every code that it offers is looked at."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from enum import Enum
 from typing import Any
 
-from sqlalchemy.exc import DBAPIError, OperationalError
+import sqlalchemy as sa
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 
-#: PostgreSQL: serialization failure, deadlock, lock not available, too many connections, cannot connect now.
-#: MariaDB and MySQL: lock wait time-out, deadlock, record changed since last read, too many connections,
-#: cannot connect (2002, 2003).
-_TRANSIENT = frozenset({"40001", "40P01", "55P03", "53300", "57P03", 1205, 1213, 1020, 1040, 2002, 2003})
-_UNIQUE = frozenset({"23505", 1062})
+from ..errors import InvalidRequest, Sentence
+
+#: A SQLSTATE, the first two characters of one, an error number of MariaDB and MySQL, or a name of SQLite's.
+Code = str | int
+
+
+class Outcome(Enum):
+    """What can be done about an error."""
+
+    #: Another transaction may succeed at once.
+    AGAIN = "again"
+    #: The same call may succeed later, on this server or on another; another transaction now would not.
+    UNAVAILABLE = "unavailable"
+    #: A unique key refused.
+    UNIQUE = "unique"
+    #: The database cannot hold a character.
+    TEXT = "text"
+    #: Anything else: a fault in a statement, in the tables, or in what a hook writes.
+    OTHER = "other"
+
+
+def _table(codes: Mapping[Outcome, tuple[Code, ...]]) -> Mapping[Code, Outcome]:
+    return {code: outcome for outcome, those in codes.items() for code in those}
+
+
+_POSTGRESQL = _table(
+    {
+        Outcome.AGAIN: (
+            *("40", "55P03"),  # serialization, deadlock, a lock that did not come free
+            *("08000", "08003", "08006", "25P03", "57P01", "57P02", "57P05"),  # the connection was closed
+        ),
+        Outcome.UNAVAILABLE: (
+            *("25006", "25P04", "57014"),  # read-only, a transaction or a statement took too long
+            *("53", "57", "58", "08"),  # out of connections, memory, disk; starting, stopping; the machine
+            *("28", "3D000"),  # no login, no such database
+            "40003",  # nobody knows whether it was done
+        ),
+        Outcome.UNIQUE: ("23505",),
+        Outcome.TEXT: ("22021", "22P05"),
+        Outcome.OTHER: ("40002",),  # an integrity constraint
+    }
+)
+_MARIADB = _table(
+    {
+        Outcome.AGAIN: (
+            *(1020, 1205, 1213, 1614, 3101, 3572),  # changed since last read, lock wait, deadlock, group replication
+            *(
+                1053,
+                1152,
+                1158,
+                1159,
+                1160,
+                1161,
+                1184,
+                1927,
+                2006,
+                2013,
+                2014,
+                2027,
+                2055,
+                3169,
+                4031,
+            ),  # connection closed
+        ),
+        Outcome.UNAVAILABLE: (
+            *(1036, 1223, 1290, 1792, 1836),  # read-only
+            *(1317, 1969, 3024),  # a statement was cancelled, or took too long
+            *(1047, 1180, 1181, 3100),  # the node of a cluster is not ready; the commit or rollback failed
+            *(1021, 1037, 1038, 1041, 1114, 1135, 1206),  # out of disk, memory, threads, locks
+            *(1040, 1129, 1130, 1203, 1226, 2002, 2003, 2005, 2012, 2026),  # no connection
+            *(1044, 1045, 1049),  # no login, no such database
+        ),
+        Outcome.UNIQUE: (1062, 1169, 1586),
+        Outcome.TEXT: (1300, 1366, 3854, 3988),
+    }
+)
+_SQLITE = _table(
+    {
+        Outcome.AGAIN: ("SQLITE_BUSY", "SQLITE_LOCKED"),
+        Outcome.UNAVAILABLE: (
+            *("SQLITE_READONLY", "SQLITE_IOERR", "SQLITE_FULL", "SQLITE_CANTOPEN"),
+            *("SQLITE_NOMEM", "SQLITE_INTERRUPT", "SQLITE_PROTOCOL"),
+        ),
+        Outcome.UNIQUE: ("SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"),
+    }
+)
+_OUTCOMES: Mapping[Code, Outcome] = {**_POSTGRESQL, **_MARIADB, **_SQLITE}
+#: Of two codes of one error, the one that tells more.
+_ORDER = (Outcome.OTHER, Outcome.UNIQUE, Outcome.TEXT, Outcome.UNAVAILABLE, Outcome.AGAIN)
+#: Before Python 3.11 SQLite's errors have no name, only a text.
+_SQLITE_TEXTS = {
+    "database is locked": "SQLITE_BUSY",
+    "database table is locked": "SQLITE_LOCKED",
+    "attempt to write a readonly database": "SQLITE_READONLY",
+    "disk I/O error": "SQLITE_IOERR",
+    "database or disk is full": "SQLITE_FULL",
+    "unable to open database file": "SQLITE_CANTOPEN",
+    "interrupted": "SQLITE_INTERRUPT",
+    "UNIQUE constraint failed": "SQLITE_CONSTRAINT_UNIQUE",
+}
+#: After these the connection leads nowhere, or to a server that will not write again: no other transaction may get it.
+_LOST: frozenset[Code] = frozenset(
+    (
+        *("25006", "25P03", "25P04", "57P01", "57P02", "57P03", "57P04", "57P05"),
+        *("08000", "08003", "08006", "08007", "08P01"),
+        *(1036, 1047, 1053, 1152, 1158, 1159, 1160, 1161, 1184, 1290, 1792, 1836, 1927, 2006, 2013, 2014, 2027, 2055),
+        *(3169, 4031),
+    )
+)
+
+#: About a field whose text the database cannot hold.
+TEXT: str = Sentence("The database cannot store a character of this text. Leave it out, for example an emoji.")
+
+_ours: ContextVar[bool] = ContextVar("flask_invitations_unit", default=False)
+
+
+def outcome(error: DBAPIError) -> Outcome:
+    """What can be done about an error of the database's."""
+    offered = codes(error)
+    found = {_OUTCOMES.get(code) for code in offered} - {None} or {_OUTCOMES.get(_class_of(code)) for code in offered}
+    known = next((each for each in _ORDER if each in found), None)
+    return known or _without_code(error)
+
+
+def _class_of(code: Code) -> Code:
+    """The class of a SQLSTATE, or what an extended name of SQLite's extends."""
+    if not isinstance(code, str):
+        return code
+    return "_".join(code.split("_")[:2]) if code.startswith("SQLITE_") else code[:2]
+
+
+def _without_code(error: DBAPIError) -> Outcome:
+    if error.connection_invalidated:
+        return Outcome.AGAIN
+    # Without a statement it could not even connect; drivers give that no common code.
+    unconnected = error.statement is None and isinstance(error, (OperationalError, InterfaceError))
+    return Outcome.UNAVAILABLE if unconnected else Outcome.OTHER
+
+
+def codes(error: DBAPIError) -> frozenset[Code]:
+    """Every code that the driver offers: SQLSTATE, error number, name."""
+    raw: Any = error.orig
+    first = next(iter(getattr(raw, "args", ())), None)
+    offered = [getattr(raw, name, None) for name in ("sqlstate", "pgcode", "errno", "sqlite_errorname")]
+    offered.append(getattr(getattr(raw, "diag", None), "sqlstate", None))
+    offered.append(first.get("C") if isinstance(first, Mapping) else first)
+    if isinstance(first, str):  # a sentence, of which only SQLite's tell anything
+        offered[-1] = next((name for text, name in _SQLITE_TEXTS.items() if first.startswith(text)), None)
+    return frozenset(code for code in offered if isinstance(code, (str, int)) and code)
 
 
 def is_transient(error: DBAPIError) -> bool:
-    """Whether the same work may succeed in another transaction."""
-    if error.connection_invalidated or _codes(error) & _TRANSIENT:
-        return True
-    # Without a statement it could not even connect; drivers give that no common code.
-    return isinstance(error, OperationalError) and (error.statement is None or "locked" in str(error.orig))
+    """Whether the same work may succeed at once, in another transaction."""
+    return outcome(error) is Outcome.AGAIN
+
+
+def is_busy(error: DBAPIError) -> bool:
+    """Whether the same work may succeed, at once or later: whoever asked can be told to try again."""
+    return outcome(error) in (Outcome.AGAIN, Outcome.UNAVAILABLE)
+
+
+def is_integrity(error: DBAPIError) -> bool:
+    """Whether a constraint refused; to pg8000 most of them are errors like any other."""
+    return isinstance(error, IntegrityError) or any(str(code).startswith("23") for code in codes(error))
 
 
 def is_unique(error: DBAPIError) -> bool:
     """Whether a unique key refused."""
-    return bool(_codes(error) & _UNIQUE) or str(error.orig).startswith("UNIQUE constraint failed")
+    return outcome(error) is Outcome.UNIQUE
 
 
-def _codes(error: DBAPIError) -> frozenset[Any]:
-    """Every code that a driver offers: the SQLSTATE, the error number. PyMySQL has both from version 1.2 on."""
-    raw: Any = error.orig
-    number = next(iter(raw.args or ()), None)
-    return frozenset((getattr(raw, "sqlstate", None), getattr(raw, "pgcode", None), number)) - {None}
+def unwritable(error: DBAPIError) -> str | None:
+    """The name of the column that cannot hold a text, where the database says that one cannot; else ``None``."""
+    told = str(error.orig)
+    if outcome(error) is not Outcome.TEXT or ("Incorrect" in told and "string value" not in told):
+        return None
+    named = re.search(r"for column (?:[`'\"]?\w+[`'\"]?\.)*[`'\"]?(\w+)", told)
+    return named[1] if named else _suspect(error.params, "ascii")
+
+
+def _suspect(parameters: Any, encoding: str) -> str:
+    """The parameter that is not in a character set: PostgreSQL does not tell which it was."""
+    given = parameters.items() if isinstance(parameters, Mapping) else ()
+    odd = (str(name) for name, value in given if isinstance(value, str) and not _fits(value, encoding))
+    return re.sub(r"__\d+$", "", next(odd, "text"))
+
+
+def _fits(text: str, encoding: str) -> bool:
+    return text.encode(encoding, "ignore").decode(encoding) == text
+
+
+@contextmanager
+def heeded() -> Iterator[None]:
+    """A unit of ours is under way: what it learns about a connection counts; see :func:`listen`."""
+    token = _ours.set(True)
+    try:
+        yield
+    finally:
+        _ours.reset(token)
+
+
+def listen(dialect: sa.Dialect) -> None:
+    """Heed what units of ours learn from the errors of an engine."""
+    if not sa.event.contains(dialect, "handle_error", _heed):
+        sa.event.listen(dialect, "handle_error", _heed, retval=True)
+
+
+def _heed(context: ExceptionContext) -> Exception | None:
+    """A connection that leads nowhere is no other transaction's: SQLAlchemy knows of few errors that say so, and that a
+    server is read-only since a failover is none of them. A text that the driver cannot send is somebody's input."""
+    error, raw = context.sqlalchemy_exception, context.original_exception
+    if not _ours.get():
+        return None
+    if isinstance(error, DBAPIError) and codes(error) & _LOST:
+        context.is_disconnect = True
+    if isinstance(raw, UnicodeEncodeError):
+        return InvalidRequest({_suspect(context.parameters, raw.encoding): [TEXT]})
+    return None

@@ -54,9 +54,8 @@ class Events(Tables):
         event, user = self.models.InvitationEvent, self.models.user
         latest_first = event.at.desc(), event.id.desc()
         statement = sa.select(event, self._email).outerjoin(user, self._key_of(user) == event.actor_id)
-        rows = self.session.execute(
-            statement.where(event.invitation_id == invitation_id).order_by(*latest_first).limit(limit)
-        ).all()
+        latest = statement.where(event.invitation_id == invitation_id).order_by(*latest_first).limit(limit)
+        rows = self._binds.read(lambda session: session.execute(latest).all())
         return [(found[0], found[1]) for found in reversed(rows)]
 
     def forget(self, invitation_ids: Sequence[UUID]) -> None:

@@ -144,7 +144,7 @@ class People(Tables):
 
     def find_shown(self, statement: Any, given: Mapping[str, Any]) -> Sequence[Found]:
         """Invitations to show; nothing of the host's is loaded but the inviter's email."""
-        return [self._shown(tuple(line)) for line in self.connection.execute(statement, given)]
+        return [self._shown(tuple(line)) for line in self._rows(statement, given)]
 
     def _shown(self, line: Sequence[Any]) -> Found:
         mail, ours = line[1 : 1 + len(_MAIL)], line[1 + len(_MAIL) :]
@@ -174,7 +174,7 @@ class People(Tables):
     def _read(self, statement: Any, given: Mapping[str, Any]) -> Sequence[tuple[Sequence[Any], Any, Invitation]]:
         """What a line begins with, its inviter and its invitation."""
         # A host that loads collections eagerly gets a line for each of their rows: one for each id is enough.
-        lines = self.session.execute(statement, given).unique(lambda line: line[0]).all()
+        lines = self._binds.read(lambda session: session.execute(statement, given).unique(lambda line: line[0]).all())
         return [self._taken_apart(tuple(line)) for line in lines]
 
     def _taken_apart(self, line: tuple[Any, ...]) -> tuple[Sequence[Any], Any, Invitation]:

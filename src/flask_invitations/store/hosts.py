@@ -18,7 +18,7 @@ class Hosts(Tables):
 
     def __init__(self, session: Callable[[], Any], models: Models, unit: Unit) -> None:
         super().__init__(session, models)
-        self._unit = unit
+        self._session, self._unit = session, unit
 
     def user(self, user_id: Any) -> Any:
         return self._get(self.models.user, user_id)
@@ -29,14 +29,13 @@ class Hosts(Tables):
     def _get(self, model: type[Any] | None, key: Any) -> Any:
         if model is None or key is None:
             return None
-        row = self.session.get(model, key)
+        row = self._binds.read(lambda session: session.get(model, key))
         self._unit.keep([row])
         return row
 
     def users_by_email(self, key: str) -> Sequence[Any]:
         """The users that the database holds equal to ``key``; its collation may hold more equal than we do."""
-        found: Sequence[Any] = self.session.scalars(self._by_email, {"email": key}).unique().all()
-        return found
+        return self._read(self._by_email, {"email": key})
 
     @cached_property
     def _by_email(self) -> Any:
@@ -46,12 +45,15 @@ class Hosts(Tables):
     def users_by_emails(self, keys: Sequence[str]) -> Sequence[Any]:
         """The same for many at once, a statement for each chunk of them."""
         user, wanted = self.models.user, list(dict.fromkeys(keys))
-        found = (self.session.scalars(sa.select(user).where(user.email.in_(chunk))) for chunk in chunks(wanted))
-        return [each for users in found for each in users.unique()]
+        found = (self._read(sa.select(user).where(user.email.in_(chunk))) for chunk in chunks(wanted))
+        return [each for users in found for each in users]
+
+    def _read(self, statement: Any, given: Any = None) -> Sequence[Any]:
+        return self._binds.read(lambda session: session.scalars(statement, given).unique().all())
 
     def save(self, user: Any) -> Any:
         """Write a new user (or what a hook changed) now, so that it has its key; returns the key."""
         if sa.inspect(user).transient:
-            self.session.add(user)
-        self.session.flush()
+            self._session().add(user)
+        self._session().flush()
         return self.models.user_id(user)

@@ -188,9 +188,8 @@ class Store(Tables):
         wanted = {name: value for name, value in filters.items() if value is not None}
         statement = self._counts(tenant_id is EVERYWHERE, frozenset(wanted))
         found = dict.fromkeys(Status, 0)
-        for name, count, late in self.connection.execute(
-            statement, {**_bound(tenant_id), **_values(wanted), "now": now}
-        ):
+        given = {**_bound(tenant_id), **_values(wanted), "now": now}
+        for name, count, late in self._rows(statement, given):
             found[Status(name)] += count
             if name == Status.PENDING:
                 found[Status.PENDING] -= int(late)
@@ -221,7 +220,7 @@ class Store(Tables):
         """What a tenant has to do with each of these addresses; one statement for each chunk of them."""
         lines: dict[str, list[Any]] = {key: [] for key in email_keys}
         for chunk in chunks(list(lines)):
-            for line in self.connection.execute(self._past, {**_bound(tenant_id), "keys": chunk}):
+            for line in self._rows(self._past, {**_bound(tenant_id), "keys": chunk}):
                 if line.email_key in lines:  # a collation may take é for e
                     lines[line.email_key].append(line)
         return {key: self._put_together(found) for key, found in lines.items()}
@@ -248,14 +247,14 @@ class Store(Tables):
         found: list[Invitation] = []
         for chunk in chunks([row.id for row in rows]):
             ours = self.models.Invitation.__table__
-            found += map(self._row, self.connection.execute(sa.select(ours).where(ours.c.id.in_(chunk))))
+            found += map(self._row, self._rows(sa.select(ours).where(ours.c.id.in_(chunk))))
         return found
 
     def older_open(self, rows: Sequence[Invitation]) -> Sequence[Invitation]:
         """What was made for the same addresses in the same tenants before ``rows``, and is still open."""
         found = dict[uuid.UUID, Invitation]()
         for chunk in chunks([row.id for row in rows]):
-            lines = self.connection.execute(self._older_open, {"ids": chunk})
+            lines = self._rows(self._older_open, {"ids": chunk})
             found.update((line.id, self._row(line)) for line in lines)
         return list(found.values())
 
@@ -358,7 +357,7 @@ class Store(Tables):
     def _locked(self, where: Any, limit: int) -> Sequence[Invitation]:
         ours = self.models.Invitation.__table__
         statement = sa.select(ours).where(where).order_by(ours.c.id).limit(limit).with_for_update(skip_locked=True)
-        return [self._row(line) for line in self.connection.execute(statement)]
+        return [self._row(line) for line in self._rows(statement)]
 
     def purge(self, rows: Sequence[Invitation], now: datetime) -> None:
         """Forget who was invited, and from where the events came; what happened when is kept."""

@@ -1,14 +1,15 @@
-"""What the rooms of SQL share: the host's session, and how a statement of ours reaches our tables."""
+"""What the rooms of SQL share: how a statement of ours reaches our tables."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from ..model.binding import Models
+from .binds import Binds
 
 #: At most so many rows or keys go into one statement.
 CHUNK = 500
@@ -41,17 +42,16 @@ class Tables:
     """
 
     def __init__(self, session: Callable[[], Any], models: Models) -> None:
-        self._session = session
         self.models = models
+        self._binds = Binds(session, models)
 
-    @property
-    def session(self) -> Any:
-        return self._session()
+    def engines(self) -> Collection[sa.Engine]:
+        """Where the host's session sends statements that change something, and those that only read."""
+        return self._binds.engines()
 
-    @property
-    def connection(self) -> Any:
-        """The session's own connection, in its transaction: for statements that need nothing of the ORM."""
-        return self.session.connection(bind_arguments={"mapper": sa.inspect(self.models.Invitation)})
+    def _rows(self, statement: Any, values: Any = None) -> Any:
+        """What a SELECT finds that needs nothing of the ORM."""
+        return self._binds.connection(statement).execute(statement, values)
 
     @staticmethod
     def _key_of(model: type[Any]) -> Any:
@@ -60,10 +60,11 @@ class Tables:
 
     def _execute(self, statement: Any, values: Mapping[str, Any] | None = None) -> int:
         """How many rows an UPDATE of one of our tables changed."""
-        count: int = self.connection.execute(statement, values).rowcount
+        count: int = self._binds.connection(statement).execute(statement, values).rowcount
         return count
 
     def _insert(self, model: type[Any], rows: Sequence[Mapping[str, Any]]) -> None:
         """Write rows that all have the same columns, in one statement for each ``CHUNK`` of them."""
+        insert = _insert(model.__table__)
         for chunk in chunks(rows):
-            self.connection.execute(_insert(model.__table__), chunk if len(chunk) > 1 else chunk[0])
+            self._binds.connection(insert).execute(insert, chunk if len(chunk) > 1 else chunk[0])

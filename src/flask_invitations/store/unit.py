@@ -15,13 +15,13 @@ from itertools import chain
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.orm import scoped_session
 
-from ..errors import InvitationError, TryAgain
+from ..errors import InvalidRequest, InvitationError, TryAgain
 from ..model.binding import Models
-from .drivers import is_transient, is_unique
+from .binds import Binds, own, writing
+from .drivers import TEXT, codes, heeded, is_busy, is_integrity, is_transient, is_unique, unwritable
 
 log: logging.Logger = logging.getLogger("flask_invitations")
 
@@ -97,7 +97,7 @@ class Unit:
 
     def __init__(self, session: Callable[[], Any], models: Models) -> None:
         self._session = session
-        self._models = models
+        self._binds = Binds(session, models)
 
     def run(
         self,
@@ -110,7 +110,7 @@ class Unit:
         :param conflict: what to raise where a unique key still refuses the last attempt.
         :raises TryAgain: the database refused to the last; nothing happened.
         """
-        session = self._session()
+        session = own(self._session())
         frame: _Frame | None = session.info.get(_FRAME)
         if frame is not None:
             result = _attempt(lambda: self._join(session, frame, work), ATTEMPTS, conflict)
@@ -127,10 +127,10 @@ class Unit:
 
         :raises TryAgain: the database refused to the last.
         """
-        session = self._session()
+        session = own(self._session())
         frame: _Frame | None = session.info.get(_FRAME)
         if frame is not None:
-            result = work()
+            result = _attempt(work, 1, None)
             frame.returned.append(_Part(result, _within(session, frame)))
             return result
         is_ours = not _in_transaction(session)
@@ -139,7 +139,8 @@ class Unit:
     def _read(self, session: Any, work: Callable[[], T], is_ours: bool) -> T:
         session.info[_FRAME] = _Frame(by_host=False)
         try:
-            return work()
+            with heeded():
+                return work()
         except DBAPIError:
             if is_ours:
                 session.rollback()
@@ -149,13 +150,13 @@ class Unit:
 
     def after_commit(self, act: Callable[[], Any]) -> None:
         """Called inside a unit: do ``act`` once its transaction is committed, never if it is not."""
-        session = self._session()
+        session = own(self._session())
         frame: _Frame = session.info[_FRAME]
         frame.after.append(_Part(act, _within(session, frame)))
 
     def keep(self, rows: Iterable[Any]) -> None:
         """Hold rows of the host's until the unit, or the look, is over: the session alone would forget them."""
-        frame: _Frame | None = self._session().info.get(_FRAME)
+        frame: _Frame | None = own(self._session()).info.get(_FRAME)
         if frame is not None:
             frame.read.extend(rows)
 
@@ -173,12 +174,12 @@ class Unit:
 
     def goes_on(self) -> bool:
         """Called inside a unit: whether it is the host's, so that other things may follow before its commit."""
-        frame: _Frame = self._session().info[_FRAME]
+        frame: _Frame = own(self._session()).info[_FRAME]
         return frame.by_host
 
     @contextmanager
     def _open(self, *, by_host: bool) -> Iterator[Block]:
-        session = self._session()
+        session = own(self._session())
         outer: _Frame | None = session.info.get(_FRAME)
         if outer is not None:
             with self._savepoint(session, outer):
@@ -186,12 +187,12 @@ class Unit:
             return
         frame = session.info[_FRAME] = _Frame(by_host)
         try:
-            with _forgetting_what_is_undone(session, frame) if by_host else nullcontext():
-                yield Block(frame)
-            if frame.broken:
-                raise TryAgain
-            session.flush()
-            _commit(session)
+            with heeded(), writing(session):
+                with _forgetting_what_is_undone(session, frame) if by_host else nullcontext():
+                    yield Block(frame)
+                if frame.broken:
+                    raise TryAgain
+                _commit(session, by_host)
         except BaseException:
             session.rollback()
             raise
@@ -204,33 +205,35 @@ class Unit:
     @contextmanager
     def _savepoint(self, session: Any, frame: _Frame) -> Iterator[None]:
         """A part of somebody else's unit: an exception undoes this part and only this part."""
-        self._begin(session)
+        self._begin()
         try:
             with session.begin_nested():
                 yield
         except BaseException as error:
-            if isinstance(error, DBAPIError) and not isinstance(error, IntegrityError):
+            if isinstance(error, DBAPIError) and is_busy(error):
                 frame.broken = True  # the database gave up the whole transaction, not only our part
                 raise TryAgain from error
             raise
 
-    def _begin(self, session: Any) -> None:
+    def _begin(self) -> None:
         """Python's sqlite3 begins no transaction for a savepoint, and releasing it would then commit."""
-        connection = session.connection(bind_arguments={"mapper": sa.inspect(self._models.Invitation)})
+        connection = self._binds.connection()
         if connection.dialect.name == "sqlite" and not connection.connection.dbapi_connection.in_transaction:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _in_transaction(session: Any) -> bool:
-    return bool(_own(session).in_transaction())  # a registry does not pass this on
+    return bool(own(session).in_transaction())  # a registry does not pass this on
 
 
-def _commit(session: Any) -> None:
+def _commit(session: Any, by_host: bool) -> None:
     try:
+        session.flush()
         session.commit()
     except DBAPIError as error:
-        if error.connection_invalidated:
-            # Whether the commit arrived is unknown: running again could answer for our own success.
+        # Where the connection is lost, whether the commit arrived is unknown: running again could answer for our own
+        # success. A block of the host's cannot be run again at all.
+        if error.connection_invalidated or (by_host and is_busy(error)):
             raise TryAgain from error
         raise
 
@@ -242,35 +245,39 @@ def _attempt(run: Callable[[], T], attempts: int, conflict: Callable[[], Invitat
         except PoolTimeout as error:
             raise TryAgain from error
         except (Stale, DBAPIError) as error:
-            if not _is_worth_another(error):
-                raise
-            if attempt == attempts:
-                raise _final(error, conflict) from error
+            if attempt == attempts or not _is_worth_another(error):
+                refusal = _refusal(error, conflict)
+                if refusal is None:
+                    raise
+                raise refusal from error
             log.info("unit of work is run again: %s", type(error).__name__)
         time.sleep(random.uniform(0.005, 0.02) * 2**attempt)  # noqa: S311 - jitter, no secret
     raise AssertionError("unreachable")
 
 
-def _final(error: Stale | DBAPIError, conflict: Callable[[], InvitationError] | None) -> Exception:
-    if isinstance(error, IntegrityError) and not is_unique(error):
-        return error  # a foreign key, a NOT NULL of the host's: no race, and no second try would mend it
-    if isinstance(error, IntegrityError) and conflict is not None:
-        return conflict()
-    log.warning("the database refused to the last: %s", type(getattr(error, "orig", error)).__name__)
+def _refusal(error: Stale | DBAPIError, conflict: Callable[[], InvitationError] | None) -> InvitationError | None:
+    """What is answered where no further attempt is made; ``None``: the error itself, for the host to hear of."""
+    if isinstance(error, Stale):
+        return _busy(error)
+    if is_unique(error):
+        return _busy(error) if conflict is None else conflict()
+    column = unwritable(error)
+    if column is not None:
+        return InvalidRequest({column: [TEXT]})
+    return _busy(error.orig, *codes(error)) if is_busy(error) else None
+
+
+def _busy(error: BaseException | None, *codes: object) -> TryAgain:
+    log.warning("the database refused to the last: %s %s", type(error).__name__, ", ".join(map(str, codes)))
     return TryAgain()
-
-
-def _own(session: Any) -> Any:
-    """The session itself, of which a host may have given us a registry."""
-    return session.registry() if isinstance(session, scoped_session) else session
 
 
 def _within(session: Any, frame: _Frame) -> Sequence[Any]:
     """The transactions that are open on a session, innermost first; of a unit of ours, no part can be undone alone."""
     if not frame.by_host:
         return ()
-    own, found = _own(session), list[Any]()
-    transaction = own.get_nested_transaction() or own.get_transaction()
+    itself, found = own(session), list[Any]()
+    transaction = itself.get_nested_transaction() or itself.get_transaction()
     while transaction is not None:
         found.append(transaction)
         transaction = transaction.parent
@@ -285,12 +292,12 @@ def _forgetting_what_is_undone(session: Any, frame: _Frame) -> Iterator[None]:
         for parts in (frame.after, frame.returned):
             parts[:] = [part for part in parts if all(each is not undone for each in part.within)]
 
-    own = _own(session)
-    sa.event.listen(own, "after_soft_rollback", forget)
+    itself = own(session)
+    sa.event.listen(itself, "after_soft_rollback", forget)
     try:
         yield
     finally:
-        sa.event.remove(own, "after_soft_rollback", forget)
+        sa.event.remove(itself, "after_soft_rollback", forget)
 
 
 def _run_all(waiting: Sequence[Callable[[], Any]]) -> None:
@@ -302,4 +309,4 @@ def _run_all(waiting: Sequence[Callable[[], Any]]) -> None:
 
 
 def _is_worth_another(error: Stale | DBAPIError) -> bool:
-    return isinstance(error, (Stale, IntegrityError)) or is_transient(error)
+    return isinstance(error, Stale) or is_integrity(error) or is_transient(error)

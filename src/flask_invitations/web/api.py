@@ -16,7 +16,7 @@ from ..current import State, caller, get_state
 from ..errors import BodyTooLarge, CrossSite, InvitationError, MalformedRequest
 from . import answers
 from .openapi import Call, accept_body, document
-from .wire import PACKAGE, SAFE, exempt_from_csrf_protect, is_cross_site, read_json, seal
+from .wire import PACKAGE, SAFE, answer_refusals, exempt_from_csrf_protect, is_cross_site, read_json, seal
 
 api: Blueprint = Blueprint("invitations_api", PACKAGE, template_folder="templates")
 
@@ -296,6 +296,6 @@ _WITHOUT_QUERY = {f"{api.name}.{each.name}" for each in CALLS if each.query is N
 api.before_request(check_same_site)
 api.before_request(check_query)
 api.after_request(seal)
-api.register_error_handler(InvitationError, problem)
+answer_refusals(api, problem)
 api.register_error_handler(RequestEntityTooLarge, partial(_as, BodyTooLarge))
 api.register_error_handler(BadRequest, partial(_as, MalformedRequest))

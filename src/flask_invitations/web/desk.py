@@ -27,7 +27,7 @@ from ..shapes import MAX_MESSAGE, cursor_after, load
 from ..tokens import FormSeal
 from ..words import MANAGER, OBSTACLES, Words, refused_because, told, unsent_because
 from .pages import check_form, page, protect, url_of
-from .wire import PACKAGE, SAFE, exempt_from_csrf_protect
+from .wire import PACKAGE, SAFE, answer_refusals, exempt_from_csrf_protect
 
 #: Mounted where the invitee's pages are.
 desk: Blueprint = Blueprint("invitations_desk", PACKAGE)
@@ -273,4 +273,4 @@ def refused(error: InvitationError) -> Response:
 desk.url_value_preprocessor(exempt_from_csrf_protect)
 desk.before_request(check_form)
 desk.after_request(protect)
-desk.register_error_handler(InvitationError, refused)
+answer_refusals(desk, refused)

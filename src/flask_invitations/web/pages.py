@@ -36,7 +36,7 @@ from ..shapes import DECLINE, load
 from ..tokens import Token
 from ..words import INVITEE, Words, told
 from .forms import profile_inputs, read_profile, sentences
-from .wire import MAX_BODY, PACKAGE, SAFE, exempt_from_csrf_protect, is_cross_site, seal
+from .wire import MAX_BODY, PACKAGE, SAFE, answer_refusals, exempt_from_csrf_protect, is_cross_site, seal
 
 pages: Blueprint = Blueprint(
     "invitations", PACKAGE, template_folder="templates", static_folder="static", static_url_path="/static"
@@ -257,4 +257,4 @@ pages.record_once(keep_the_last_word)
 pages.url_value_preprocessor(exempt_from_csrf_protect)
 pages.before_request(check_form)
 pages.after_request(protect)
-pages.register_error_handler(InvitationError, refused)
+answer_refusals(pages, refused)

@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
-from flask import Response, current_app, request
+from flask import Blueprint, Response, current_app, request
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ..current import get_state
-from ..errors import BodyTooLarge, MalformedRequest, UnsupportedMediaType
+from ..errors import BodyTooLarge, InvitationError, MalformedRequest, TryAgain, UnsupportedMediaType
+from ..store.drivers import is_busy
 
 #: Where templates and static files lie.
 PACKAGE = "flask_invitations"
@@ -113,3 +116,17 @@ def seal(answer: Response) -> Response:
     answer.headers["Cache-Control"] = "no-store"
     answer.vary.add("Cookie")
     return answer
+
+
+def answer_refusals(blueprint: Blueprint, answer: Callable[[InvitationError], Response]) -> None:
+    """Have a blueprint answer refusals; a database that gives up in a hook of the host's, outside of a transaction of
+    ours, is one too."""
+
+    def busy(error: DBAPIError | PoolTimeout) -> Response:
+        if isinstance(error, DBAPIError) and not is_busy(error):
+            raise error
+        return answer(TryAgain())
+
+    blueprint.register_error_handler(InvitationError, answer)
+    blueprint.register_error_handler(DBAPIError, busy)
+    blueprint.register_error_handler(PoolTimeout, busy)

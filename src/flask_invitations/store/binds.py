@@ -1,0 +1,106 @@
+"""Where a statement goes. The host's session says so, by ``get_bind``, for every statement of ours.
+
+A session may send reads to a replica, which lags behind. What decides about a change must not: within a unit that
+writes, the session is asked where an UPDATE of ours goes, and all statements of the unit go there. An act that only
+reads goes where the session sends its very statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.orm import scoped_session
+
+from ..model.binding import Models
+from .drivers import listen
+from .servers import check_driver, check_server
+
+T = TypeVar("T")
+
+_WRITES = "flask_invitations_writes"
+
+
+def own(session: Any) -> Any:
+    """The session itself, of which a host may have given us a registry."""
+    return session.registry() if isinstance(session, scoped_session) else session
+
+
+@contextmanager
+def writing(session: Any) -> Iterator[None]:
+    """A unit that writes: everything in the block goes where the session sends an UPDATE of ours."""
+    session.info[_WRITES] = True
+    try:
+        yield
+    finally:
+        del session.info[_WRITES]
+
+
+class Binds:
+    """The connections of one host.
+
+    :param session: gives the host's session.
+    """
+
+    def __init__(self, session: Callable[[], Any], models: Models) -> None:
+        self._session = session
+        self._mapper = sa.inspect(models.Invitation)
+        self._write = sa.update(models.Invitation.__table__)
+        self._look = sa.select(models.Invitation.__table__)
+        self._known: set[Any] = set()
+
+    def engines(self) -> Collection[sa.Engine]:
+        """Where the session sends statements that change something, and those that only read."""
+        session = own(self._session())
+        asked = ({"mapper": self._mapper, "clause": each} for each in (self._write, self._look))
+        return {session.get_bind(**where).engine for where in asked}
+
+    def connection(self, statement: Any = None) -> Any:
+        """The session's own connection for a statement, in its transaction.
+
+        :param statement: ``None``: one that changes something.
+        :raises ConfigurationError: the driver or the server is none that we support.
+        """
+        return self._connect(own(self._session()), statement)
+
+    def _connect(self, session: Any, statement: Any) -> Any:
+        asked = self._write if statement is None or _WRITES in session.info else statement
+        where = {"mapper": self._mapper, "clause": asked}
+        if not self._known:
+            check_driver(session.get_bind(**where).dialect)
+        connection = session.connection(bind_arguments=where)
+        if connection.dialect not in self._known:
+            self._meet(connection.dialect)
+        return connection
+
+    def _meet(self, dialect: Any) -> None:
+        check_driver(dialect)
+        check_server(dialect)
+        listen(dialect)
+        self._known.add(dialect)
+
+    def read(self, act: Callable[[Any], T]) -> T:
+        """Have the session read rows of the host's; in a unit that writes, by the connection of the unit.
+
+        :param act: does so, with the session; nothing is left to fetch when it returns.
+        """
+        session = own(self._session())
+        if _WRITES not in session.info:
+            return act(session)
+        return _by(self._connect(session, None), session, act)
+
+
+def _by(connection: Any, session: Any, act: Callable[[Any], T]) -> T:
+    """Have ``act`` read by this connection. For the ORM SQLAlchemy has no other way: it passes an argument ``bind``
+    on to ``get_bind``, and not every host's heeds that."""
+    attributes = vars(session)
+    before = attributes.get("get_bind")
+    attributes["get_bind"] = lambda *_arguments, **_named: connection
+    try:
+        return act(session)
+    finally:
+        attributes["get_bind"] = before
+        if before is None:
+            del attributes["get_bind"]
