@@ -249,6 +249,7 @@ class Calls:
         :returns: how many emails ended in which state; none for an id that is not one of an email of ours.
         :raises TryAgain: the database does not answer.
         """
+        get_state().ctx.unit.begin_alone()
         try:
             return outbox.deliver(get_state().ctx, None if delivery_id is None else shapes.our_id(delivery_id))
         except InvitationNotFound:

@@ -53,9 +53,10 @@ class Context:
         return as_utc(self.hooks.clock())
 
     def observe(self, what: str, invitation_id: object, call: Callable[[], T]) -> T | None:
-        """Call an observer: after the commit nothing that it raises may turn the success into an error."""
+        """Call an observer: after the commit nothing that it raises may turn the success into an error, and nothing
+        that it leaves in the session reaches ours, or the next observer's."""
         try:
-            return call()
+            return self.unit.apart(what, call)
         except Exception:
             log.exception("%s failed after the commit of invitation %s", what, invitation_id)
             return None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from flask import Flask
 from jinja2 import Template
 from marshmallow import Schema
+from sqlalchemy.orm import scoped_session
 
 from . import acts, config, defaults, hooks, shapes, templating
 from .calls import Calls
@@ -137,7 +138,13 @@ def _check(db: Any, given: Mapping[str, Any]) -> Callable[[], Any]:
         binding.check_mapped(name, given.get(name))
     for name, hook in given.items():
         hooks.TABLE[name].check(hook)
-    return lambda: db.session
+    return partial(_session, db)
+
+
+def _session(db: Any) -> Any:
+    """The session itself, of which a host may have given us a registry."""
+    given = db.session
+    return given.registry() if isinstance(given, scoped_session) else given
 
 
 def _load(schema: Schema, typed: Mapping[str, Any]) -> Mapping[str, Any]:

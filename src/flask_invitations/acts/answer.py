@@ -142,7 +142,7 @@ def accept(
     """
     attempt = _Attempt(ctx, _token(token), password, profile or {}, by)
     try:
-        return ctx.unit.run(attempt.run, conflict=AccountExists)
+        return ctx.unit.run(attempt.run, conflict=attempt.remember)
     except TryAgain:
         raise
     except InvitationError as refusal:
@@ -158,6 +158,11 @@ class _Attempt:
     password: str | None = field(repr=False)
     profile: Mapping[str, Any] = field(repr=False)
     by: Caller
+    #: A rule of the database that the account broke; a second look is for who was faster, not for another account.
+    broken: Exception | None = field(default=None, init=False)
+
+    def remember(self, broken: Exception) -> None:
+        self.broken = broken
 
     def run(self) -> Acceptance:
         ctx, now = self.ctx, self.ctx.now()
@@ -167,6 +172,8 @@ class _Attempt:
         info = found.info(now)
         facts, account = accepting(ctx, found, opening(ctx, found, self.link, now), self.by, info)
         rules.first(rules.ACCEPT, facts)
+        if self.broken is not None:
+            raise self.broken
         account = self._make(info) if account is None else self._join(account, info)
         return self._claim(found, account)
 
@@ -189,8 +196,12 @@ class _Attempt:
         info, on_accepted = acceptance.invitation, self.ctx.hooks.on_accepted
         self.ctx.announce(invitation_accepted, info, user=account)
         if on_accepted is not None:
-            session = self.ctx.observe("on_accepted", info.id, partial(on_accepted, account, info))
+            tell = partial(self._tell, on_accepted, account, info)
+            session = self.ctx.observe("on_accepted", info.id, tell)
             complete(acceptance, session=session if isinstance(session, Mapping) else None)
+
+    def _tell(self, on_accepted: Any, account: Any, info: InvitationInfo) -> Any:
+        return on_accepted(self.ctx.store.hosts.attached(account), info)
 
     def _again(self, found: Found) -> Acceptance:
         user = _accepted_user(found.row, self.by.id)

@@ -39,12 +39,7 @@ def request_link(ctx: Context, *, token: str, by: Caller) -> None:
         if found is not None and found.row.token_hash == link.hash and found.row.email_key is not None:
             _request(ctx, found, by, ctx.now())
 
-    try:
-        ctx.unit.run(ask)
-    except TryAgain:
-        raise
-    except InvitationError:
-        return
+    ctx.unit.run(ask)
 
 
 def _request(ctx: Context, found: Found, by: Caller, now: datetime) -> None:
@@ -52,14 +47,24 @@ def _request(ctx: Context, found: Found, by: Caller, now: datetime) -> None:
     if row.status_at(now) != Status.EXPIRED or (asks and row.invited_by_id is None):
         return
     past = ctx.store.past(row.tenant_id, [row.email_key or ""])[row.email_key or ""]
-    _check(ctx, found, past, now)
-    if not ctx.store.take_link_request(row, now, now - PAUSE):
+    if not _may_ask(ctx, found, past, now) or not ctx.store.take_link_request(row, now, now - PAUSE):
         return
     ctx.store.events.add(row, EventType.LINK_REQUESTED, now, **by.audit())
     if asks:
         outbox.notify(ctx, [row], Kind.LINK_REQUEST, now)
     else:
         renew(ctx, row, past, Renewal(by, found.inviter, {}), now)
+
+
+def _may_ask(ctx: Context, found: Found, past: Past, now: datetime) -> bool:
+    """Said inside the unit: a refusal that left it would take the host's own writes with it, and nobody is told."""
+    try:
+        _check(ctx, found, past, now)
+    except TryAgain:
+        raise
+    except InvitationError:
+        return False
+    return True
 
 
 def _check(ctx: Context, found: Found, past: Past, now: datetime) -> None:

@@ -164,7 +164,7 @@ def _token(ctx: Context, row: Invitation, now: datetime, kind: Kind) -> Token | 
 def send(ctx: Context, letter: Letter) -> Outcome:
     """Render and send one email. Never raises for what the mailer did."""
     try:
-        ctx.hooks.mailer(compose(ctx, letter))
+        ctx.unit.apart("the mailer", lambda: ctx.hooks.mailer(compose(ctx, letter)))
     except Exception as failure:
         return engine.failed(ctx, letter, failure)
     return end(letter, DeliveryState.SENT, sent_at=ctx.now(), error=None)

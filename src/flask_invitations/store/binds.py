@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.orm import scoped_session
 
 from ..model.binding import Models
 from .drivers import listen
@@ -21,11 +20,6 @@ from .servers import check_driver, check_server
 T = TypeVar("T")
 
 _WRITES = "flask_invitations_writes"
-
-
-def own(session: Any) -> Any:
-    """The session itself, of which a host may have given us a registry."""
-    return session.registry() if isinstance(session, scoped_session) else session
 
 
 @contextmanager
@@ -53,7 +47,7 @@ class Binds:
 
     def engines(self) -> Collection[sa.Engine]:
         """Where the session sends statements that change something, and those that only read."""
-        session = own(self._session())
+        session = self._session()
         asked = ({"mapper": self._mapper, "clause": each} for each in (self._write, self._look))
         return {session.get_bind(**where).engine for where in asked}
 
@@ -63,7 +57,7 @@ class Binds:
         :param statement: ``None``: one that changes something.
         :raises ConfigurationError: the driver or the server is none that we support.
         """
-        return self._connect(own(self._session()), statement)
+        return self._connect(self._session(), statement)
 
     def _connect(self, session: Any, statement: Any) -> Any:
         asked = self._write if statement is None or _WRITES in session.info else statement
@@ -86,7 +80,7 @@ class Binds:
 
         :param act: does so, with the session; nothing is left to fetch when it returns.
         """
-        session = own(self._session())
+        session = self._session()
         if _WRITES not in session.info:
             return act(session)
         return _by(self._connect(session, None), session, act)

@@ -33,6 +33,13 @@ class Hosts(Tables):
         self._unit.keep([row])
         return row
 
+    def attached(self, user: Any) -> Any:
+        """A user that was written, in the session also where somebody has closed that since."""
+        if not sa.inspect(user).detached:
+            return user
+        (key,) = sa.inspect(user).identity
+        return self._get(self.models.user, key)
+
     def users_by_email(self, key: str) -> Sequence[Any]:
         """The users that the database holds equal to ``key``; its collation may hold more equal than we do."""
         return self._read(self._by_email, {"email": key})
@@ -52,7 +59,11 @@ class Hosts(Tables):
         return self._binds.read(lambda session: session.scalars(statement, given).unique().all())
 
     def save(self, user: Any) -> Any:
-        """Write a new user (or what a hook changed) now, so that it has its key; returns the key."""
+        """Write a new user (or what a hook changed) now, so that it has its key; returns the key.
+
+        :raises TransactionMisuse: the hook that made or changed it has ended the transaction.
+        """
+        self._unit.check()
         if sa.inspect(user).transient:
             self._session().add(user)
         self._session().flush()

@@ -93,9 +93,8 @@ class Store(Tables):
         """The links among these that are ours: the status of what each opens, ``None`` where it was replaced."""
         column = self._columns
         now, before = (each.in_(token_hashes) for each in (column.token_hash, column.previous_token_hash))
-        lines = self.connection.execute(
-            sa.select(column.token_hash, column.previous_token_hash, column.status).where(sa.or_(now, before))
-        ).all()
+        select = sa.select(column.token_hash, column.previous_token_hash, column.status).where(sa.or_(now, before))
+        lines = self._rows(select).all()
         return {**{line[1]: None for line in lines}, **{line[0]: Status(line[2]) for line in lines}}
 
     @cached_property

@@ -6,118 +6,85 @@ Where no row matches any more, :class:`Stale` has the whole unit run again on wh
 from __future__ import annotations
 
 import logging
-import random
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
-from itertools import chain
-from typing import Any, TypeVar
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, NoReturn, TypeVar
 
-import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from ..errors import InvalidRequest, InvitationError, TryAgain
+from ..errors import ConfigurationError, TryAgain
+from ..gate import running
 from ..model.binding import Models
-from .binds import Binds, own, writing
-from .drivers import TEXT, codes, heeded, is_busy, is_integrity, is_transient, is_unique, unwritable
+from .attempts import Conflict, Stale, attempt
+from .binds import Binds, writing
+from .drivers import heeded, is_busy
+from .frames import Block, Frame, Part, TransactionMisuse, frame_of, guard, opener, put
+from .watch import commits_alone, has_written, watch
 
 log: logging.Logger = logging.getLogger("flask_invitations")
 
 T = TypeVar("T")
 
-ATTEMPTS = 5
-_FRAME = "flask_invitations_after_commit"
-
-
-class Stale(Exception):
-    """The row is no longer what it was when we decided; decide again."""
-
-
-@dataclass(frozen=True)
-class _Part:
-    """What belongs to one part of a unit: work that waits for the commit, or what an act has returned.
-
-    :param within: the transactions that it was done in, savepoints of ours and of the host's; with any of them it is
-        undone.
-    """
-
-    what: Any
-    within: Sequence[Any]
-
-
-@dataclass
-class _Frame:
-    """What an open unit keeps on the session: the work that waits for its commit, what the acts have returned, whether
-    it can still commit, and the host's rows that were read (the session itself holds them weakly, and would read them
-    again)."""
-
-    by_host: bool
-    after: list[_Part] = field(default_factory=list)
-    returned: list[_Part] = field(default_factory=list)
-    broken: bool = False
-    done: bool = False
-    read: list[Any] = field(default_factory=list)
-
-
-class Block:
-    """An open unit of the host's, as ``with invitations.unit() as unit:`` gives it."""
-
-    def __init__(self, frame: _Frame) -> None:
-        self._frame = frame
-
-    def result(self, value: T) -> T:
-        """What an act has returned inside of the block, complete: ``delivery`` and ``session`` are known by now.
-
-        :raises RuntimeError: the transaction is not committed yet, or never will be; or no act of this unit that was
-            committed has returned this.
-        """
-        if not self._frame.done:
-            raise RuntimeError("unit.result: the unit is not committed yet. Ask after the end of the outermost block.")
-        pairs = (each for each in self.results() if isinstance(each, tuple))  # of which a caller sees one half
-        if not any(value is each for each in (*self.results(), *chain.from_iterable(pairs))):
-            raise RuntimeError("unit.result: no act of this unit returned this value, or that part was rolled back.")
-        return value
-
-    def results(self) -> Sequence[Any]:
-        """Everything that acts have returned inside of the block and that was not undone; nothing before its end."""
-        return [part.what for part in self._frame.returned] if self._frame.done else ()
+__all__ = ["Block", "Stale", "TransactionMisuse", "Unit"]
 
 
 class Unit:
     """The one transaction: runs a piece of work, commits once, then does what waited for the commit.
 
-    The whole work is run again, at most ``ATTEMPTS`` times in all, when the database breaks it off
-    (deadlock, serialization, lock time-out, lost connection) or when somebody was faster
-    (:class:`Stale`, a unique key): the second look sees their change and decides on it. So hooks must bear
-    being called again. It is *not* run again when the session held unsaved changes of the host at the start:
-    a rollback would lose them without a word.
+    The whole work is run again, a few times at most, when the database breaks it off (deadlock, serialization, lock
+    time-out, lost connection) or when somebody was faster (:class:`Stale`, a unique key): the second look sees their
+    change and decides on it. So hooks must bear being called again.
+
+    A second attempt takes back what the first has done, and nothing else. Where somebody else has written in the
+    transaction before, that is a savepoint of ours; what the database breaks off as a whole is not tried again then:
+    whoever wrote must hear of it.
     """
 
     def __init__(self, session: Callable[[], Any], models: Models) -> None:
         self._session = session
         self._binds = Binds(session, models)
+        self._is_sound = False
+        watch()
+        guard()
 
-    def run(
-        self,
-        work: Callable[[], T],
-        *,
-        conflict: Callable[[], InvitationError] | None = None,
-    ) -> T:
+    # Acts
+
+    def run(self, work: Callable[[], T], *, conflict: Conflict | None = None) -> T:
         """Run ``work`` in one transaction.
 
-        :param conflict: what to raise where a unique key still refuses the last attempt.
+        :param conflict: told of a rule of the database that was broken, before a second look; see :func:`attempt`.
         :raises TryAgain: the database refused to the last; nothing happened.
+        :raises TransactionMisuse: a hook ended the transaction, or this is no place for an act.
         """
-        session = own(self._session())
-        frame: _Frame | None = session.info.get(_FRAME)
+        session = self._session()
+        frame = frame_of(session)
         if frame is not None:
-            result = _attempt(lambda: self._join(session, frame, work), ATTEMPTS, conflict)
-            frame.returned.append(_Part(result, _within(session, frame)))
-            return result
-        attempts = 1 if session.new or session.dirty or session.deleted else ATTEMPTS
-        return _attempt(lambda: self._commit(work), attempts, conflict)
+            return self._join(frame, work, conflict)
+        if has_written(session) or session.new or session.dirty or session.deleted:
+            with self._open(session, shared=True):
+                return self.run(work, conflict=conflict)
+        return attempt(lambda: self._alone(session, work), conflict)
+
+    def _alone(self, session: Any, work: Callable[[], T]) -> T:
+        with self._open(session):
+            return work()
+
+    def _join(self, frame: Frame, work: Callable[[], T], conflict: Conflict | None) -> T:
+        """A part of a transaction in which there is more: what is run again is this part."""
+        _refuse_misplaced(frame)
+        frame.watch()
+        _flush(frame)
+        frame.acting += 1
+        try:
+            result = attempt(lambda: self._part(frame, work), conflict)
+        finally:
+            frame.acting -= 1
+        frame.returned.append(Part(result, frame.within()))
+        return result
+
+    def _part(self, frame: Frame, work: Callable[[], T]) -> T:
+        with self._savepoint(frame):
+            return work()
 
     def look(self, work: Callable[[], T]) -> T:
         """Run ``work``, which only reads: nothing is committed, and no row of the host's is read twice.
@@ -127,186 +94,272 @@ class Unit:
 
         :raises TryAgain: the database refused to the last.
         """
-        session = own(self._session())
-        frame: _Frame | None = session.info.get(_FRAME)
+        session = self._session()
+        frame = frame_of(session)
         if frame is not None:
-            result = _attempt(work, 1, None)
-            frame.returned.append(_Part(result, _within(session, frame)))
-            return result
-        is_ours = not _in_transaction(session)
-        return _attempt(lambda: self._read(session, work, is_ours), ATTEMPTS if is_ours else 1, None)
+            return self._look_inside(frame, work)
+        if session.in_transaction():
+            return self._read(session, work)
+        return attempt(lambda: self._read_alone(session, work))
 
-    def _read(self, session: Any, work: Callable[[], T], is_ours: bool) -> T:
-        session.info[_FRAME] = _Frame(by_host=False)
+    def _look_inside(self, frame: Frame, work: Callable[[], T]) -> T:
+        frame.refuse_from_elsewhere()
+        try:
+            result = work()
+        except DBAPIError as error:
+            frame.broken = True
+            _try_again_or_raise(error)
+        frame.returned.append(Part(result, frame.within()))
+        return result
+
+    def _read(self, session: Any, work: Callable[[], T]) -> T:
+        frame = Frame(session, reads=True)
+        put(frame)
+        try:
+            with heeded():
+                return work()
+        except DBAPIError as error:
+            _try_again_or_raise(error)
+        finally:
+            frame.close()
+
+    def _read_alone(self, session: Any, work: Callable[[], T]) -> T:
+        begun = None if session.autobegin else session.begin()
+        frame = Frame(session, reads=True)
+        put(frame)
         try:
             with heeded():
                 return work()
         except DBAPIError:
-            if is_ours:
-                session.rollback()
-            raise
-        finally:
-            del session.info[_FRAME]
-
-    def after_commit(self, act: Callable[[], Any]) -> None:
-        """Called inside a unit: do ``act`` once its transaction is committed, never if it is not."""
-        session = own(self._session())
-        frame: _Frame = session.info[_FRAME]
-        frame.after.append(_Part(act, _within(session, frame)))
-
-    def keep(self, rows: Iterable[Any]) -> None:
-        """Hold rows of the host's until the unit, or the look, is over: the session alone would forget them."""
-        frame: _Frame | None = own(self._session()).info.get(_FRAME)
-        if frame is not None:
-            frame.read.extend(rows)
-
-    def _commit(self, work: Callable[[], T]) -> T:
-        with self._open(by_host=False):
-            return work()
-
-    def _join(self, session: Any, frame: _Frame, work: Callable[[], T]) -> T:
-        with self._savepoint(session, frame):
-            return work()
-
-    def joined(self) -> AbstractContextManager[Block]:
-        """A transaction of the host's that the acts inside of the ``with`` block join: one commit, at its end."""
-        return self._open(by_host=True)
-
-    def goes_on(self) -> bool:
-        """Called inside a unit: whether it is the host's, so that other things may follow before its commit."""
-        frame: _Frame = own(self._session()).info[_FRAME]
-        return frame.by_host
-
-    @contextmanager
-    def _open(self, *, by_host: bool) -> Iterator[Block]:
-        session = own(self._session())
-        outer: _Frame | None = session.info.get(_FRAME)
-        if outer is not None:
-            with self._savepoint(session, outer):
-                yield Block(outer)
-            return
-        frame = session.info[_FRAME] = _Frame(by_host)
-        try:
-            with heeded(), writing(session):
-                with _forgetting_what_is_undone(session, frame) if by_host else nullcontext():
-                    yield Block(frame)
-                if frame.broken:
-                    raise TryAgain
-                _commit(session, by_host)
-        except BaseException:
             session.rollback()
             raise
         finally:
-            del session.info[_FRAME]
-            frame.read.clear()
-        _run_all([part.what for part in frame.after])
-        frame.done = True
+            frame.close()
+            if begun is not None:
+                begun.close()
+
+    # Called inside
+
+    def after_commit(self, act: Callable[[], Any]) -> None:
+        """Do ``act`` once the transaction is committed, never if it is not."""
+        frame = self._open_frame()
+        frame.after.append(Part(act, frame.within()))
+
+    def keep(self, rows: Iterable[Any]) -> None:
+        """Hold rows of the host's until the unit, or the look, is over: the session alone would forget them."""
+        frame = frame_of(self._session())
+        if frame is not None:
+            frame.read.extend(rows)
+
+    def goes_on(self) -> bool:
+        """Whether the unit is the host's, so that other things may follow before its commit."""
+        return self._open_frame().by_host
+
+    def check(self) -> None:
+        """:raises TransactionMisuse: the transaction was ended by somebody else."""
+        self._open_frame().check()
+
+    def _open_frame(self) -> Frame:
+        frame = frame_of(self._session())
+        if frame is None:
+            raise TransactionMisuse("The session of the act was closed, or is another one by now. Leave it to the act.")
+        return frame
+
+    # Around
+
+    def joined(self) -> AbstractContextManager[Block]:
+        """A transaction of the host's that the acts inside of the ``with`` block join: one commit, at its end."""
+        return self._block()
 
     @contextmanager
-    def _savepoint(self, session: Any, frame: _Frame) -> Iterator[None]:
-        """A part of somebody else's unit: an exception undoes this part and only this part."""
-        self._begin()
+    def _block(self) -> Iterator[Block]:
+        session = self._session()
+        outer = frame_of(session)
+        if outer is None:
+            with self._open(session, by_host=True, shared=True, opener=opener()) as block:
+                yield block
+            return
+        _refuse_misplaced(outer)
+        outer.watch()
+        outer.blocks += 1
         try:
-            with session.begin_nested():
-                yield
+            with self._savepoint(outer):
+                yield Block(outer)
+        finally:
+            outer.blocks -= 1
+        if outer.ending:
+            raise TransactionMisuse("The outer unit() block ended before this one. End blocks in order.")
+
+    def apart(self, what: str, call: Callable[[], T]) -> T:
+        """Call what is not ours, and leave no trace of it in the session: what it has committed is committed, what it
+        left open is rolled back. Inside a unit there is only work of the unit's own, and nothing is taken back.
+
+        :param what: its name, for the log.
+        """
+        if self._session().in_transaction():
+            return call()
+        try:
+            return call()
+        finally:
+            _clean(self._session(), what)
+
+    def begin_alone(self) -> None:
+        """Before work of many transactions: commit what the host has left open, as any act does.
+
+        :raises TransactionMisuse: inside a unit.
+        """
+        if frame_of(self._session()) is not None:
+            raise TransactionMisuse("This act commits more than once. Call it outside of unit() and of hooks.")
+        self.run(lambda: None)
+
+    @contextmanager
+    def _open(self, session: Any, **how: Any) -> Iterator[Block]:
+        frame = _begun(session, **how)
+        try:
+            with heeded(), writing(session):
+                self._refuse_autocommit(session)
+                yield Block(frame)
+                _end(frame)
         except BaseException as error:
-            if isinstance(error, DBAPIError) and is_busy(error):
-                frame.broken = True  # the database gave up the whole transaction, not only our part
-                raise TryAgain from error
+            frame.ending = True
+            session.rollback()
+            if frame.blame is not None and not isinstance(error, TransactionMisuse):
+                raise TransactionMisuse(frame.blame) from error
+            raise
+        finally:
+            frame.close()
+        _run_all([part.what for part in frame.after])
+
+    @contextmanager
+    def _savepoint(self, frame: Frame) -> Iterator[None]:
+        """A part of a transaction in which there is more: an exception undoes this part and only this part."""
+        session, before, broken = frame.session, frame.savepoint, list[DBAPIError]()
+        self._begin_on_sqlite()
+        try:
+            with session.begin_nested() as frame.savepoint:
+                try:
+                    yield
+                except DBAPIError as error:
+                    broken.append(error)
+                    raise
+                finally:
+                    frame.savepoint = before
+        except BaseException as error:
+            cause = broken[0] if broken else error
+            if isinstance(cause, DBAPIError) and is_busy(cause):
+                frame.broken = True  # the database may have given up the whole transaction, not only our part
+                raise TryAgain from cause
             raise
 
-    def _begin(self) -> None:
+    def _begin_on_sqlite(self) -> None:
         """Python's sqlite3 begins no transaction for a savepoint, and releasing it would then commit."""
         connection = self._binds.connection()
         if connection.dialect.name == "sqlite" and not connection.connection.dbapi_connection.in_transaction:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
+    def _refuse_autocommit(self, session: Any) -> None:
+        """:raises ConfigurationError: each statement would be a transaction of its own."""
+        if not self._is_sound:
+            self._binds.connection()
+        if commits_alone(session):
+            raise ConfigurationError(
+                "The connection of your session is in AUTOCOMMIT, where nothing can be undone. "
+                "Give the session an engine without isolation_level='AUTOCOMMIT' or autocommit."
+            )
+        self._is_sound = True
 
-def _in_transaction(session: Any) -> bool:
-    return bool(own(session).in_transaction())  # a registry does not pass this on
+
+def _refuse_misplaced(frame: Frame) -> None:
+    """:raises TransactionMisuse: an act that writes cannot join this."""
+    if frame.reads:
+        who = running() or "A hook"
+        raise TransactionMisuse(f"{who} called an act that writes inside one that only reads. Call it before or after.")
+    frame.refuse_from_elsewhere()
+    frame.check()
 
 
-def _commit(session: Any, by_host: bool) -> None:
+def _begun(session: Any, *, by_host: bool = False, opener: Any = None, shared: bool = False) -> Frame:
+    """A new frame, in the session's transaction.
+
+    :raises TransactionMisuse: that is somebody else's to end.
+    """
+    if session._trans_context_manager is not None or session.in_nested_transaction():  # noqa: SLF001 - not public
+        raise TransactionMisuse(
+            "An act commits, and your own `with session.begin()` or begin_nested() is open. "
+            "Use `with invitations.unit():` in its place, or end it first."
+        )
+    root = session.get_transaction() or session.begin()
+    frame = Frame(session, by_host=by_host, shared=shared, root=root, opener=opener)
+    put(frame)
+    if by_host:
+        frame.watch()
+    return frame
+
+
+def _end(frame: Frame) -> None:
+    """Commit.
+
+    :raises TryAgain: the database refused, or did before, and nothing happened; or whether it has is unknown.
+    """
+    if frame.broken:
+        raise TryAgain
+    if frame.blocks:
+        raise TransactionMisuse("A unit() block inside of this one is still open. End blocks in order.")
+    _flush(frame)
+    frame.check()
+    frame.ending = True
     try:
-        session.flush()
-        session.commit()
+        frame.session.commit()
     except DBAPIError as error:
-        # Where the connection is lost, whether the commit arrived is unknown: running again could answer for our own
-        # success. A block of the host's cannot be run again at all.
-        if error.connection_invalidated or (by_host and is_busy(error)):
+        if error.connection_invalidated:
+            # Whether the commit arrived is unknown: running again could answer for our own success.
             raise TryAgain from error
+        if frame.shared:
+            _try_again_or_raise(error)
+        raise
+    frame.done = True
+
+
+def _flush(frame: Frame) -> None:
+    """Write what the host has changed. What the database says to that is about the host's own, and no race of ours."""
+    try:
+        frame.session.flush()
+    except DBAPIError as error:
+        if frame.shared:
+            _try_again_or_raise(error)
         raise
 
 
-def _attempt(run: Callable[[], T], attempts: int, conflict: Callable[[], InvitationError] | None) -> T:
-    for attempt in range(1, attempts + 1):
-        try:
-            return run()
-        except PoolTimeout as error:
-            raise TryAgain from error
-        except (Stale, DBAPIError) as error:
-            if attempt == attempts or not _is_worth_another(error):
-                refusal = _refusal(error, conflict)
-                if refusal is None:
-                    raise
-                raise refusal from error
-            log.info("unit of work is run again: %s", type(error).__name__)
-        time.sleep(random.uniform(0.005, 0.02) * 2**attempt)  # noqa: S311 - jitter, no secret
-    raise AssertionError("unreachable")
+def _try_again_or_raise(error: DBAPIError) -> NoReturn:
+    """:raises TryAgain: the same may succeed in another transaction, which is the caller's to begin."""
+    if is_busy(error):
+        raise TryAgain from error
+    raise error
 
 
-def _refusal(error: Stale | DBAPIError, conflict: Callable[[], InvitationError] | None) -> InvitationError | None:
-    """What is answered where no further attempt is made; ``None``: the error itself, for the host to hear of."""
-    if isinstance(error, Stale):
-        return _busy(error)
-    if is_unique(error):
-        return _busy(error) if conflict is None else conflict()
-    column = unwritable(error)
-    if column is not None:
-        return InvalidRequest({column: [TEXT]})
-    return _busy(error.orig, *codes(error)) if is_busy(error) else None
-
-
-def _busy(error: BaseException | None, *codes: object) -> TryAgain:
-    log.warning("the database refused to the last: %s %s", type(error).__name__, ", ".join(map(str, codes)))
-    return TryAgain()
-
-
-def _within(session: Any, frame: _Frame) -> Sequence[Any]:
-    """The transactions that are open on a session, innermost first; of a unit of ours, no part can be undone alone."""
-    if not frame.by_host:
-        return ()
-    itself, found = own(session), list[Any]()
-    transaction = itself.get_nested_transaction() or itself.get_transaction()
-    while transaction is not None:
-        found.append(transaction)
-        transaction = transaction.parent
-    return found
-
-
-@contextmanager
-def _forgetting_what_is_undone(session: Any, frame: _Frame) -> Iterator[None]:
-    """Whatever rolls a part of the unit back, a savepoint of the host's too: nothing of it follows the commit."""
-
-    def forget(_session: Any, undone: Any) -> None:
-        for parts in (frame.after, frame.returned):
-            parts[:] = [part for part in parts if all(each is not undone for each in part.within)]
-
-    itself = own(session)
-    sa.event.listen(itself, "after_soft_rollback", forget)
-    try:
-        yield
-    finally:
-        sa.event.remove(itself, "after_soft_rollback", forget)
+def _clean(session: Any, what: str) -> None:
+    left = frame_of(session)
+    if left is not None:
+        left.ending = True
+        left.close()
+    if session.new or session.dirty or session.deleted or has_written(session):
+        log.warning("%s left changes in the session without a commit, and they were rolled back", what)
+        session.rollback()
+    elif session.in_nested_transaction():
+        session.rollback()
+    elif session.in_transaction():
+        session.get_transaction().close()  # a rollback would expire what the host has loaded
 
 
 def _run_all(waiting: Sequence[Callable[[], Any]]) -> None:
+    """Whatever one of them raises, the others are called: what was committed is told, and no email stays leased."""
+    leaving: list[BaseException] = []
     for act in waiting:
         try:
             act()
         except Exception:
             log.exception("work after the commit failed")
-
-
-def _is_worth_another(error: Stale | DBAPIError) -> bool:
-    return isinstance(error, Stale) or is_integrity(error) or is_transient(error)
+        except BaseException as error:  # a time-out of gevent's, an exit: not ours to keep
+            leaving.append(error)
+    if leaving:
+        raise leaving[0]

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request, url_for
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from .. import acts, errors, shapes
 from ..acts import Manager, Wanted
@@ -285,10 +283,6 @@ def problem(error: InvitationError) -> Response:
     return answer
 
 
-def _as(refusal: type[InvitationError], error: Exception) -> Response:
-    return problem(refusal())
-
-
 api.url_value_preprocessor(exempt_from_csrf_protect)
 #: Calls that take no query parameters.
 _WITHOUT_QUERY = {f"{api.name}.{each.name}" for each in CALLS if each.query is None}
@@ -297,5 +291,3 @@ api.before_request(check_same_site)
 api.before_request(check_query)
 api.after_request(seal)
 answer_refusals(api, problem)
-api.register_error_handler(RequestEntityTooLarge, partial(_as, BodyTooLarge))
-api.register_error_handler(BadRequest, partial(_as, MalformedRequest))

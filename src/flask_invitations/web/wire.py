@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, current_app, request
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from ..current import get_state
 from ..errors import BodyTooLarge, InvitationError, MalformedRequest, TryAgain, UnsupportedMediaType
@@ -31,7 +32,12 @@ def read_json(*, optional: bool = False) -> Any:
 
     :raises BodyTooLarge, UnsupportedMediaType, MalformedRequest: it cannot be read as one.
     """
-    raw = _body()
+    try:
+        raw = _body()
+    except RequestEntityTooLarge as error:
+        raise BodyTooLarge from error
+    except BadRequest as error:  # the client hung up; what a hook aborts with is the host's own answer
+        raise MalformedRequest from error
     if optional and not raw:
         return {}
     if request.mimetype != "application/json":

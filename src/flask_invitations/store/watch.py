@@ -1,0 +1,114 @@
+"""What has been done in a transaction, whoever did it: every statement of every engine passes here.
+
+A second attempt of ours begins with a rollback, and must not take with it what somebody else has written. So a
+transaction is marked as soon as anything runs in it that is not plainly a read: what is not known to be harmless counts
+as a write. The price of a mark that was not needed is two statements, a savepoint and its release.
+
+What does not pass here is a statement on the driver's own cursor.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cache, lru_cache
+from typing import Any
+from weakref import WeakSet
+
+import sqlalchemy as sa
+
+#: A longer statement is not looked through.
+_LONG = 10_000
+_READ = re.compile(r"(?:\s|--[^\n]*\n|/\*(?!!).*?\*/)*(?:SELECT|WITH|BEGIN)\b", re.IGNORECASE | re.DOTALL)
+#: In a read: locks that the host relies on, what writes after all, a second statement.
+_MORE = re.compile(r"\b(?:FOR|INTO|LOCK|INSERT|UPDATE|DELETE|MERGE|REPLACE)\b|;\s*\S", re.IGNORECASE)
+_CALLED = re.compile(r"([\w\"`\]]+)\s*\(")
+#: What may stand before a parenthesis in a read: words of SQL and of types, functions that change nothing.
+_HARMLESS = re.compile(
+    r"all|and|any|array|as|avg|between|binary|by|case|cast|char|coalesce"
+    r"|concat|count|cube|date|decimal|distinct|else|exists|extract|filter|float|from|greatest"
+    r"|group|having|if|ifnull|in|integer|interval|is|join|json_extract|lateral|least|length"
+    r"|like|limit|lower|ltrim|max|min|not|now|nullif|numeric|offset|on|or"
+    r"|order|over|partition|recursive|round|row_number|rtrim|select|set|substr|substring|sum|then"
+    r"|time|timestamp|trim|union|upper|using|values|varbinary|varchar|when|where|with",
+    re.IGNORECASE,
+)
+_ENDS = re.compile(r"\s*(?:COMMIT|END|ABORT|PREPARE\s+TRANSACTION|ROLLBACK(?!\s+(?:WORK\s+)?TO\b))\b", re.IGNORECASE)
+#: What MySQL and MariaDB commit before, whether or not somebody asked for that.
+_COMMITS = re.compile(
+    r"\s*(?:BEGIN|START|CREATE|ALTER|DROP|TRUNCATE|RENAME|GRANT|REVOKE|(?:UN)?LOCK|ANALYZE|OPTIMIZE)\b", re.IGNORECASE
+)
+
+_written: WeakSet[Any] = WeakSet()
+_ended: WeakSet[Any] = WeakSet()
+
+
+@cache
+def watch() -> None:
+    """Look at every statement from now on. These events are SQLAlchemy's cheapest by far: the ones of the connection
+    would cost forty calls for each statement."""
+    for name, look in (
+        ("do_execute", _look),
+        ("do_executemany", _look),
+        ("do_execute_no_params", _look_without_parameters),
+    ):
+        sa.event.listen(sa.Engine, name, look)
+
+
+def has_written(session: Any) -> bool:
+    """Whether anything but reads was done in the transaction that is open on a session."""
+    return bool([each for each in _connections(session) if each.get_transaction() in _written])
+
+
+def is_whole(session: Any) -> bool:
+    """Whether the transaction of a session is still the one that was begun, on each of its connections."""
+    begun = session.get_transaction()._connections.values()  # noqa: SLF001 - public only from SQLAlchemy 2.1 on
+    return not [each for each in begun if not each[1].is_active or each[0].get_transaction() in _ended]
+
+
+def commits_alone(session: Any) -> bool:
+    """Whether the driver of a connection that the session's transaction uses commits each statement by itself."""
+    return bool([each for each in _connections(session) if _autocommits(each)])
+
+
+def _connections(session: Any) -> Iterable[Any]:
+    """Those that the transaction of a session uses."""
+    transaction = session.get_transaction()
+    begun = {} if transaction is None else transaction._connections  # noqa: SLF001 - public only from SQLAlchemy 2.1 on
+    return {each[0] for each in begun.values()}
+
+
+def _autocommits(connection: Any) -> bool:
+    """Drivers agree on no name for it; sqlite3 is in a transaction by now, unless nothing ever begins one."""
+    driver = connection.connection.dbapi_connection
+    if connection.dialect.name == "sqlite" and driver.isolation_level is None:
+        return not driver.in_transaction
+    ask = getattr(driver, "get_autocommit", None)
+    setting = ask() if ask is not None else getattr(driver, "autocommit", False)
+    return setting is True or setting == 1
+
+
+def _look(_cursor: Any, statement: str, _parameters: Any, context: Any) -> None:
+    if len(statement) > _LONG or not _is_read(statement):
+        _mark(statement, context.root_connection)
+
+
+def _look_without_parameters(_cursor: Any, statement: str, context: Any) -> None:
+    _look(_cursor, statement, None, context)
+
+
+def _mark(statement: str, connection: Any) -> None:
+    transaction = connection.get_transaction()
+    if transaction is None:  # it is only about to begin
+        return
+    _written.add(transaction)
+    is_mysql = connection.dialect.name in ("mysql", "mariadb")
+    if _ENDS.match(statement) or (is_mysql and _COMMITS.match(statement)):
+        _ended.add(transaction)
+
+
+@lru_cache(maxsize=256)
+def _is_read(statement: str) -> bool:
+    if _READ.match(statement) is None or _MORE.search(statement) is not None:
+        return False
+    return all(_HARMLESS.fullmatch(name) for name in _CALLED.findall(statement))
