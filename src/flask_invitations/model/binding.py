@@ -11,7 +11,8 @@ from sqlalchemy.orm import mapped_column, registry
 from sqlalchemy.schema import conv
 
 from ..errors import ConfigurationError
-from .tables import Delivery, Invitation, InvitationEvent
+from .options import key_type, shared
+from .tables import Delivery, Invitation, InvitationEvent, text
 
 _INFO_KEY = "flask_invitations"
 
@@ -127,18 +128,18 @@ def _map(metadata: sa.MetaData, user: type[Any], tenant: type[Any] | None) -> Mo
 
     def key(table: str, name: str, target: sa.Column[Any], on_delete: str, nullable: bool) -> Any:
         link = sa.ForeignKey(target, name=conv(f"fk_{table}_{name}"), ondelete=on_delete)
-        return mapped_column(target.type, link, nullable=nullable)
+        return mapped_column(key_type(target), link, nullable=nullable)
 
     def tenant_id(table: str) -> Any:
         if tenant_key is None:
-            return mapped_column(sa.String(64), nullable=True)
+            return mapped_column(text(64), nullable=True)
         return key(table, "tenant_id", tenant_key, "CASCADE", False)
 
     def mapped(mixin: type[Any], **columns: Any) -> Any:
         return type(mixin.__name__, (mixin, base), {"__module__": __name__, **columns})
 
     table = Invitation.__tablename__
-    return Models(
+    models = Models(
         user,
         tenant,
         mapped(
@@ -150,7 +151,11 @@ def _map(metadata: sa.MetaData, user: type[Any], tenant: type[Any] | None) -> Mo
         mapped(
             InvitationEvent,
             tenant_id=tenant_id(InvitationEvent.__tablename__),
-            actor_id=mapped_column(user_key.type, nullable=True),
+            actor_id=mapped_column(key_type(user_key), nullable=True),
         ),
         mapped(Delivery),
     )
+    options = shared({key.table for key in (user_key, tenant_key) if key is not None})
+    for each in models.tables:
+        each.kwargs.update(options)
+    return models

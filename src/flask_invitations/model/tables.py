@@ -23,6 +23,20 @@ from .values import DeliveryInfo, EventInfo, InvitationInfo, Inviter
 #: MariaDB and MySQL cut a plain DATETIME to whole seconds; expiry is compared, so it must not be cut.
 Timestamp: Any = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 
+#: What the host's tables and its database are made for does not matter: an invitation may be in any script. Compared
+#: by code points, as the other databases do it.
+_UTF8: Any = {"charset": "utf8mb4", "collation": "utf8mb4_bin"}
+
+
+def text(length: int | None = None) -> Any:
+    """The type of a column for text of ours.
+
+    :param length: in characters, at most; ``None``: of any length.
+    """
+    if length is None:
+        return sa.Text().with_variant(mysql.TEXT(**_UTF8), "mysql", "mariadb")
+    return sa.String(length).with_variant(mysql.VARCHAR(length, **_UTF8), "mysql", "mariadb")
+
 
 def _check_in(column: str, values: Iterable[str], name: str) -> sa.CheckConstraint:
     listed = ", ".join(f"'{value}'" for value in values)
@@ -63,21 +77,21 @@ class Invitation:
         def __init__(self, **columns: Any) -> None: ...
 
     id: Mapped[uuid.UUID] = mapped_column(sa.Uuid, primary_key=True, sort_order=-1)
-    email: Mapped[str | None] = mapped_column(sa.String(MAX_ADDRESS))
-    email_key: Mapped[str | None] = mapped_column(sa.String(MAX_ADDRESS))
-    role: Mapped[str] = mapped_column(sa.String(64))
-    token_hash: Mapped[str] = mapped_column(sa.String(64))
-    token_nonce: Mapped[str] = mapped_column(sa.String(64))
-    previous_token_hash: Mapped[str | None] = mapped_column(sa.String(64))
+    email: Mapped[str | None] = mapped_column(text(MAX_ADDRESS))
+    email_key: Mapped[str | None] = mapped_column(text(MAX_ADDRESS))
+    role: Mapped[str] = mapped_column(text(64))
+    token_hash: Mapped[str] = mapped_column(text(64))
+    token_nonce: Mapped[str] = mapped_column(text(64))
+    previous_token_hash: Mapped[str | None] = mapped_column(text(64))
     #: Whether somebody other than the mailbox was shown the link: then it proves no mailbox.
     link_shown: Mapped[bool] = mapped_column(sa.Boolean)
-    status: Mapped[str] = mapped_column(sa.String(16))
-    pending_key: Mapped[str | None] = mapped_column(sa.String(64))
+    status: Mapped[str] = mapped_column(text(16))
+    pending_key: Mapped[str | None] = mapped_column(text(64))
     #: The inviter's id as text: tells "inviter gone" (key NULL) from "made by the system" (both NULL).
-    inviter_ref: Mapped[str | None] = mapped_column(sa.String(255))
-    message: Mapped[str | None] = mapped_column(sa.Text)
+    inviter_ref: Mapped[str | None] = mapped_column(text(255))
+    message: Mapped[str | None] = mapped_column(text())
     details: Mapped[Any] = mapped_column(sa.JSON(none_as_null=True), nullable=True)
-    locale: Mapped[str | None] = mapped_column(sa.String(35))
+    locale: Mapped[str | None] = mapped_column(text(35))
     #: For how many seconds it was made to be open: a resend gives that time again.
     lifetime: Mapped[int] = mapped_column(sa.Integer)
     expires_at: Mapped[datetime] = mapped_column(Timestamp)
@@ -149,10 +163,10 @@ class InvitationEvent:
         sa.Uuid,
         sa.ForeignKey("user_invitations.id", name=conv("fk_user_invitation_events_invitation_id"), ondelete="CASCADE"),
     )
-    type: Mapped[str] = mapped_column(sa.String(32))
+    type: Mapped[str] = mapped_column(text(32))
     at: Mapped[datetime] = mapped_column(Timestamp)
-    remote_addr: Mapped[str | None] = mapped_column(sa.String(45))
-    user_agent: Mapped[str | None] = mapped_column(sa.String(512))
+    remote_addr: Mapped[str | None] = mapped_column(text(45))
+    user_agent: Mapped[str | None] = mapped_column(text(512))
     details: Mapped[Any] = mapped_column(sa.JSON(none_as_null=True), nullable=True)
 
     def info(self) -> EventInfo:
@@ -205,14 +219,14 @@ class Delivery:
             "user_invitations.id", name=conv("fk_user_invitation_deliveries_invitation_id"), ondelete="CASCADE"
         ),
     )
-    kind: Mapped[str] = mapped_column(sa.String(32))
-    state: Mapped[str] = mapped_column(sa.String(16))
+    kind: Mapped[str] = mapped_column(text(32))
+    state: Mapped[str] = mapped_column(text(16))
     #: Tries begun; also the fencing number: a worker completes only the attempt that it claimed.
     attempts: Mapped[int] = mapped_column(sa.Integer)
     next_attempt_at: Mapped[datetime | None] = mapped_column(Timestamp)
     last_attempt_at: Mapped[datetime | None] = mapped_column(Timestamp)
     leased_until: Mapped[datetime | None] = mapped_column(Timestamp)
-    last_error: Mapped[str | None] = mapped_column(sa.String(200))
+    last_error: Mapped[str | None] = mapped_column(text(200))
     sent_at: Mapped[datetime | None] = mapped_column(Timestamp)
     created_at: Mapped[datetime] = mapped_column(Timestamp)
 

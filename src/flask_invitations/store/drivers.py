@@ -86,7 +86,7 @@ _MARIADB = _table(
             *(1044, 1045, 1049),  # no login, no such database
         ),
         Outcome.UNIQUE: (1062, 1169, 1586),
-        Outcome.TEXT: (1300, 1366, 3854, 3988),
+        Outcome.TEXT: (1267, 1270, 1271, 1300, 1366, 3854, 3988),
     }
 )
 _SQLITE = _table(
@@ -185,19 +185,20 @@ def is_unique(error: DBAPIError) -> bool:
 
 
 def unwritable(error: DBAPIError) -> str | None:
-    """The name of the column that cannot hold a text, where the database says that one cannot; else ``None``."""
+    """The name of the field whose text the database cannot hold or compare, where that is the matter; else ``None``."""
     told = str(error.orig)
-    if outcome(error) is not Outcome.TEXT or ("Incorrect" in told and "string value" not in told):
+    if outcome(error) is not Outcome.TEXT:
         return None
-    named = re.search(r"for column (?:[`'\"]?\w+[`'\"]?\.)*[`'\"]?(\w+)", told)
+    named = re.search(r"string value.* for column (?:[`'\"]?\w+[`'\"]?\.)*[`'\"]?(\w+)", told, re.DOTALL)
     return named[1] if named else _suspect(error.params, "ascii")
 
 
-def _suspect(parameters: Any, encoding: str) -> str:
-    """The parameter that is not in a character set: PostgreSQL does not tell which it was."""
-    given = parameters.items() if isinstance(parameters, Mapping) else ()
-    odd = (str(name) for name, value in given if isinstance(value, str) and not _fits(value, encoding))
-    return re.sub(r"__\d+$", "", next(odd, "text"))
+def _suspect(parameters: Any, encoding: str) -> str | None:
+    """The parameter that is not in a character set: most databases do not tell which it was."""
+    given = parameters.items() if isinstance(parameters, Mapping) else enumerate(parameters or ())
+    odd = (name for name, value in given if isinstance(value, str) and not _fits(value, encoding))
+    name = next(odd, None)
+    return re.sub(r"__\d+$", "", name) if isinstance(name, str) else None if name is None else "text"
 
 
 def _fits(text: str, encoding: str) -> bool:
@@ -229,5 +230,5 @@ def _heed(context: ExceptionContext) -> Exception | None:
     if isinstance(error, DBAPIError) and codes(error) & _LOST:
         context.is_disconnect = True
     if isinstance(raw, UnicodeEncodeError):
-        return InvalidRequest({_suspect(context.parameters, raw.encoding): [TEXT]})
+        return InvalidRequest({_suspect(context.parameters, raw.encoding) or "text": [TEXT]})
     return None
