@@ -15,7 +15,7 @@ from .current import get_state, origin
 from .errors import InvalidRequest, InvitationNotFound
 from .model.states import StatusValue
 from .model.values import EventInfo, InvitationInfo
-from .store.invitations import EVERYWHERE
+from .store.statements import EVERYWHERE
 from .store.unit import Block
 from .web.api import CALLS
 from .web.openapi import document

@@ -24,7 +24,7 @@ from .migrations import write
 from .model.states import DeliveryState
 from .model.values import InvitationInfo
 from .shapes import load
-from .store.invitations import EVERYWHERE
+from .store.statements import EVERYWHERE
 
 cli: AppGroup = AppGroup("invitations", help="Invite people, deliver their emails, and maintain the tables.")
 

@@ -9,7 +9,7 @@ from typing import Any
 from ..context import Context
 from ..errors import Forbidden, Unauthenticated
 from ..gate import unwrap
-from ..store.invitations import EVERYWHERE
+from ..store.statements import EVERYWHERE
 
 MAX_ADDRESS, MAX_USER_AGENT = 45, 512
 

@@ -16,7 +16,7 @@ from ..model.states import Status
 from ..model.tables import Invitation, new_id
 from ..model.values import InvitationDraft, InvitationInfo
 from ..store.found import Found, FoundMail
-from ..store.invitations import Past
+from ..store.histories import Past
 from ..tokens import Token
 from .callers import Caller, Manager, may_grant
 from .rules import ACCEPT, ENDED, Facts, Session, obstacle
@@ -54,7 +54,7 @@ def making(
     active, accounts, past = (
         ctx.hooks.tenant_is_active(tenant_id),
         _accounts(ctx, keys),
-        ctx.store.past(tenant_id, keys),
+        ctx.store.histories.of(tenant_id, keys),
     )
     grant = cache(lambda role: may_grant(ctx, by, tenant_id, role))
     common = Facts(tenant_active=active, **_joining(ctx))

@@ -6,11 +6,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from .. import outbox
+from ..clock import as_utc
 from ..context import Context
 from ..errors import InvitationError, InvitationReplaced, TryAgain
 from ..model.states import EventType, Kind, Status
 from ..store.found import Found
-from ..store.invitations import Past
+from ..store.histories import Past
 from ..tokens import parse
 from . import rules
 from .callers import Caller
@@ -46,9 +47,12 @@ def _request(ctx: Context, found: Found, by: Caller, now: datetime) -> None:
     row, asks = found.row, ctx.config.fresh_link == "ask"
     if row.status_at(now) != Status.EXPIRED or (asks and row.invited_by_id is None):
         return
-    past = ctx.store.past(row.tenant_id, [row.email_key or ""])[row.email_key or ""]
-    if not _may_ask(ctx, found, past, now) or not ctx.store.take_link_request(row, now, now - PAUSE):
+    if row.link_requested_at is not None and as_utc(row.link_requested_at) > now - PAUSE:
         return
+    past = ctx.store.histories.of(row.tenant_id, [row.email_key or ""])[row.email_key or ""]
+    if not _may_ask(ctx, found, past, now):
+        return
+    ctx.store.change(row, now, link_requested_at=now)
     ctx.store.events.add(row, EventType.LINK_REQUESTED, now, **by.audit())
     if asks:
         outbox.notify(ctx, [row], Kind.LINK_REQUEST, now)

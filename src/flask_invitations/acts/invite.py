@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -19,7 +19,7 @@ from ..model.states import EventType, Status
 from ..model.tables import Invitation, pending_key
 from ..model.values import InvitationInfo
 from ..outbox import Posting
-from ..store.invitations import EVERYWHERE
+from ..store.statements import EVERYWHERE
 from ..tokens import Token
 from .callers import Manager
 from .facts import Case, draft, making
@@ -155,7 +155,8 @@ def _make(
     ctx: Context, by: Manager, allowed: Sequence[tuple[Case, Wanted]], *, mail: bool, show_link: bool
 ) -> Sequence[InvitationInfo]:
     now = ctx.now()
-    expire(ctx, ctx.store.whole([holder for case, _ in allowed if (holder := case.past.holder()) is not None]), now)
+    overdue = [holder for case, _ in allowed if (holder := case.past.holder()) is not None]
+    expire(ctx, ctx.store.whole(overdue), now, [by.id])
     minted = [ctx.mint.new() for _ in allowed]
     columns = [
         _columns(ctx, by, case, wanted, nonce, token, now, show_link)
@@ -184,6 +185,9 @@ def _columns(
     span = wanted.expires_in or ctx.config.ttl
     return {
         "id": case.id,
+        "version": 1,
+        "number": case.past.next_number,
+        "link_number": case.past.next_link_number,
         "tenant_id": by.tenant_id,
         "email": case.draft.email,
         "email_key": case.draft.email_key,
@@ -217,11 +221,14 @@ def _shown(ctx: Context, row: Invitation, token: Token, info: InvitationInfo) ->
     return replace(info, accept_url=ctx.config.link(token.reveal())) if row.link_shown else info
 
 
-def expire(ctx: Context, rows: Sequence[Invitation], now: datetime) -> None:
-    """Write down that invitations have expired; announced after the commit."""
+def expire(ctx: Context, rows: Sequence[Invitation], now: datetime, users: Collection[Any] = ()) -> None:
+    """Write down that invitations have expired; announced after the commit.
+
+    :param users: the keys of those that what follows in this transaction will point at.
+    """
     if not rows:
         return
-    ctx.store.expire(rows, now)
+    ctx.store.expire(rows, now, users)
     ctx.store.events.add_all([(row, EventType.EXPIRED, {}) for row in rows], now)
     for row in rows:
         ctx.unit.after_commit(partial(ctx.announce, invitation_expired, row.info(now)))

@@ -20,7 +20,7 @@ from ..model.tables import Invitation, pending_key
 from ..model.values import DeliveryInfo, InvitationInfo, plain_key
 from ..outbox import Posting
 from ..store.found import Found
-from ..store.invitations import Past
+from ..store.histories import Past
 from ..tokens import Token
 from . import rules
 from .callers import Caller, Manager, caller
@@ -86,11 +86,11 @@ def renew(
     before, token = row.invited_by_id, None if rotate else ctx.mint.recover(row.token_nonce, row.token_hash)
     rotated = token is None
     holder = past.holder(but=row.id)
-    expire(ctx, ctx.store.whole([] if holder is None else [holder]), now)
+    expire(ctx, ctx.store.whole([] if holder is None else [holder]), now, [how.columns.get("invited_by_id")])
     link, token = _link(ctx, row, token, show_link)
-    expires_at = _expiry(row, how, now)
+    again = {"link_number": past.next_link_number, "expires_at": _expiry(row, how, now), "reminded_at": None}
     key = pending_key(row.tenant_id, row.email_key or "")
-    ctx.store.move(row, RESEND, now, pending_key=key, expires_at=expires_at, reminded_at=None, **link, **how.columns)
+    ctx.store.move(row, RESEND, now, pending_key=key, **again, **link, **how.columns)
     ctx.store.mails.cancel([row], InvitationReplaced.code)
     details = {"rotated": rotated, "was_invited_by": plain_key(before)}
     ctx.store.events.add(row, RESEND.event, now, details=details, **how.by.audit())
@@ -176,9 +176,9 @@ def _revoke(ctx: Context, by: Manager, found: Sequence[Found], now: datetime) ->
 
 def close_older(ctx: Context, rows: Sequence[Invitation], by: Caller, now: datetime) -> Sequence[InvitationInfo]:
     """A decision is about a person in a tenant: what was made for the same address before is revoked with it (T6)."""
-    newest_last = sorted(rows, key=lambda row: (as_utc(row.created_at), row.id))
+    newest_last = sorted(rows, key=lambda row: row.number)
     decided = {(row.tenant_id, row.email_key): str(row.id) for row in newest_last}
-    older = ctx.store.older_open(rows)
+    older = ctx.store.histories.older_open(rows)
     _end(ctx, by, older, now, lambda row: {"decided_by": decided[row.tenant_id, row.email_key]})
     infos = [each.info(now) for each in older]
     for info in infos:

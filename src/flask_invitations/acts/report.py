@@ -72,9 +72,9 @@ def record_delivery(ctx: Context, *, message_id: uuid.UUID | str, event: str, de
 
 def _record(ctx: Context, delivery_id: uuid.UUID, state: DeliveryState, event: str, detail: str | None) -> bool:
     now = ctx.now()
-    if not ctx.store.mails.report(delivery_id, state, _AFTER[state], now):
+    found = next(iter(ctx.store.mails.find([delivery_id])), None)
+    if found is None or not ctx.store.mails.report(found, state, _AFTER[state], now):
         return False
-    (found,) = ctx.store.mails.find([delivery_id])
     about = {"delivery_id": str(delivery_id), "event": event}
     if detail:
         about["detail"] = str(detail).replace("\0", "")[:MAX_DETAIL]

@@ -38,6 +38,10 @@ def text(length: int | None = None) -> Any:
     return sa.String(length).with_variant(mysql.VARCHAR(length, **_UTF8), "mysql", "mariadb")
 
 
+#: What a count starts with. Clocks order nothing: no two servers have the same.
+_FIRST = sa.text("1")
+
+
 def _check_in(column: str, values: Iterable[str], name: str) -> sa.CheckConstraint:
     listed = ", ".join(f"'{value}'" for value in values)
     return sa.CheckConstraint(f"{column} IN ({listed})", name=conv(name))
@@ -77,6 +81,12 @@ class Invitation:
         def __init__(self, **columns: Any) -> None: ...
 
     id: Mapped[uuid.UUID] = mapped_column(sa.Uuid, primary_key=True, sort_order=-1)
+    #: Raised by every change: the change that was decided on another version finds no row.
+    version: Mapped[int] = mapped_column(sa.Integer, server_default=_FIRST)
+    #: Which invitation of its address in its tenant it is, counted from 1: the later one has the higher number.
+    number: Mapped[int] = mapped_column(sa.Integer, server_default=_FIRST)
+    #: How often a link had been made or sent again for this address there, this time included.
+    link_number: Mapped[int] = mapped_column(sa.Integer, server_default=_FIRST)
     email: Mapped[str | None] = mapped_column(text(MAX_ADDRESS))
     email_key: Mapped[str | None] = mapped_column(text(MAX_ADDRESS))
     role: Mapped[str] = mapped_column(text(64))
@@ -202,7 +212,7 @@ class Delivery:
                 f"(state = '{DeliveryState.SENDING}') = (leased_until IS NOT NULL)",
                 name=conv("ck_user_invitation_deliveries_leased_until"),
             ),
-            sa.Index(conv("ix_user_invitation_deliveries_invitation_id"), "invitation_id", "created_at"),
+            sa.Index(conv("ix_user_invitation_deliveries_invitation_id"), "invitation_id", "version"),
             sa.Index(conv("ix_user_invitation_deliveries_next_attempt_at"), "state", "next_attempt_at"),
             sa.Index(conv("ix_user_invitation_deliveries_leased_until"), "state", "leased_until"),
         )
@@ -219,6 +229,10 @@ class Delivery:
             "user_invitations.id", name=conv("fk_user_invitation_deliveries_invitation_id"), ondelete="CASCADE"
         ),
     )
+    #: The version of the invitation that it was written for: of two emails, the later one has the higher version.
+    version: Mapped[int] = mapped_column(sa.Integer, server_default=_FIRST)
+    #: The link number of the invitation at that time: once that is higher, another email has replaced this one.
+    link_number: Mapped[int] = mapped_column(sa.Integer, server_default=_FIRST)
     kind: Mapped[str] = mapped_column(text(32))
     state: Mapped[str] = mapped_column(text(16))
     #: Tries begun; also the fencing number: a worker completes only the attempt that it claimed.

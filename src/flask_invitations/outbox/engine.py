@@ -241,8 +241,9 @@ def write_down(
     :returns: the rows that were still ours to write.
     """
     now = ctx.now()
-    ctx.store.mails.put_back({each.delivery.id: each.delivery.attempts for each in untried}, now)
-    ours = {key for group in _alike(outcomes) for key in _settle(ctx, group)}
+    tenants = {each.invitation.tenant_id for each in (*outcomes, *untried)}
+    ctx.store.mails.put_back({each.delivery.id: each.delivery.attempts for each in untried}, tenants, now)
+    ours = {key for group in _alike(outcomes) for key in _settle(ctx, group, tenants)}
     settled = [one for one in outcomes if one.delivery.id in ours]
     told = [
         (one.invitation, _EVENTS[one.delivery.state], _told(one)) for one in settled if one.delivery.state in _EVENTS
@@ -261,11 +262,12 @@ def _alike(outcomes: Sequence[Outcome]) -> Collection[list[Outcome]]:
     return groups.values()
 
 
-def _settle(ctx: Context, group: Sequence[Outcome]) -> Collection[uuid.UUID]:
+def _settle(ctx: Context, group: Sequence[Outcome], tenants: Collection[Any]) -> Collection[uuid.UUID]:
     last = group[-1]
     return ctx.store.mails.settle(
         {one.delivery.id: one.delivery.attempts for one in group},
         last.delivery.state,
+        tenants,
         sent_at=last.delivery.sent_at,
         last_error=last.delivery.error,
         next_attempt_at=last.next_attempt_at,

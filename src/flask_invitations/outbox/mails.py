@@ -155,9 +155,8 @@ def _token(ctx: Context, row: Invitation, now: datetime, kind: Kind) -> Token | 
     if token is None and kind == Kind.INVITATION:
         nonce, token = ctx.mint.new()
         pending = ctx.models.Invitation.status == Status.PENDING
-        ctx.store.change(
-            row, now, pending, token_nonce=nonce, token_hash=token.hash, previous_token_hash=row.token_hash
-        )
+        link = {"token_nonce": nonce, "token_hash": token.hash, "previous_token_hash": row.token_hash}
+        ctx.store.change(row, now, pending, wait=False, **link)  # the email is locked already
     return token
 
 

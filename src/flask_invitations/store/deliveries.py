@@ -49,14 +49,23 @@ class Mails(Tables):
             "created_at": now,
             **values,
         }
-        mails = [{"id": new_id(now), "invitation_id": row.id, **columns} for row in rows]
+        mails = [
+            {
+                "id": new_id(now),
+                "invitation_id": row.id,
+                "version": row.version,
+                "link_number": row.link_number,
+                **columns,
+            }
+            for row in rows
+        ]
         self._insert(self.models.Delivery, mails)
         return [made(Delivery, each.keys(), each.values()).info() for each in mails]
 
     def latest(self, invitation_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, DeliveryInfo]:
         """For each invitation its latest mail with the link."""
         mail = self._table.c
-        with_link = sa.select(self._table).order_by(mail.created_at, mail.id)
+        with_link = sa.select(self._table).order_by(mail.version, mail.id)
         lines = self._with_link(with_link, invitation_ids)
         return {line.invitation_id: made(Delivery, mail.keys(), line).info() for line in lines}
 
@@ -137,6 +146,7 @@ class Mails(Tables):
         self,
         attempts: Mapping[uuid.UUID, int],
         state: str,
+        tenants: Collection[Any],
         *,
         sent_at: datetime | None,
         last_error: str | None,
@@ -145,20 +155,25 @@ class Mails(Tables):
         """End attempts, all in the same way.
 
         :param attempts: delivery ids, and which attempt at it this was: the number fences.
+        :param tenants: of all that this transaction writes down.
         :returns: those that were still ours, and not another worker's since their lease ran out.
         """
-        these = _named(attempts)
+        these = {**_named(attempts), **self._named_tenants(tenants)}
         how = {"to": state, "sent": sent_at, "error": last_error, "next": next_attempt_at}
         if self._execute(self._settle, {**these, **how}) == len(attempts):
             return attempts.keys()
         ours = sa.select(self._table.c.id).where(self._table.c.state == state, *self._mine)
-        found: Sequence[uuid.UUID] = self._rows(ours, these).scalars().all()
+        found: Sequence[uuid.UUID] = self._rows(ours, _named(attempts)).scalars().all()
         return found
 
-    def put_back(self, attempts: Mapping[uuid.UUID, int], now: datetime) -> None:
+    def put_back(self, attempts: Mapping[uuid.UUID, int], tenants: Collection[Any], now: datetime) -> None:
         """Give up leases on mails that were not tried: due again at once, and no attempt is counted."""
         if attempts:
-            self._execute(self._put_back, {**_named(attempts), "now": now})
+            self._execute(self._put_back, {**_named(attempts), **self._named_tenants(tenants), "now": now})
+
+    def _named_tenants(self, tenants: Collection[Any]) -> dict[str, Any]:
+        """The parameters of ``_tenants_held``."""
+        return {} if self.models.tenant is None else {"tenants": list(tenants)}
 
     # The statements of the worker
 
@@ -215,8 +230,8 @@ class Mails(Tables):
 
     @cached_property
     def _settle(self) -> Any:
-        update = by_key(sa.update(self._table)).where(self._table.c.state == DeliveryState.SENDING, *self._mine)
-        return update.values(
+        ours = (self._tenants_held, self._table.c.state == DeliveryState.SENDING, *self._mine)
+        return by_key(sa.update(self._table).where(*ours)).values(
             state=sa.bindparam("to"),
             leased_until=None,
             next_attempt_at=sa.bindparam("next"),
@@ -227,13 +242,18 @@ class Mails(Tables):
     @cached_property
     def _put_back(self) -> Any:
         mail = self._table.c
-        update = by_key(sa.update(self._table)).where(mail.state == DeliveryState.SENDING, *self._mine)
-        return update.values(
+        ours = (self._tenants_held, mail.state == DeliveryState.SENDING, *self._mine)
+        return by_key(sa.update(self._table).where(*ours)).values(
             state=DeliveryState.QUEUED,
             leased_until=None,
             next_attempt_at=sa.bindparam("now"),
             attempts=mail.attempts - 1,
         )
+
+    @property
+    def _tenants_held(self) -> Any:
+        """That the tenants of what is written down are held before any row of ours is: so the host can delete one."""
+        return self._holds(self.models.tenant, sa.bindparam("tenants", expanding=True))
 
     # Other ends
 
@@ -254,9 +274,10 @@ class Mails(Tables):
         failed = sa.update(mail).where(mail.state == DeliveryState.FAILED)
         return self._execute(failed.values(state=DeliveryState.QUEUED, next_attempt_at=now))
 
-    def report(self, delivery_id: uuid.UUID, state: str, before: Sequence[str], sent_at: datetime) -> bool:
+    def report(self, found: FoundMail, state: str, before: Sequence[str], sent_at: datetime) -> bool:
         """Write down what the provider says of a mail; ``False`` where its state is none of ``before``."""
         mail = self.models.Delivery
         sent = sa.func.coalesce(mail.sent_at, sa.literal(sent_at, mail.sent_at.type))
-        update = sa.update(mail).where(mail.id == delivery_id, mail.state.in_(before))
+        still = (mail.id == found.mail.id, mail.state.in_(before))
+        update = sa.update(mail).where(self._holding([found.row.tenant_id]), *still)
         return self._execute(update.values(state=state, next_attempt_at=None, leased_until=None, sent_at=sent)) == 1

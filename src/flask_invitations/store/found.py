@@ -114,7 +114,7 @@ class People(Tables):
         """That an email is the latest of its invitation with the link."""
         ours, other = self._ours, self._mail.alias()
         with_link = (other.c.invitation_id == ours.c.id, other.c.kind.in_(WITH_LINK))
-        newest_first = other.c.created_at.desc(), other.c.id.desc()
+        newest_first = other.c.version.desc(), other.c.id.desc()
         latest = sa.select(other.c.id).where(*with_link).order_by(*newest_first).limit(1).correlate(ours)
         mail = self._mail.c
         return sa.and_(mail.invitation_id == ours.c.id, mail.id == latest.scalar_subquery())
@@ -125,7 +125,8 @@ class People(Tables):
         :param these: the table of emails, or a subquery of it with all its columns.
         """
         ours, read = self._ours, (these.c[name] for name in _MAIL)
-        statement = sa.select(*read, these.c.kind, self._is_replaced(these), *self._hosts, *ours.c)
+        replaced = these.c.link_number < ours.c.link_number
+        statement = sa.select(*read, these.c.kind, replaced, *self._hosts, *ours.c)
         return self._join(statement.select_from(these).join(ours, ours.c.id == these.c.invitation_id))
 
     def _join(self, statement: Any) -> Any:
@@ -134,11 +135,6 @@ class People(Tables):
         if tenant is None:
             return statement
         return statement.outerjoin(tenant, self._key_of(tenant) == self._ours.c.tenant_id)
-
-    def _is_replaced(self, mail: Any) -> Any:
-        newer = self.models.Delivery.__table__.alias()
-        after = (newer.c.invitation_id == mail.c.invitation_id, newer.c.created_at > mail.c.created_at)
-        return sa.exists().where(*after, newer.c.kind == Kind.INVITATION).correlate(mail)
 
     # What they find
 

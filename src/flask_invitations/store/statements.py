@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
 
 from ..model.binding import Models
 from .binds import Binds
+
+#: In place of a tenant's id: all tenants. For the system only.
+EVERYWHERE: Final = object()
+#: Compared byte by byte; only MariaDB and MySQL have to be told.
+_BYTES = sa.String().with_variant(mysql.BINARY(), "mysql", "mariadb")
 
 #: At most so many rows or keys go into one statement.
 CHUNK = 500
@@ -30,6 +36,16 @@ def by_key(update: Any) -> Any:
     for dialect in ("mysql", "mariadb"):
         update = update.with_hint("FORCE INDEX (PRIMARY)", dialect_name=dialect)
     return update
+
+
+def bound(tenant_id: Any) -> dict[str, Any]:
+    """The parameter of ``Tables._in_tenant``."""
+    return {} if tenant_id is EVERYWHERE or tenant_id is None else {"tenant_id": tenant_id}
+
+
+def is_exactly(column: Any, value: Any) -> Any:
+    """``column == value``, also where the database's collation takes é for e (F1); the index serves the first half."""
+    return sa.and_(column == value, sa.cast(column, _BYTES) == sa.cast(value, _BYTES))
 
 
 _insert = lru_cache(maxsize=64)(sa.insert)
@@ -57,6 +73,38 @@ class Tables:
     def _key_of(model: type[Any]) -> Any:
         """The one column that one of the host's classes is known by."""
         return sa.inspect(model).primary_key[0]
+
+    @property
+    def _columns(self) -> Any:
+        return self.models.Invitation.__table__.c
+
+    @property
+    def _in_tenant(self) -> Any:
+        """In the tenant of the parameter ``tenant_id``; a host without tenants has NULL there."""
+        tenant_id = self._columns.tenant_id
+        if self.models.tenant is None:
+            return tenant_id.is_(None)
+        return tenant_id == sa.bindparam("tenant_id", type_=tenant_id.type)
+
+    def _holding(self, tenant_ids: Collection[Any], user_ids: Collection[Any] = (), *, wait: bool = True) -> Any:
+        """A guard that is always true. Before the statement in which it stands locks a row of ours, it holds the host's
+        rows that ours point at, until the transaction is over: tenants first, then users.
+
+        In that order a DELETE of the host's locks them too, so that neither waits for what the other one has.
+
+        :param wait: ``False``: a transient error where the host has them already.
+        """
+        pairs = ((self.models.tenant, tenant_ids), (self.models.user, user_ids))
+        return sa.and_(sa.true(), *(self._holds(model, keys, wait) for model, keys in pairs if keys))
+
+    def _holds(self, model: type[Any] | None, keys: Any, wait: bool = True) -> Any:
+        """The same for rows of one of the host's classes; ``keys`` may be a parameter."""
+        if model is None:
+            return sa.true()
+        key = self._key_of(model)
+        these = sa.select(key).where(key.in_(keys)).order_by(key)
+        held = these.with_for_update(read=True, key_share=True, nowait=not wait).subquery()
+        return sa.select(sa.func.count()).select_from(held).scalar_subquery() >= 0  # to count them is to lock them
 
     def _execute(self, statement: Any, values: Mapping[str, Any] | None = None) -> int:
         """How many rows an UPDATE of one of our tables changed."""

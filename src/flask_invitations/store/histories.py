@@ -1,0 +1,107 @@
+"""The invitations that one address has had in one tenant, in the order of their numbers, and what became of its emails.
+
+Numbers order them, never times: two servers have two clocks.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..model.states import OPEN, OUT, TO_INVITER, UNWANTED, Status
+from ..model.tables import Invitation
+from .found import made
+from .statements import Tables, bound, chunks, is_exactly
+
+#: What is read of the invitations of an address: enough to decide on another.
+_PAST = ("number", "link_number", "id", "version", "email_key", "status", "expires_at")
+
+
+@dataclass(frozen=True)
+class Past:
+    """What one tenant has to do with one address: its invitations, oldest first, of which little is read.
+
+    :param bounced: the last email to this address that left came back, or was reported as spam.
+    """
+
+    rows: Sequence[Invitation] = ()
+    bounced: bool = False
+
+    @property
+    def next_number(self) -> int:
+        """The number of another invitation of this address. Two that are made at once would both be pending, which
+        ``pending_key`` forbids."""
+        return self.rows[-1].number + 1 if self.rows else 1
+
+    @property
+    def next_link_number(self) -> int:
+        """The link number of an invitation of this address that is made, or sent again."""
+        return max((row.link_number for row in self.rows), default=0) + 1
+
+    def holder(self, but: uuid.UUID | None = None) -> Invitation | None:
+        """The one that is pending, as stored; another than ``but``."""
+        return next((row for row in self.rows if row.status == Status.PENDING and row.id != but), None)
+
+    def live(self, now: datetime, but: uuid.UUID | None = None) -> uuid.UUID | None:
+        """The id of the one that is pending at this time; another than ``but``."""
+        held = self.holder(but)
+        return held.id if held is not None and held.status_at(now) == Status.PENDING else None
+
+    def is_newest(self, row: Invitation) -> bool:
+        """Whether none was made after ``row``."""
+        return not self.rows or self.rows[-1].id == row.id
+
+
+class Histories(Tables):
+    """Reads the invitations of addresses."""
+
+    def of(self, tenant_id: Any, email_keys: Sequence[str]) -> Mapping[str, Past]:
+        """What a tenant has to do with each of these addresses; one statement for each chunk of them."""
+        lines: dict[str, list[Any]] = {key: [] for key in email_keys}
+        for chunk in chunks(list(lines)):
+            for line in self._rows(self._past, {**bound(tenant_id), "keys": chunk}):
+                if line.email_key in lines:  # a collation may take é for e
+                    lines[line.email_key].append(line)
+        return {key: self._put_together(found) for key, found in lines.items()}
+
+    @cached_property
+    def _past(self) -> Any:
+        """Each invitation of some addresses with each of its emails that left for the invitee."""
+        ours, mail = self.models.Invitation.__table__, self.models.Delivery.__table__
+        left = (mail.c.kind.not_in(TO_INVITER), mail.c.state.in_((*OUT, *UNWANTED)))
+        both = ours.outerjoin(mail, sa.and_(mail.c.invitation_id == ours.c.id, *left))
+        told = mail.c.link_number.label("mail_link"), mail.c.version.label("mail_version"), mail.c.state
+        statement = sa.select(*(ours.c[name] for name in _PAST), *told)
+        to = ours.c.email_key.in_(sa.bindparam("keys", expanding=True))
+        return statement.select_from(both).where(self._in_tenant, to).order_by(ours.c.number, ours.c.id)
+
+    @staticmethod
+    def _put_together(lines: Sequence[Any]) -> Past:
+        rows = {line.id: made(Invitation, _PAST, line[: len(_PAST)]) for line in lines}
+        mails = [tuple(line[len(_PAST) :]) for line in lines if line.mail_version is not None]
+        return Past(tuple(rows.values()), bool(mails) and max(mails)[-1] in UNWANTED)
+
+    def older_open(self, rows: Sequence[Invitation]) -> Sequence[Invitation]:
+        """What was made for the same addresses in the same tenants before ``rows``, and is still open."""
+        found = dict[uuid.UUID, Invitation]()
+        for chunk in chunks([row.id for row in rows]):
+            lines = self._rows(self._older_open, {"ids": chunk})
+            found.update((line.id, made(Invitation, self._columns.keys(), line)) for line in lines)
+        return list(found.values())
+
+    @cached_property
+    def _older_open(self) -> Any:
+        ours = self.models.Invitation.__table__
+        newer, older = ours.alias(), ours.c
+        # What was made at one moment by two servers has one number, and is about one person.
+        before = sa.and_(older.number <= newer.c.number, older.id != newer.c.id)
+        same_tenant = newer.c.tenant_id == older.tenant_id if self.models.tenant is not None else sa.true()
+        same = sa.and_(same_tenant, is_exactly(older.email_key, newer.c.email_key), before)
+        these = newer.c.id.in_(sa.bindparam("ids", expanding=True, type_=sa.Uuid()))
+        return sa.select(ours).join(newer, same).where(these, older.status.in_(OPEN))
