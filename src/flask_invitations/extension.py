@@ -81,7 +81,7 @@ class Invitations(HookTable, Giving, Calls):
         profile = said["profile_schema"] = shapes.profile_of(said.get("profile_schema"))
         bound = binding.bind(said["user_model"], said.get("tenant_model"))
         store = Store(session, bound)
-        house = House(bound, session, settings.roles, lambda value: app.json.dumps(value))
+        house = House(bound, session, settings.roles, partial(_as_json, app))
         conventions.check(house, settings, said, shapes.profile_keys(profile))
         complete = defaults.complete(app, settings, store, house, said)
         ctx = Context(
@@ -144,6 +144,13 @@ def _check(db: Any, given: Mapping[str, Any]) -> Callable[[], Any]:
     for name, hook in given.items():
         hooks.TABLE[name].check(hook)
     return lambda: db.session
+
+
+def _as_json(app: Flask, value: Any) -> bytes:
+    """The body that the app would answer, whatever makes its JSON by then."""
+    answer: Any = app.json.response(value)
+    body: bytes = answer.get_data()
+    return body
 
 
 def _register(app: Flask, settings: config.Config) -> None:

@@ -25,13 +25,13 @@ class House:
 
     :param session: gives the host's session.
     :param roles: those of ``INVITATIONS_ROLES``.
-    :param dumps: the app's own ``json.dumps``, which makes our answers.
+    :param as_json: an answer's body, as the app's own JSON makes it.
     """
 
     models: Models
     session: Callable[[], Any]
     roles: Sequence[str]
-    dumps: Callable[[Any], Any]
+    as_json: Callable[[Any], str | bytes]
 
 
 # Users
@@ -196,8 +196,7 @@ def _session(given: Any, house: House) -> Mapping[str, Any] | None:
         raise Unfit
     session = dict(given)
     try:
-        text = house.dumps(session)
-        json.loads(text.encode() if isinstance(text, str) else text, parse_constant=_refuse)
+        json.loads(house.as_json(session), parse_constant=_refuse)
     except Exception as error:  # whatever the app's JSON raises for it
         raise Unfit(f"what cannot be JSON ({type(error).__name__})") from error
     return session
