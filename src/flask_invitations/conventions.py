@@ -145,7 +145,7 @@ def _missing(users: Users) -> Iterator[Complaint]:
 
 
 def _takes_what_it_has(users: Users) -> bool:
-    return bool(users.mapper.class_manager.original_init.__name__ == "_declarative_constructor")
+    return bool(users.mapper.class_manager.original_init.__qualname__ == "_declarative_constructor")
 
 
 def _searchable(users: Users) -> Iterator[Complaint]:
@@ -215,13 +215,13 @@ def role_words(column: sa.Column[Any] | None, roles: Sequence[str]) -> Mapping[s
 
 
 def _verified_is_yes_or_no(users: Users) -> Iterator[Complaint]:
-    fix, hooks = "Make it a Boolean column or a hybrid", ("email_is_verified",)
+    fix, hooks = "Make it a Boolean column or a hybrid", ("email_is_verified", "create_user")
     if inspect.isroutine(users.static("email_verified")):
         yield Complaint(".email_verified is a method, which is always true", fix, hooks)
     column = users.column("email_verified")
     if column is not None and _python_type(column) not in (bool, int, None):
         kind = "a moment" if issubclass(column.type.python_type, date) else "no yes or no"
-        yield Complaint(f".email_verified is {kind}", fix, (*hooks, "create_user"))
+        yield Complaint(f".email_verified is {kind}", fix, hooks)
 
 
 def _tenant_id_is_its_key(users: Users) -> Iterator[Complaint]:
@@ -274,10 +274,10 @@ RULES: Sequence[Callable[[Users], Iterator[Complaint]]] = (
     _missing,
     _searchable,
     _role_is_text,
+    _verified_is_yes_or_no,
     _writable,
     _email_is_long_enough,
     _role_holds_roles,
-    _verified_is_yes_or_no,
     _tenant_id_is_its_key,
     _password,
     _constructor,

@@ -78,7 +78,8 @@ class Invitations(HookTable, Giving, Calls):
         said = {**self._decorated, **{name: hook for name, hook in given.items() if hook is not None}}
         session = _check(db, said)
         settings = config.read(app.config, app.name)
-        profile = said["profile_schema"] = shapes.profile_of(said.get("profile_schema"))
+        in_forms = settings.pages_prefix is not None
+        profile = said["profile_schema"] = shapes.profile_of(said.get("profile_schema"), in_forms=in_forms)
         bound = binding.bind(said["user_model"], said.get("tenant_model"))
         store = Store(session, bound)
         house = House(bound, session, settings.roles, partial(_as_json, app))

@@ -221,9 +221,10 @@ def load_accept(given: Any, profile_fields: tuple[str, ...]) -> dict[str, Any]:
     return {**loaded, "profile": profile}
 
 
-def profile_of(given: Any) -> Schema:
+def profile_of(given: Any, *, in_forms: bool) -> Schema:
     """The host's ``profile_schema`` (class, instance or ``None``) as the one instance that the app uses.
 
+    :param in_forms: our pages ask for its fields.
     :raises ConfigurationError: no marshmallow schema, one with a field that is ours, or one that gives no mapping.
     """
     if given is None:
@@ -231,7 +232,7 @@ def profile_of(given: Any) -> Schema:
     schema = given() if isinstance(given, type) and issubclass(given, Schema) else given
     if not isinstance(schema, Schema):
         raise ConfigurationError("profile_schema must be a marshmallow Schema class or instance.")
-    _check_names(schema)
+    _check_names(schema, SENT if in_forms else frozenset())
     if schema.many:
         raise ConfigurationError("profile_schema reads a list (many=True). Pass a schema of one profile.")
     if schema.unknown == INCLUDE:
@@ -245,15 +246,17 @@ def profile_of(given: Any) -> Schema:
     return schema
 
 
-def _check_names(schema: Schema) -> None:
-    """:raises ConfigurationError: a field is sent, or loaded, under a name of ours."""
+def _check_names(schema: Schema, in_forms: frozenset[str]) -> None:
+    """:param in_forms: what our forms send.
+    :raises ConfigurationError: a field is sent, or loaded, under a name of ours.
+    """
     for name, field in schema.load_fields.items():
         sent, loaded = field.data_key or name, field.attribute or name
         if {name, sent, loaded} & RESERVED:
             raise ConfigurationError(
                 f"profile_schema may not have a field {name!r}, because the invitation decides it. Leave it out."
             )
-        if sent in SENT:
+        if sent in in_forms:
             raise ConfigurationError(
                 f"profile_schema may not have a field {sent!r}, because our forms send one. Give it another data_key."
             )
