@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import Any, TypedDict
 
 from blinker import NamedSignal, Namespace
@@ -73,7 +74,7 @@ class Message:
 Mailer = Callable[[Message], None]
 CurrentUser = Callable[[], Any]
 TenantOf = Callable[[Any], Any]
-RoleOf = Callable[[Any, Any], str | None]
+RoleOf = Callable[[Any, Any], str | Enum | None]
 CanInvite = Callable[[Any, Any, str | None], bool]
 FindUser = Callable[[str], Any]
 FindUsers = Callable[[Sequence[str]], Iterable[Any]]
