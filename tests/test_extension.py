@@ -56,7 +56,7 @@ def key(**options: Any) -> Any:
 
 
 def text() -> Any:
-    return orm.mapped_column(sa.String(200))
+    return orm.mapped_column(sa.String(254))
 
 
 def full_user(**changes: Any) -> Any:

@@ -4,6 +4,7 @@ the right tenant and role; the token is then spent."""
 from importlib.metadata import version
 
 from .acts import Acceptance, AcceptedUser, Explanation, Offer, Swept, TenantInfo
+from .addresses import canonical_email
 from .errors import (
     AccountExists,
     AccountUnverified,
@@ -114,6 +115,7 @@ __all__ = [
     "Unauthenticated",
     "UnsupportedMediaType",
     "WrongAccount",
+    "canonical_email",
     "invitation_accepted",
     "invitation_created",
     "invitation_declined",

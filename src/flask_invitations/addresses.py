@@ -47,6 +47,16 @@ def parse(text: str) -> Address:
     return Address(typed, key)
 
 
+def canonical_email(text: str) -> str:
+    """The form in which addresses are compared and looked up: store users' addresses in it.
+
+    NFC, the local part in lower case, the domain as IDNA (ASCII) in lower case. Dots and plus tags stay.
+
+    :raises ValueError: not one bare email address.
+    """
+    return parse(text).key
+
+
 def key_of(text: object) -> str | None:
     """The canonical form of ``text``, or ``None`` where it is no address at all."""
     if not isinstance(text, str):

@@ -87,7 +87,7 @@ class Calls:
         :raises InvitationError: a rule of *Make* (``docs/rules.md``), or ``InvalidRequest``; nothing was written.
         """
         given = self._wanted(email, role, message, details, expires_in, locale, mail=mail, confirm=confirm)
-        by = self._by(by if by is not None else inviter, tenant_id)
+        by = self._by(by, tenant_id, inviter=inviter)
         return acts.invite(get_state().ctx, by=by, wanted=given, mail=mail, confirm=confirm)
 
     def explain(
@@ -110,7 +110,7 @@ class Calls:
         :raises InvitationError: ``InvalidRequest`` for wrong arguments, ``Forbidden`` where ``by`` manages nothing.
         """
         given = self._wanted(email, role, message, details, expires_in, locale, confirm=confirm)
-        by = self._by(by if by is not None else inviter, tenant_id)
+        by = self._by(by, tenant_id, inviter=inviter)
         return acts.explain(get_state().ctx, by=by, wanted=given, confirm=confirm)
 
     def preview(self, token: str, user: Any = None, *, by: Any = None) -> Offer:
@@ -120,7 +120,7 @@ class Calls:
         :returns: the offer; its ``obstacle`` is what :meth:`accept` would answer to them.
         :raises InvitationError: unknown or dead link.
         """
-        return acts.preview(get_state().ctx, token=token, by=self._caller(by, user))
+        return acts.preview(get_state().ctx, token=token, by=self._caller(by, user=user))
 
     def accept(
         self,
@@ -139,7 +139,7 @@ class Calls:
         :raises InvitationError: a rule of *Accept* (``docs/rules.md``), or ``InvalidRequest``; the invitation is as it
             was.
         """
-        by = self._caller(by, user)
+        by = self._caller(by, user=user)
         return acts.accept(get_state().ctx, token=token, password=password, profile=profile, by=by)
 
     def decline(self, token: str, *, reason: str | None = None, by: Any = None) -> Offer:
@@ -283,16 +283,17 @@ class Calls:
         """
         return document(get_state(), CALLS)
 
-    def _by(self, user: Any, tenant_id: Any = None) -> Manager:
+    def _by(self, by: Any, tenant_id: Any = None, **also: Any) -> Manager:
         ctx = get_state().ctx
         tenant_id = None if tenant_id is None else _tenant(ctx, tenant_id)
-        if user is not None:
-            return acts.manager(ctx, acts.caller(ctx, user, origin()), tenant_id)
+        name, who = _given(by, **also)
+        if who is not None:
+            return acts.manager(ctx, acts.named(ctx, name, who, origin()), tenant_id)
         anywhere = EVERYWHERE if tenant_id is None and ctx.models.tenant is not None else tenant_id
         return acts.system(anywhere, origin())
 
-    def _caller(self, by: Any, user: Any = None) -> Caller:
-        return acts.caller(get_state().ctx, by if by is not None else user, origin())
+    def _caller(self, by: Any, **also: Any) -> Caller:
+        return acts.named(get_state().ctx, *_given(by, **also), origin())
 
     def _wanted(
         self,
@@ -315,6 +316,15 @@ class Calls:
             **flags,
         }
         return Wanted.loaded(shapes.load(get_state().invite_body, fields))
+
+
+def _given(by: Any, **also: Any) -> tuple[str, Any]:
+    """Who calls, and the name of the argument that says so.
+
+    :param also: another name for ``by``.
+    """
+    named = {"by": by, **also}
+    return next(((name, who) for name, who in named.items() if who is not None), ("by", None))
 
 
 def _seconds(span: timedelta | int | None) -> int | None:

@@ -21,6 +21,31 @@ KEY = "invitations"
 T = TypeVar("T")
 
 
+@dataclass
+class Late:
+    """What was given by decorator after an app's ``init_app``, and before the app was first used.
+
+    A factory that decorates is called again: then the next ``init_app`` takes it. If none follows, it is a mistake.
+    """
+
+    names: list[str] = field(default_factory=list)
+    over: bool = False
+
+    def end(self) -> None:
+        """The app is used now.
+
+        :raises ConfigurationError: something would be lost.
+        """
+        if self.names:
+            raise ConfigurationError(too_late(self.names[0]))
+        self.over = True
+
+
+def too_late(name: str) -> str:
+    """What to do about a hook that was given after ``init_app``."""
+    return f"{name} was given after init_app. Decorate before init_app, or pass it to init_app."
+
+
 @dataclass(frozen=True)
 class State:
     """One app's context, and the shapes that depend on its settings."""
@@ -29,6 +54,7 @@ class State:
     invite_body: Schema
     list_query: Schema
     profile_schema: Schema
+    late: Late = field(default_factory=Late)
     _made: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def once(self, make: Callable[[State], T]) -> T:
@@ -55,10 +81,13 @@ def get_state() -> State:
     """The current app's state.
 
     :raises RuntimeError: no app context, or no ``init_app`` on this app.
+    :raises ConfigurationError: a hook was given too late, at the first use.
     """
     state: State | None = current_app.extensions.get(KEY)
     if state is None:
         raise RuntimeError("Invitations.init_app was not called on the current app.")
+    if not state.late.over:
+        state.late.end()
     return state
 
 

@@ -13,11 +13,13 @@ from werkzeug.security import generate_password_hash
 from .addresses import key_of
 from .clock import utcnow
 from .config import Config
+from .conventions import role_words
 from .errors import ConfigurationError, PasswordRejected, Sentence
 from .gate import refuse_unrun
 from .hooks import HookTable
 from .model.binding import Models
 from .model.values import InvitationInfo
+from .replies import House
 from .store.invitations import Store
 
 #: zxcvbn looks at no more than so many characters.
@@ -29,6 +31,7 @@ class Defaults:
 
     def __init__(self, config: Config, models: Models, store: Store) -> None:
         self._config, self._models, self._store = config, models, store
+        self._words = role_words(sa.inspect(models.user).columns.get("role"), config.roles) or {}
 
     def tenant_of(self, user: Any) -> Any:
         return None if self._models.tenant is None else user.tenant_id
@@ -47,10 +50,14 @@ class Defaults:
         return [user for user in self._store.hosts.users_by_emails(emails) if key_of(user.email) in wanted]
 
     def email_is_verified(self, user: Any) -> bool:
-        return bool(getattr(user, "email_verified", True))
+        verified: Any = getattr(user, "email_verified", True)
+        return bool(verified) if verified is None or isinstance(verified, int) else verified
 
     def create_user(self, invitation: InvitationInfo, profile: Mapping[str, Any], password: str | None) -> Any:
-        columns: dict[str, Any] = {"email": invitation.email_key, "role": invitation.role}
+        columns: dict[str, Any] = {
+            "email": invitation.email_key,
+            "role": self._words.get(invitation.role, invitation.role),
+        }
         if self._models.tenant is not None:
             columns["tenant_id"] = invitation.tenant_id
         user = self._models.user(**columns, **profile)
@@ -87,21 +94,20 @@ class Defaults:
         return name if isinstance(name, str) else None
 
 
-def complete(app: Flask, config: Config, store: Store, given: Mapping[str, Any]) -> Mapping[str, Any]:
+def complete(app: Flask, config: Config, store: Store, house: House, given: Mapping[str, Any]) -> Mapping[str, Any]:
     """The host's hooks, each that it did not give filled with its default.
 
     :raises ConfigurationError: there is none that could work on this host.
     """
     models = store.models
-    check_user_model(models, given)
     own = Defaults(config, models, store)
     # Defaults that ask other hooks call them like everybody else: behind the gate.
-    tenant_of = HookTable.tenant_of.behind_gate(given.get("tenant_of", own.tenant_of), models.user)
+    tenant_of = HookTable.tenant_of.behind_gate(given.get("tenant_of", own.tenant_of), house)
     role = given.get("role_of", role_of(tenant_of, models.tenant is not None))
     standard = {
         "tenant_of": own.tenant_of,
         "role_of": role,
-        "can_invite": can_invite(config, HookTable.role_of.behind_gate(role, models.user)),
+        "can_invite": can_invite(config, HookTable.role_of.behind_gate(role, house)),
         "find_user": own.find_user,
         "email_is_verified": own.email_is_verified,
         "create_user": own.create_user,
@@ -118,14 +124,13 @@ def complete(app: Flask, config: Config, store: Store, given: Mapping[str, Any])
     return {**standard, **given}
 
 
-def role_of(tenant_of: Callable[[Any], Any], has_tenants: bool) -> Callable[[Any, Any], str | None]:
+def role_of(tenant_of: Callable[[Any], Any], has_tenants: bool) -> Callable[[Any, Any], Any]:
     """The default ``role_of``: the user's own role, in the tenant in which they act."""
 
-    def role_of(user: Any, tenant_id: Any) -> str | None:
+    def role_of(user: Any, tenant_id: Any) -> Any:
         if has_tenants and (tenant_id is None or tenant_of(user) != tenant_id):
             return None
-        role: str | None = user.role
-        return role
+        return user.role
 
     return role_of
 
@@ -156,28 +161,6 @@ def current_user(app: Flask) -> Callable[[], Any]:
     from flask_login import current_user as user  # the host has it, since it set it up
 
     return lambda: user
-
-
-def check_user_model(models: Models, given: Mapping[str, Any]) -> None:
-    """Refuse a user model that the default hooks could not work with.
-
-    :param given: the hooks that the host brings itself.
-    :raises ConfigurationError: naming the hook that would fix it.
-    """
-    user = models.user
-    names = set(sa.inspect(user).all_orm_descriptors.keys()) | set(dir(user))
-
-    def need(attribute: str, *hooks: str) -> None:
-        missing = [hook for hook in hooks if given.get(hook) is None]
-        if attribute not in names and missing:
-            raise ConfigurationError(f"{user.__name__} has no {attribute!r}. Add it, or pass {' and '.join(missing)}.")
-
-    need("email", "find_user", "create_user")
-    need("role", "role_of", "create_user")
-    if models.tenant is not None:
-        need("tenant_id", "tenant_of", "role_of", "create_user")
-    if not {"set_password", "password_hash"} & names and given.get("create_user") is None:
-        raise ConfigurationError(f"{user.__name__} has neither set_password nor password_hash. Pass create_user.")
 
 
 def _set_password(user: Any, password: str) -> None:

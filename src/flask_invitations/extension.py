@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from flask import Flask
 from jinja2 import Template
-from marshmallow import Schema
 from sqlalchemy.orm import scoped_session
 
-from . import acts, config, defaults, hooks, shapes, templating
+from . import acts, config, conventions, defaults, hooks, shapes, templating
 from .calls import Calls
 from .cli import cli
 from .context import Context
-from .current import State, bind, get_state, refuse_second
+from .current import Late, State, bind, get_state, refuse_second, too_late
 from .errors import ConfigurationError
 from .gate import Giving, Word
 from .hooks import Given, Hooks, HookTable
 from .languages.babel import languages
 from .model import binding
 from .model.binding import Models
+from .replies import House
 from .store.invitations import Store
 from .tokens import Mint
 from .web.api import api
@@ -38,7 +38,8 @@ class Invitations(HookTable, Giving, Calls):
     """The extension object: create it once, call :meth:`init_app` for each app.
 
     It holds nothing but hooks given by decorator; everything else lives with the app. Every hook of
-    :meth:`init_app` is a decorator too, to be used before ``init_app``::
+    :meth:`init_app` is a decorator too, to be used before ``init_app``. A factory that decorates may be called again:
+    each ``init_app`` takes what was given last::
 
         invitations = Invitations()
 
@@ -58,6 +59,7 @@ class Invitations(HookTable, Giving, Calls):
     def __init__(self, app: Flask | None = None, db: Any = None, **given: Any) -> None:
         self._decorated: dict[str, Any] = {}
         self._bound: list[Models] = []
+        self._late = Late()
         if app is not None:
             self.init_app(app, db, **given)
         elif db is not None or given:
@@ -78,13 +80,16 @@ class Invitations(HookTable, Giving, Calls):
         said = {**self._decorated, **{name: hook for name, hook in given.items() if hook is not None}}
         session = _check(db, said)
         settings = config.read(app.config, app.name)
-        profile = said["profile_schema"] = shapes.profile_of(said.get("profile_schema"))
+        in_forms = settings.pages_prefix is not None
+        profile = said["profile_schema"] = shapes.profile_of(said.get("profile_schema"), in_forms=in_forms)
         bound = binding.bind(said["user_model"], said.get("tenant_model"))
         store = Store(session, bound)
-        complete = defaults.complete(app, settings, store, said)
+        house = House(bound, session, settings.roles, partial(_as_json, app))
+        conventions.check(house, settings, said, shapes.profile_keys(profile))
+        complete = defaults.complete(app, settings, store, house, said)
         ctx = Context(
             config=settings,
-            hooks=Hooks(complete, partial(_load, profile), shapes.profile_names(profile)),
+            hooks=Hooks(house, complete, partial(shapes.load_profile, profile), shapes.profile_names(profile)),
             models=bound,
             store=store,
             mint=Mint(settings.secret_keys),
@@ -94,19 +99,22 @@ class Invitations(HookTable, Giving, Calls):
             sender=app,
         )
         bodies = shapes.invite_body(settings), shapes.list_query(settings)
-        bind(app, State(ctx, *bodies, profile_schema=said["profile_schema"]))
+        late = Late()
+        bind(app, State(ctx, *bodies, profile_schema=profile, late=late))
+        self._late.names.clear()
+        self._late = late
         self._bound.append(bound)
         _register(app, settings)
 
     def _read(self, word: Word) -> Callable[[C], C]:
         def decorate(given: C) -> C:
             name = word.name
-            if self._bound:
-                raise ConfigurationError(
-                    f"{name} was given after init_app. Decorate before init_app, or pass it to init_app."
-                )
+            if self._bound and name not in self._decorated:
+                raise ConfigurationError(too_late(name))
             word.check(given)
             self._decorated[name] = given
+            if self._bound and not self._late.over:
+                self._late.names.append(name)
             return given
 
         decorate.__name__, decorate.__doc__ = word.name, word.__doc__
@@ -147,8 +155,11 @@ def _session(db: Any) -> Any:
     return given.registry() if isinstance(given, scoped_session) else given
 
 
-def _load(schema: Schema, typed: Mapping[str, Any]) -> Mapping[str, Any]:
-    return shapes.load(schema, dict(typed))
+def _as_json(app: Flask, value: Any) -> bytes:
+    """The body that the app would answer, whatever makes its JSON by then."""
+    answer: Any = app.json.response(value)
+    body: bytes = answer.get_data()
+    return body
 
 
 def _templates(app: Flask) -> Callable[[str], Template]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import inspect
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial, update_wrapper
 from typing import Any, Generic, NoReturn, Protocol, TypeVar, cast, overload
 
@@ -34,7 +35,7 @@ _NOT_RUN: Sequence[tuple[Callable[[Any], bool], str]] = (
     (lambda answer: hasattr(type(answer), "__aenter__"), "an async context manager"),
 )
 #: Answers of these types are what they are: nothing to unwrap, nothing to await.
-_SIMPLE = frozenset({bool, str, int, uuid.UUID, type(None)})
+_SIMPLE = frozenset({bool, str, int, uuid.UUID, datetime, type(None)})
 _PLAIN = "Make it a plain function (asgiref.sync.async_to_sync makes one of an async function)"
 
 
@@ -59,11 +60,13 @@ def refuse_unrun(who: str, answer: Any) -> None:
 
 def unwrap(answer: Any) -> Any:
     """What a proxy stands for: Flask-Login's ``current_user`` has every attribute there is, ``__await__`` too."""
-    proxy = hasattr(type(answer), "_get_current_object")
-    return answer._get_current_object() if proxy else answer  # noqa: SLF001 - Werkzeug documents it
+    while hasattr(type(answer), "_get_current_object"):
+        answer = answer._get_current_object()  # noqa: SLF001 - Werkzeug documents it
+    return answer
 
 
-def _never_run(hook: Any) -> str | None:
+def never_run(hook: Any) -> str | None:
+    """What kind of function a plain call of ``hook`` does not run; ``None``: it runs."""
     return next((name for each in _layers(hook) for is_kind, name in _NEVER_RUN if is_kind(each)), None)
 
 
@@ -81,44 +84,44 @@ def _layers(hook: Any) -> Iterator[Any]:
 # Answers
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a hook may give back.
+class Unfit(Exception):
+    """What was given back is not what may be.
 
-    :param fits: told the answer and the host's class of users.
-    :param fix: what to do where it does not fit.
-    :param read: makes of the answer what is then looked at, and given to whoever asked.
+    :param what: what it is, where the name of its class does not tell.
     """
 
-    fits: Callable[[Any, type[Any]], bool]
+    def __init__(self, what: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a hook may give back. Each hook declares one; those that there are stand in :mod:`.replies`.
+
+    :param read: told the answer and the host's :class:`.replies.House`, gives what is handed on; raises ``Unfit``.
+    :param fix: what to do where it does not fit.
+    :param lazy: a generator is run, by ``read``.
+    """
+
+    read: Callable[[Any, Any], Any]
     fix: str
-    read: Callable[[Any], Any] = lambda answer: answer
+    lazy: bool = False
 
+    def taken(self, who: str, verb: str, given: Any, house: Any) -> Any:
+        """What ``given`` comes to, a proxy seen through.
 
-def _signed_in(user: Any) -> Any:
-    """Flask-Login's anonymous user is nobody."""
-    return user if getattr(user, "is_authenticated", True) else None
-
-
-def _many(found: Any) -> Any:
-    return list(found) if isinstance(found, Iterable) else found
-
-
-ANYTHING = Answer(lambda answer, user: True, "")
-#: ``False`` is no role, and not ``None`` either: it would make a member.
-ROLE = Answer(lambda answer, user: not isinstance(answer, bool), "return the role, or None")
-YES_OR_NO = Answer(lambda answer, user: isinstance(answer, bool), "Return True or False")
-#: A check that answered ``False`` would let everybody pass.
-NOTHING = Answer(lambda answer, user: answer is None, "Return nothing, and raise to refuse")
-MAPPING = Answer(lambda answer, user: answer is None or isinstance(answer, Mapping), "Return a mapping or None")
-USER = Answer(lambda answer, user: isinstance(answer, user), "Return the new user")
-USER_OR_NONE = Answer(lambda answer, user: answer is None or isinstance(answer, user), "Return a user_model or None")
-SIGNED_IN = Answer(USER_OR_NONE.fits, USER_OR_NONE.fix, _signed_in)
-USERS = Answer(
-    lambda found, user: isinstance(found, list) and all(isinstance(each, user) for each in found),
-    "Return a list of user_model",
-    _many,
-)
+        :param who, verb: the beginning of the refusal: ``"can_invite", "returned"``.
+        :raises WrongAnswer: it is not what it may be.
+        """
+        if type(given) not in _SIMPLE and not issubclass(type(given), house.models.user):  # a proxy is neither
+            given = unwrap(given)
+            if not (self.lazy and inspect.isgenerator(given)):
+                refuse_unrun(who, given)
+        try:
+            return self.read(given, house)
+        except Unfit as misfit:
+            raise WrongAnswer(f"{who} {verb} {misfit.what or type(given).__name__}. {self.fix}.") from misfit.__cause__
 
 
 # Declarations
@@ -162,8 +165,8 @@ class Word:
         :raises ConfigurationError: naming the hook and the fix.
         """
 
-    def behind_gate(self, given: Any, user_model: type[Any]) -> Any:
-        """What was given, as it may be used."""
+    def behind_gate(self, given: Any, house: Any) -> Any:
+        """What was given, as it may be used in this :class:`.replies.House`."""
         return given
 
 
@@ -190,18 +193,18 @@ class Function(Word):
     :param answer: what it may give back.
     """
 
-    def __init__(self, takes: str, doc: str, answer: Answer = ANYTHING) -> None:
+    def __init__(self, takes: str, doc: str, answer: Answer) -> None:
         super().__init__(doc)
         self.takes: tuple[str, ...] = tuple(takes.replace(",", " ").split())
         self.answer: Answer = answer
 
     def check(self, given: Any) -> None:
         if not callable(given):
-            kind = type(given).__name__
-            raise ConfigurationError(f"{self.name} must be a callable, not {kind}. Pass the function itself.")
-        never_run = _never_run(given)
-        if never_run is not None:
-            raise ConfigurationError(f"{self.name} is {never_run}, which does nothing when it is called. {_PLAIN}.")
+            what = type(given).__name__
+            raise ConfigurationError(f"{self.name} must be a callable, not {what}. Pass the function itself.")
+        kind = never_run(given)
+        if kind is not None:
+            raise ConfigurationError(f"{self.name} is {kind}, which does nothing when it is called. {_PLAIN}.")
         try:
             inspect.signature(given).bind(*self.takes)
         except TypeError as error:
@@ -211,25 +214,16 @@ class Function(Word):
         except ValueError:  # a callable written in C without a signature: trust it
             return
 
-    def behind_gate(self, function: F, user_model: type[Any]) -> F:
+    def behind_gate(self, function: F, house: Any) -> F:
         """``function`` as we call it: the one place through which a hook is called."""
 
         def call(*given: Any) -> Any:
             handed_over = [given]
             del given  # a crash report shows the variables of every call, and no password is to stand in ours
-            return self._checked(function(*handed_over.pop()), user_model)
+            return self.answer.taken(self.name, "returned", function(*handed_over.pop()), house)
 
         gated: Any = update_wrapper(call, function, updated=())
         return cast(F, gated)
-
-    def _checked(self, returned: Any, user_model: type[Any]) -> Any:
-        simple = type(returned) in _SIMPLE or issubclass(type(returned), user_model)  # a proxy is neither
-        answer = self.answer.read(returned if simple else unwrap(returned))
-        if not simple:
-            refuse_unrun(self.name, answer)
-        if not self.answer.fits(answer, user_model):
-            raise WrongAnswer(f"{self.name} returned {type(answer).__name__}. {self.answer.fix}.")
-        return answer
 
 
 def running() -> str | None:

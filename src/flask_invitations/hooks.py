@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import Any, TypedDict
 
 from blinker import NamedSignal, Namespace
@@ -12,22 +13,25 @@ from marshmallow import Schema
 
 from .addresses import key_of
 from .clock import Clock
-from .gate import (
-    MAPPING,
-    NOTHING,
+from .gate import Calling, Class, Hook, OptionalHook, Word
+from .model.values import InvitationDraft, InvitationInfo
+from .replies import (
+    CHECKED,
+    DONE,
+    MOMENT,
+    NEW_USER,
     ROLE,
+    SESSION,
     SIGNED_IN,
-    USER,
+    TENANT,
+    TEXT,
+    TEXT_OR_NONE,
+    URL,
     USER_OR_NONE,
     USERS,
     YES_OR_NO,
-    Calling,
-    Class,
-    Hook,
-    OptionalHook,
-    Word,
+    House,
 )
-from .model.values import InvitationDraft, InvitationInfo
 
 _signals = Namespace()
 #: Sent after the commit, with ``invitation=InvitationInfo``; the sender is the Flask app.
@@ -70,7 +74,7 @@ class Message:
 Mailer = Callable[[Message], None]
 CurrentUser = Callable[[], Any]
 TenantOf = Callable[[Any], Any]
-RoleOf = Callable[[Any, Any], str | None]
+RoleOf = Callable[[Any, Any], str | Enum | None]
 CanInvite = Callable[[Any, Any, str | None], bool]
 FindUser = Callable[[str], Any]
 FindUsers = Callable[[Sequence[str]], Iterable[Any]]
@@ -98,6 +102,7 @@ class HookTable:
         """Send one email, or raise. Then it counts as not sent and is tried again. ``MailRefused`` gives it up.
 
         Called after the commit.""",
+        DONE,
     )
     tenant_model: Class = Class("Your mapped class of tenants. Without one, the app is one tenant.")
     current_user: Hook[CurrentUser] = Hook(
@@ -111,11 +116,12 @@ class HookTable:
         "user",
         """The id of the tenant in which this user acts now, or ``None``.
 
-        Default: ``user.tenant_id``, if there is a tenant model.""",
+        It needs ``role_of`` beside it. Default: ``user.tenant_id``, if there is a tenant model.""",
+        TENANT,
     )
     role_of: Hook[RoleOf] = Hook(
         "user, tenant_id",
-        """The role of a user in a tenant, or ``None`` if they are no member of it.
+        """The role of a user in a tenant, or ``None`` if they are no member of it. A member of an ``Enum`` is fine.
 
         Default: ``user.role``, in the tenant that ``tenant_of`` gives.""",
         ROLE,
@@ -153,11 +159,12 @@ class HookTable:
         """Create the account of a new user and return it. It may flush and must not commit.
 
         Default: ``user_model(email=..., role=..., tenant_id=..., **profile)`` with the password hashed.""",
-        USER,
+        NEW_USER,
     )
     join: OptionalHook[Join] = OptionalHook(
         "user, invitation",
         "An existing account joins the tenant. Without this hook, existing accounts answer ``account-exists``.",
+        DONE,
     )
     profile_schema: Class = Class(
         "Your marshmallow ``Schema``, class or instance, of the extra fields that accept takes."
@@ -167,14 +174,14 @@ class HookTable:
         """Raise ``PasswordRejected`` if the password is not good enough.
 
         Default: length and, if zxcvbn is installed, how common it is.""",
-        NOTHING,
+        CHECKED,
     )
     check_invitee: OptionalHook[CheckInvitee] = OptionalHook(
         "draft",
         """Raise any ``InvitationError``, such as ``AddressNotAllowed``, if this address must not be invited.
 
         Asked whenever an invitation is made, approved or sent again. The answer is exactly that error.""",
-        NOTHING,
+        CHECKED,
     )
     check_acceptance: OptionalHook[CheckAcceptance] = OptionalHook(
         "invitation, user",
@@ -182,7 +189,7 @@ class HookTable:
 
         ``user`` is the account that would join, or ``None`` for a new one. The preview shows the same
         refusal as its obstacle.""",
-        NOTHING,
+        CHECKED,
     )
     tenant_is_active: Hook[TenantIsActive] = Hook(
         "tenant_id",
@@ -192,31 +199,32 @@ class HookTable:
         YES_OR_NO,
     )
     tenant_name: Hook[TenantName] = Hook(
-        "tenant_id", "What the tenant is called. Default: ``tenant.name``, else ``INVITATIONS_APP_NAME``."
+        "tenant_id", "What the tenant is called. Default: ``tenant.name``, else ``INVITATIONS_APP_NAME``.", TEXT
     )
     display_name: Hook[DisplayName] = Hook(
-        "user", "The inviter's name as the invitee sees it, or ``None``. Default: ``user.name``."
+        "user", "The inviter's name as the invitee sees it, or ``None``. Default: ``user.name``.", TEXT_OR_NONE
     )
     login_url: OptionalHook[Url] = OptionalHook(
-        "", "Where your users sign in. Without this hook, the pages explain it in words."
+        "", "Where your users sign in. Without this hook, the pages explain it in words.", URL
     )
     logout_url: OptionalHook[Url] = OptionalHook(
-        "", "Where your users sign out. Without this hook, the pages explain it in words."
+        "", "Where your users sign out. Without this hook, the pages explain it in words.", URL
     )
     enqueue: OptionalHook[Enqueue] = OptionalHook(
         "delivery_id",
         """Wake a worker, after the commit, with ``INVITATIONS_DELIVERY = "queue"``.
 
         Without this hook, ``flask invitations deliver --watch`` polls.""",
+        DONE,
     )
     on_accepted: OptionalHook[OnAccepted] = OptionalHook(
         "user, invitation",
         """Called after the commit of an acceptance. The mapping that it returns appears in the answer as ``session``.
 
         Without this hook, accepting signs no one in.""",
-        MAPPING,
+        SESSION,
     )
-    clock: Hook[Clock] = Hook("", "The present moment, aware, for tests. Default: the machine's clock.")
+    clock: Hook[Clock] = Hook("", "The present moment, aware, for tests. Default: the machine's clock.", MOMENT)
 
 
 #: The table by name, in its order.
@@ -261,9 +269,11 @@ class Given(Needed, total=False):
 class Hooks(HookTable, Calling):
     """The host's words, complete: what it did not say is filled with a default before this is built.
 
+    :param house: what their answers are held against.
     :param said: hooks by name.
     """
 
+    house: House
     said: Mapping[str, Any]
     #: What the invitee typed, by field name, to what ``create_user`` gets; raises ``InvalidRequest``.
     load_profile: Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -272,8 +282,8 @@ class Hooks(HookTable, Calling):
     _gated: Mapping[str, Any] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        user_model, said = self.said["user_model"], self.said.items()
-        gated = {name: TABLE[name].behind_gate(given, user_model) for name, given in said if given is not None}
+        said = self.said.items()
+        gated = {name: TABLE[name].behind_gate(given, self.house) for name, given in said if given is not None}
         object.__setattr__(self, "_gated", gated)
 
     def _read(self, word: Word) -> Any:

@@ -5,21 +5,25 @@ from __future__ import annotations
 import base64
 import json
 import uuid
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, validate
+from marshmallow import EXCLUDE, INCLUDE, RAISE, Schema, ValidationError, fields, missing, validate
 
 from .addresses import InvalidAddress, parse
 from .clock import as_utc
 from .config import MAX_TTL, MIN_TTL, Config
 from .errors import ConfigurationError, InvalidRequest, InvitationNotFound
+from .gate import WrongAnswer
 from .model.states import Status
 from .model.values import InvitationInfo
 
 MAX_MESSAGE, MAX_REASON, MAX_DETAILS = 1000, 500, 4096
-#: Never taken from the invitee: they come from the invitation's row alone (A3).
-RESERVED = frozenset({"token", "password", "email", "email_key", "role", "tenant_id", "id"})
+#: Never taken from the invitee: they come from the invitation's row alone (A3), or are filled by us.
+RESERVED = frozenset({"token", "password", "password_hash", "email", "email_key", "role", "tenant_id", "id"})
+#: What else our forms send.
+SENT = frozenset({"username", "reason", "seal", "csrf_token"})
 
 
 class Body(Schema):
@@ -217,22 +221,86 @@ def load_accept(given: Any, profile_fields: tuple[str, ...]) -> dict[str, Any]:
     return {**loaded, "profile": profile}
 
 
-def profile_of(given: Any) -> Schema:
+def profile_of(given: Any, *, in_forms: bool) -> Schema:
     """The host's ``profile_schema`` (class, instance or ``None``) as the one instance that the app uses.
 
-    :raises ConfigurationError: no marshmallow schema, or one with a field that the invitation itself decides.
+    :param in_forms: our pages ask for its fields.
+    :raises ConfigurationError: no marshmallow schema, one with a field that is ours, or one that gives no mapping.
     """
     if given is None:
         return Schema()  # of no fields: whatever is given is refused (A3)
     schema = given() if isinstance(given, type) and issubclass(given, Schema) else given
     if not isinstance(schema, Schema):
         raise ConfigurationError("profile_schema must be a marshmallow Schema class or instance.")
-    taken = sorted({*profile_names(schema), *schema.load_fields} & RESERVED)
-    if taken:
+    _check_names(schema, SENT if in_forms else frozenset())
+    if schema.many:
+        raise ConfigurationError("profile_schema reads a list (many=True). Pass a schema of one profile.")
+    if schema.unknown == INCLUDE:
+        raise ConfigurationError("profile_schema takes every field (unknown=INCLUDE). Leave it at RAISE.")
+    sample = _sample(schema)
+    if sample is not missing and not isinstance(sample, Mapping):
         raise ConfigurationError(
-            f"profile_schema may not have a field {taken[0]!r}, because the invitation decides it."
+            "profile_schema loads an object. Have it load a mapping (no load_instance, no post_load that makes one), "
+            "because create_user gets the fields."
         )
     return schema
+
+
+def _check_names(schema: Schema, in_forms: frozenset[str]) -> None:
+    """:param in_forms: what our forms send.
+    :raises ConfigurationError: a field is sent, or loaded, under a name of ours.
+    """
+    for name, field in schema.load_fields.items():
+        sent, loaded = field.data_key or name, field.attribute or name
+        if {name, sent, loaded} & RESERVED:
+            raise ConfigurationError(
+                f"profile_schema may not have a field {name!r}, because the invitation decides it. Leave it out."
+            )
+        if sent in in_forms:
+            raise ConfigurationError(
+                f"profile_schema may not have a field {sent!r}, because our forms send one. Give it another data_key."
+            )
+
+
+def _sample(schema: Schema) -> Any:
+    """What ``post_load`` makes of a text for each field: tried, since nothing else tells. ``missing``: it cannot do
+    with that, and is looked at when there is more, in :func:`load_profile`."""
+    loaded: Any = {field.attribute or name: "" for name, field in schema.load_fields.items()}
+    for hook, *_ in getattr(schema, "_hooks", {}).get("post_load", ()):
+        try:
+            loaded = getattr(schema, hook)(loaded, many=False, partial=None, unknown=None)
+        except Exception:
+            return missing
+    return loaded
+
+
+def profile_keys(schema: Schema) -> Mapping[str, bool] | None:
+    """What a loaded profile has, and whether that is always there; ``None``: nobody can tell."""
+    loaded = _sample(schema)
+    if loaded is missing:
+        return None
+    known = {field.attribute or name: field for name, field in schema.load_fields.items()}
+    always = {
+        name: not schema.partial
+        and (name not in known or known[name].required or known[name].load_default is not missing)
+        for name in loaded
+    }
+    return {name.partition(".")[0]: there for name, there in always.items()}
+
+
+def load_profile(schema: Schema, typed: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the invitee typed as ``create_user`` gets it.
+
+    :raises InvalidRequest: with what is wrong, field by field.
+    :raises WrongAnswer: the schema loads no mapping, or fills what the invitation decides.
+    """
+    loaded: Any = load(schema, dict(typed))
+    if not isinstance(loaded, Mapping):
+        raise WrongAnswer(f"profile_schema loaded {type(loaded).__name__}. Have it load a mapping.")
+    taken = sorted(RESERVED & loaded.keys())
+    if taken:
+        raise WrongAnswer(f"profile_schema loaded {taken[0]!r}, which the invitation decides. Leave it out.")
+    return loaded
 
 
 def profile_names(schema: Schema) -> tuple[str, ...]:

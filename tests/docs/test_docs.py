@@ -16,7 +16,8 @@ import pytest
 import flask_invitations
 from flask_invitations import InvitationError, errors, hooks
 from flask_invitations.config import NOT_YET, Config
-from flask_invitations.gate import YES_OR_NO, Function
+from flask_invitations.gate import Function
+from flask_invitations.replies import YES_OR_NO
 from tests.hosts import build
 
 ROOT = Path(__file__).resolve().parents[2]

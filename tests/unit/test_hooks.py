@@ -13,8 +13,9 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from flask_invitations import ConfigurationError, Invitations, Message, hooks
-from flask_invitations.gate import YES_OR_NO, Function
+from flask_invitations.gate import Function
 from flask_invitations.hooks import TABLE, Given, HookTable
+from flask_invitations.replies import YES_OR_NO
 
 
 def _taking(count: int) -> Callable[..., None]:

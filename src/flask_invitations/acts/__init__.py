@@ -1,7 +1,7 @@
 """What can be done with an invitation. Each act is one transaction; every rule stands here, once."""
 
 from .answer import Acceptance, AcceptedUser, Offer, TenantInfo, accept, decline, preview
-from .callers import Caller, Manager, Origin, caller, grantable, manager, system
+from .callers import Caller, Manager, Origin, caller, grantable, manager, named, system
 from .fresh import request_link
 from .invite import Explanation, Wanted, explain, invite, invite_many
 from .manage import resend, revoke, revoke_for
@@ -36,6 +36,7 @@ __all__ = [
     "invite_many",
     "list_page",
     "manager",
+    "named",
     "preview",
     "recognize",
     "record_delivery",

@@ -30,7 +30,7 @@ from ..store.found import Found
 from ..tokens import Token, parse
 from . import rules
 from .callers import Caller
-from .facts import accepting, account_of, ended, opening
+from .facts import accepting, account_of, ended, opening, refuse_another
 from .manage import close_older
 
 
@@ -243,7 +243,9 @@ class _Attempt:
         return account
 
     def _make(self, info: InvitationInfo) -> Any:
-        return self.ctx.hooks.create_user(info, self._checked_profile(info), self.password)
+        user = self.ctx.hooks.create_user(info, self._checked_profile(info), self.password)
+        refuse_another(user, info.email_key)
+        return user
 
     def _checked_profile(self, info: InvitationInfo) -> Mapping[str, Any]:
         """Profile and password, checked before hashing and before any lock; all complaints at once."""

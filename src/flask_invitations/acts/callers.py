@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy.orm.exc import DetachedInstanceError, ObjectDeletedError
+
 from ..context import Context
 from ..errors import Forbidden, Unauthenticated
-from ..gate import unwrap
+from ..replies import BY, LEAVER
 from ..store.statements import EVERYWHERE
 
 MAX_ADDRESS, MAX_USER_AGENT = 45, 512
@@ -62,14 +64,29 @@ class Manager(Caller):
 
 
 def caller(ctx: Context, user: Any, origin: Origin | None = None) -> Caller:
-    """``user``, or nobody, as a caller; a proxy (Flask-Login's) is seen through.
-
-    :raises TypeError: no user of the host's.
-    """
-    user = unwrap(user)
-    if user is not None and not isinstance(user, ctx.models.user):
-        raise TypeError(f"{type(user).__name__} is no user: pass one of your users, or None.")
+    """:param user: as the gate let them through, or nobody."""
     return Caller(user, None if user is None else ctx.models.user_id(user), origin or Origin())
+
+
+def named(ctx: Context, name: str, given: Any, origin: Origin | None = None) -> Caller:
+    """Whoever is named from Python: by the gate that hooks go through too.
+
+    :param name: of the argument.
+    :raises TypeError: no user of the host's, or one without a row.
+    """
+    return caller(ctx, BY.taken(name, "is", given, ctx.hooks.house), origin)
+
+
+def leaver(ctx: Context, given: Any) -> tuple[Any, Any]:
+    """The key and the email of whoever leaves: signed in or not, and maybe deleted by now.
+
+    :raises TypeError: no user of the host's, or one that was never saved.
+    """
+    user = LEAVER.taken("user", "is", given, ctx.hooks.house)
+    try:
+        return ctx.models.user_id(user), getattr(user, "email", None)
+    except (ObjectDeletedError, DetachedInstanceError):  # nothing is left but the key
+        return ctx.models.user_id(user), None
 
 
 def manager(ctx: Context, by: Caller, tenant_id: Any = None) -> Manager:

@@ -12,6 +12,7 @@ from uuid import UUID
 from ..addresses import key_of
 from ..context import Context
 from ..errors import InvitationError, InvitationNotFound, InvitationReplaced
+from ..gate import WrongAnswer
 from ..model.states import Status
 from ..model.tables import Invitation, new_id
 from ..model.values import InvitationDraft, InvitationInfo
@@ -218,6 +219,12 @@ def account_of(ctx: Context, row: Invitation, user: Any) -> Any:
     if account is None and user is not None and key_of(getattr(user, "email", None)) == email_key:
         return user
     return account
+
+
+def refuse_another(user: Any, email_key: str | None) -> None:
+    """:raises WrongAnswer: the account that ``create_user`` made, or found, is somebody else's."""
+    if key_of(getattr(user, "email", None)) not in (None, email_key):
+        raise WrongAnswer("create_user returned a user of another address. Return the new user of this address.")
 
 
 def _session(ctx: Context, by: Caller, account: Any) -> Session:

@@ -23,7 +23,7 @@ from ..store.found import Found
 from ..store.histories import Past
 from ..tokens import Token
 from . import rules
-from .callers import Caller, Manager, caller
+from .callers import Caller, Manager, leaver
 from .facts import resending
 from .invite import expire, vouched
 from .read import find
@@ -145,14 +145,10 @@ def revoke_for(ctx: Context, *, by: Manager, user: Any) -> int:
 
     :returns: how many were revoked.
     """
-
-    leaving = caller(ctx, user)
-    if leaving.user is None:
-        raise TypeError("revoke_for needs the user who leaves.")
+    leaving_id, email = leaver(ctx, user)
 
     def close() -> int:
-        email_key = key_of(getattr(leaving.user, "email", None))
-        found = ctx.store.open_of(by.tenant_id, leaving.id, email_key)
+        found = ctx.store.open_of(by.tenant_id, leaving_id, key_of(email))
         return len(_revoke(ctx, by, found, ctx.now())) if found else 0
 
     return ctx.unit.run(close)

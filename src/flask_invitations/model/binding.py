@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import mapped_column, registry
+from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.schema import conv
 
 from ..errors import ConfigurationError
-from .options import key_type, shared
+from .options import reference_type, shared
 from .tables import Delivery, Invitation, InvitationEvent, text
 
 _INFO_KEY = "flask_invitations"
@@ -33,17 +36,31 @@ class Models:
         return self.Invitation.__table__, self.InvitationEvent.__table__, self.Delivery.__table__
 
     def user_id(self, user: Any) -> Any:
-        """The primary key of one of the host's users."""
-        return sa.inspect(self.user).primary_key_from_instance(user)[0]
+        """The primary key of one of the host's users, saved by now."""
+        return _saved_key(user)
+
+    @cached_property
+    def user_email(self) -> Any:
+        """A user's email as SQL, NULL where the class has none that SQL knows."""
+        found = sql_of(self.user, "email")
+        return sa.null() if found is None else found
+
+    @cached_property
+    def searched_email(self) -> Any:
+        """The same, in the form in which an index of the host's has it: in lower case, or as it is."""
+        column = self.user_email
+        return sa.func.lower(column) if _has_lower_index(column) else column
 
     def tenant_id(self, given: Any) -> Any:
-        """A tenant's id as the database has it, from itself or from its text.
+        """A tenant's id as the database has it, from itself, from its text, or from the tenant.
 
         :raises ValueError: it cannot be one, or the app has no tenants.
         """
         if self.tenant is None:
             raise ValueError("There are no tenants.")
-        kind = _key_type(self.tenant)
+        if isinstance(given, self.tenant):
+            return _saved_key(given)
+        kind = self._tenant_kind
         if kind is None or (isinstance(given, kind) and not isinstance(given, bool)):
             return given
         if isinstance(given, str):
@@ -55,8 +72,11 @@ class Models:
 
         :raises ValueError: it cannot be one.
         """
-        kind = str if self.tenant is None else _key_type(self.tenant)
-        return (kind or _uuid_or_text)(text)
+        return (self._tenant_kind or _uuid_or_text)(text)
+
+    @cached_property
+    def _tenant_kind(self) -> type[Any] | None:
+        return str if self.tenant is None else key_type(self.tenant)
 
 
 def check_mapped(name: str, model: Any) -> None:
@@ -68,19 +88,54 @@ def check_mapped(name: str, model: Any) -> None:
         return
     if not isinstance(model, type) or sa.inspect(model, raiseerr=False) is None:
         raise ConfigurationError(f"{name} must be a mapped class. Pass the class itself, for example {name}=User.")
-    if _key_type(model) not in (int, uuid.UUID, str, None):
+    if key_type(model) not in (int, uuid.UUID, str, None):
         raise ConfigurationError(
             f"{model.__name__} has a primary key that is not int, UUID or str. {name} needs such a key."
         )
 
 
-def _key_type(model: type[Any]) -> type[Any] | None:
+def key_type(model: type[Any]) -> type[Any] | None:
     """What a key is in Python; ``None`` where a type of the host's (the well-known GUID recipe) does not say."""
     try:
         kind: type[Any] = primary_key(model).type.python_type
     except NotImplementedError:
         return None
     return None if kind is object else kind
+
+
+def _saved_key(row: Any) -> Any:
+    """:raises ValueError: it was never saved."""
+    key: Any = instance_state(row).key
+    if key is None:
+        raise ValueError("It was never saved.")
+    return key[1][0]
+
+
+def sql_of(model: type[Any], name: str) -> Any:
+    """An attribute of a mapped class as an expression: a column, a synonym, or a hybrid that can be one; else ``None``.
+
+    A Python property has a value, and nothing that a database could compare it with.
+    """
+    if name not in sa.inspect(model).all_orm_descriptors or name in sa.inspect(model).relationships:
+        return None
+    try:
+        expression = getattr(model, name)
+        sa.select(expression).where(expression == sa.bindparam("value"))
+    except Exception:  # a hybrid that only Python can work out raises whatever it likes
+        return None
+    return expression
+
+
+def _has_lower_index(email: Any) -> bool:
+    """Whether the host declares an index on ``lower(email)``: then addresses are found however they are written."""
+    columns = getattr(getattr(email, "property", None), "columns", None)
+    if not columns or not isinstance(columns[0], sa.Column):
+        return False
+    name, table = columns[0].name, columns[0].table
+    written = (
+        re.sub(r"""::\w+|\w+\.|[()"`\s]""", "", str(each)) for index in table.indexes for each in index.expressions
+    )
+    return f"lower{name}".lower() in (each.lower() for each in written)
 
 
 def _uuid_or_text(text: str) -> uuid.UUID | str:
@@ -128,7 +183,7 @@ def _map(metadata: sa.MetaData, user: type[Any], tenant: type[Any] | None) -> Mo
 
     def key(table: str, name: str, target: sa.Column[Any], on_delete: str, nullable: bool) -> Any:
         link = sa.ForeignKey(target, name=conv(f"fk_{table}_{name}"), ondelete=on_delete)
-        return mapped_column(key_type(target), link, nullable=nullable)
+        return mapped_column(reference_type(target), link, nullable=nullable)
 
     def tenant_id(table: str) -> Any:
         if tenant_key is None:
@@ -151,7 +206,7 @@ def _map(metadata: sa.MetaData, user: type[Any], tenant: type[Any] | None) -> Mo
         mapped(
             InvitationEvent,
             tenant_id=tenant_id(InvitationEvent.__tablename__),
-            actor_id=mapped_column(key_type(user_key), nullable=True),
+            actor_id=mapped_column(reference_type(user_key), nullable=True),
         ),
         mapped(Delivery),
     )

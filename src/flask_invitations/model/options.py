@@ -45,7 +45,7 @@ def _refused(table: sa.Table) -> Mapping[str, Any]:
     return options
 
 
-def key_type(target: sa.Column[Any]) -> Any:
+def reference_type(target: sa.Column[Any]) -> Any:
     """The type of a column that holds keys of a table of the host's."""
     kind: Any = target.type
     for dialect in _DIALECTS:

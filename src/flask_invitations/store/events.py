@@ -53,7 +53,7 @@ class Events(Tables):
         """Oldest first, each with the email of its actor; of very many, the latest ``limit``."""
         event, user = self.models.InvitationEvent, self.models.user
         latest_first = event.at.desc(), event.id.desc()
-        statement = sa.select(event, self._email).outerjoin(user, self._key_of(user) == event.actor_id)
+        statement = sa.select(event, self.models.user_email).outerjoin(user, self._key_of(user) == event.actor_id)
         latest = statement.where(event.invitation_id == invitation_id).order_by(*latest_first).limit(limit)
         rows = self._binds.read(lambda session: session.execute(latest).all())
         return [(found[0], found[1]) for found in reversed(rows)]
@@ -64,8 +64,3 @@ class Events(Tables):
         for chunk in chunks(invitation_ids):
             forget = sa.update(event).where(event.invitation_id.in_(chunk))
             self._execute(forget.values(remote_addr=None, user_agent=None, details=None))
-
-    @property
-    def _email(self) -> Any:
-        has = "email" in sa.inspect(self.models.user).all_orm_descriptors
-        return self.models.user.email if has else sa.null()

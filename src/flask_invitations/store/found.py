@@ -89,7 +89,7 @@ class People(Tables):
     def shown(self) -> Any:
         """The statement that :meth:`find_shown` runs: columns only, with the inviter's email and the latest mail."""
         ours, user, mail = self._ours, self.models.user, self._mail
-        email = user.email if "email" in sa.inspect(user).all_orm_descriptors else sa.null()
+        email = self.models.user_email
         statement = sa.select(email.label("inviter_email"), *(mail.c[name] for name in _MAIL), *ours.c)
         statement = statement.select_from(ours).outerjoin(user, self._key_of(user) == ours.c.invited_by_id)
         return statement.outerjoin(mail, self._is_latest)

@@ -41,18 +41,19 @@ class Hosts(Tables):
         return self._get(self.models.user, key)
 
     def users_by_email(self, key: str) -> Sequence[Any]:
-        """The users that the database holds equal to ``key``; its collation may hold more equal than we do."""
+        """The users whose email the database holds equal to ``key``, in lower case where an index has it so; its
+        collation may hold more equal than we do."""
         return self._read(self._by_email, {"email": key})
 
     @cached_property
     def _by_email(self) -> Any:
-        user = self.models.user
-        return sa.select(user).where(user.email == sa.bindparam("email")).limit(20)
+        return sa.select(self.models.user).where(self.models.searched_email == sa.bindparam("email")).limit(20)
 
     def users_by_emails(self, keys: Sequence[str]) -> Sequence[Any]:
         """The same for many at once, a statement for each chunk of them."""
-        user, wanted = self.models.user, list(dict.fromkeys(keys))
-        found = (self._read(sa.select(user).where(user.email.in_(chunk))) for chunk in chunks(wanted))
+        email, everybody = self.models.searched_email, sa.select(self.models.user)
+        wanted = list(dict.fromkeys(keys))
+        found = (self._read(everybody.where(email.in_(chunk))) for chunk in chunks(wanted))
         return [each for users in found for each in users]
 
     def _read(self, statement: Any, given: Any = None) -> Sequence[Any]:

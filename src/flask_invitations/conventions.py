@@ -1,0 +1,390 @@
+"""What a class of users must be like, so that the default hooks work on it.
+
+Its mapper and columns are looked at, not its names alone. What would fail at the first accept, after the email went
+out, is refused while the app is set up, with the hook that would do instead. Nothing of the host's is called or made.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date
+from types import CodeType
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine.default import DefaultDialect
+from sqlalchemy.ext.hybrid import hybrid_property
+from sqlalchemy.orm import ColumnProperty, RelationshipProperty, SynonymProperty
+
+from .addresses import MAX_ADDRESS
+from .config import Config
+from .errors import ConfigurationError
+from .gate import never_run
+from .model.binding import Models, key_type, primary_key, sql_of
+from .replies import House, role_named
+
+#: Characters of Werkzeug's scrypt hash.
+HASH_LENGTH = 162
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """Something that a default hook could not work with.
+
+    :param what: follows the name of the class; :param fix: what to change there.
+    :param hooks: those which, brought by the host, make it no matter.
+    """
+
+    what: str
+    fix: str
+    hooks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Users:
+    """The class of users of one host, and what the default ``create_user`` passes to it.
+
+    :param profile: the fields that a loaded profile has, and whether each is always there; ``None``: nobody can tell.
+    """
+
+    models: Models
+    config: Config
+    profile: Mapping[str, bool] | None
+
+    @property
+    def model(self) -> type[Any]:
+        return self.models.user
+
+    @property
+    def mapper(self) -> Any:
+        return sa.inspect(self.model)
+
+    @property
+    def ours(self) -> list[str]:
+        """What is passed whatever the profile says."""
+        return ["email", "role", *(["tenant_id"] if self.models.tenant is not None else [])]
+
+    def has(self, name: str) -> bool:
+        return name in self.mapper.all_orm_descriptors or hasattr(self.model, name)
+
+    def static(self, name: str) -> Any:
+        """An attribute as the class has it: no descriptor is asked."""
+        return inspect.getattr_static(self.model, name, None)
+
+    def property(self, name: str) -> Any:
+        """What an attribute is to the mapper, a synonym followed; ``None``: nothing."""
+        found = self.mapper.attrs.get(name)
+        return self.property(found.name) if isinstance(found, SynonymProperty) else found
+
+    def column(self, name: str) -> sa.Column[Any] | None:
+        found = self.property(name)
+        column = found.columns[0] if isinstance(found, ColumnProperty) else None
+        return column if isinstance(column, sa.Column) else None
+
+    def is_writable(self, name: str) -> bool:
+        """Whether what is assigned to it is stored, as far as can be seen."""
+        found = self.property(name)
+        if isinstance(found, ColumnProperty):
+            return isinstance(found.columns[0], sa.Column)
+        static = self.static(name)
+        if isinstance(static, (property, hybrid_property)):
+            return static.fset is not None
+        return not inspect.isroutine(static)
+
+
+def check(house: House, config: Config, given: Mapping[str, Any], profile: Mapping[str, bool] | None) -> None:
+    """Refuse hooks that do not go together, and a class of users that the default ones could not work with.
+
+    :param given: the hooks that the host brings itself; :param profile: see :class:`Users`.
+    :raises ConfigurationError: naming the hook that would fix it.
+    """
+    users = Users(house.models, config, profile)
+    _check_together(users, given)
+    for rule in RULES:
+        for complaint in rule(users):
+            missing = [hook for hook in complaint.hooks if given.get(hook) is None]
+            if missing:
+                hooks = " and ".join(missing)
+                raise ConfigurationError(f"{users.model.__name__}{complaint.what}. {complaint.fix}, or pass {hooks}.")
+    if given.get("create_user") is None and not _has_listeners(users, house):
+        _check_filled(users)
+
+
+def _check_together(users: Users, given: Mapping[str, Any]) -> None:
+    if given.get("tenant_of") is not None and given.get("role_of") is None:
+        raise ConfigurationError(
+            "tenant_of is given without role_of. Pass role_of=(user, tenant_id) -> role or None too, because the "
+            "default gives a user their one role in whatever tenant tenant_of names."
+        )
+    verifies = given.get("email_is_verified") is not None or users.has("email_verified")
+    if given.get("join") is not None and not verifies:
+        raise ConfigurationError(
+            f"join is given, and nothing says whether an address is verified. Pass email_is_verified=(user) -> bool, "
+            f"or add a column email_verified to {users.model.__name__}."
+        )
+
+
+# The rules
+
+
+def _missing(users: Users) -> Iterator[Complaint]:
+    needed: dict[str, tuple[str, ...]] = {"email": ("find_user", "create_user"), "role": ("role_of", "create_user")}
+    if users.models.tenant is not None:
+        needed["tenant_id"] = ("tenant_of", "role_of", "create_user")
+    for name, hooks in needed.items():
+        if not users.has(name):
+            yield Complaint(f" has no {name!r}", "Add it", hooks)
+    if not users.has("set_password") and not users.has("password_hash"):
+        yield Complaint(" has neither set_password nor password_hash", "Add one", ("create_user",))
+    for name in users.profile or ():
+        if not users.has(name) and _takes_what_it_has(users):
+            yield Complaint(f" has no {name!r}, which profile_schema loads", "Add it", ("create_user",))
+
+
+def _takes_what_it_has(users: Users) -> bool:
+    return bool(users.mapper.class_manager.original_init.__qualname__ == "_declarative_constructor")
+
+
+def _searchable(users: Users) -> Iterator[Complaint]:
+    if users.has("email") and sql_of(users.model, "email") is None:
+        fix = "Make it a column, a synonym of one, or a hybrid with an expression"
+        yield Complaint(".email cannot be searched by the database", fix, ("find_user",))
+
+
+def _writable(users: Users) -> Iterator[Complaint]:
+    verified = ["email_verified"] if users.has("email_verified") else []
+    for name in (*users.ours, *verified, *(users.profile or ())):
+        if users.has(name) and not users.is_writable(name):
+            yield Complaint(f".{name} cannot be set", "Make it a column, or give it a setter", ("create_user",))
+
+
+def _email_is_long_enough(users: Users) -> Iterator[Complaint]:
+    length = _length(users.column("email"))
+    if length < MAX_ADDRESS:
+        what = f".email holds {length} characters, and addresses have up to {MAX_ADDRESS}"
+        yield Complaint(what, f"Make it String({MAX_ADDRESS})", ("create_user",))
+
+
+def _role_is_text(users: Users) -> Iterator[Complaint]:
+    if isinstance(users.property("role"), RelationshipProperty):
+        fix = "Make it a column of text or of an Enum"
+        yield Complaint(".role is a relationship, and roles are names", fix, ("role_of", "create_user"))
+    elif inspect.isroutine(users.static("role")):
+        yield Complaint(".role is a method", "Make it a column", ("role_of", "create_user"))
+
+
+def _role_holds_roles(users: Users) -> Iterator[Complaint]:
+    column = users.column("role")
+    if column is None:
+        return
+    unknown = [role for role in users.config.roles if not _holds(column, role, users.config.roles)]
+    if unknown:
+        fix = "Set INVITATIONS_ROLES to the roles that it holds, or widen it"
+        yield Complaint(f".role cannot hold {unknown[0]!r} of INVITATIONS_ROLES", fix, ("role_of", "create_user"))
+
+
+def _holds(column: sa.Column[Any], role: str, roles: Sequence[str]) -> bool:
+    words = role_words(column, roles)
+    if words is not None:
+        return role in words
+    return _python_type(column) in (str, None) and len(role) <= _length(column) and _binds(column, role)
+
+
+def _binds(column: sa.Column[Any], value: str) -> bool:
+    """Whether a type of the host's own takes it."""
+    try:
+        bind: Any = column.type.bind_processor(DefaultDialect())
+        if bind is not None:
+            bind(value)
+    except Exception:  # whatever the host's type raises
+        return False
+    return True
+
+
+def role_words(column: sa.Column[Any] | None, roles: Sequence[str]) -> Mapping[str, Any] | None:
+    """What a column of an ``Enum`` holds for each role; ``None``: it is none."""
+    kind = None if column is None else column.type
+    if not isinstance(kind, sa.Enum):
+        return None
+    if kind.enum_class is None:
+        return {word: word for word in kind.enums}
+    return {role_named(member, roles): member for member in kind.enum_class}
+
+
+def _verified_is_yes_or_no(users: Users) -> Iterator[Complaint]:
+    fix, hooks = "Make it a Boolean column or a hybrid", ("email_is_verified", "create_user")
+    if inspect.isroutine(users.static("email_verified")):
+        yield Complaint(".email_verified is a method, which is always true", fix, hooks)
+    column = users.column("email_verified")
+    if column is not None and _python_type(column) not in (bool, int, None):
+        kind = "a moment" if issubclass(column.type.python_type, date) else "no yes or no"
+        yield Complaint(f".email_verified is {kind}", fix, hooks)
+
+
+def _tenant_id_is_its_key(users: Users) -> Iterator[Complaint]:
+    column, tenant = users.column("tenant_id"), users.models.tenant
+    if tenant is None or not users.has("tenant_id"):
+        return
+    if isinstance(users.property("tenant_id"), RelationshipProperty):
+        hooks = ("tenant_of", "role_of", "create_user")
+        yield Complaint(".tenant_id is a relationship", "Make it a column", hooks)
+    kinds = None if column is None else _python_type(column), key_type(tenant)
+    if None not in kinds and kinds[0] is not kinds[1]:
+        fix = f"Give it the type of {tenant.__name__}.{primary_key(tenant).key}"
+        yield Complaint(".tenant_id has another type than the key of tenants", fix, ("tenant_of", "create_user"))
+
+
+def _password(users: Users) -> Iterator[Complaint]:
+    setter, hooks = users.static("set_password"), ("create_user",)
+    if not users.has("set_password"):
+        yield from _password_hash(users)
+    elif not inspect.isroutine(inspect.unwrap(setter)):
+        yield Complaint(".set_password is no method", "Make it take the password", hooks)
+    elif (kind := never_run(inspect.unwrap(getattr(setter, "__func__", setter)))) is not None:
+        yield Complaint(f".set_password is {kind}, which does nothing when it is called", "Make it plain", hooks)
+
+
+def _password_hash(users: Users) -> Iterator[Complaint]:
+    length = _length(users.column("password_hash"))
+    if users.has("password_hash") and not users.is_writable("password_hash"):
+        yield Complaint(".password_hash cannot be set", "Make it a column, or give it a setter", ("create_user",))
+    if length < HASH_LENGTH:
+        what = f".password_hash holds {length} characters, and a hash has {HASH_LENGTH}"
+        yield Complaint(what, "Make it String(255)", ("create_user",))
+
+
+def _constructor(users: Users) -> Iterator[Complaint]:
+    """Its own ``__init__``, or the one that a dataclass has."""
+    profile = users.profile or {}
+    always = [name for name, there in profile.items() if there]
+    for passed in ([*users.ours, *always], [*users.ours, *profile]):
+        try:
+            inspect.signature(users.model).bind(**dict.fromkeys(passed))
+        except TypeError as error:
+            what = f"({', '.join(f'{name}=...' for name in passed)}) fails ({error})"
+            yield Complaint(what, "Let it be called so", ("create_user",))
+        except ValueError:  # Python cannot tell how it is called
+            return
+
+
+RULES: Sequence[Callable[[Users], Iterator[Complaint]]] = (
+    _missing,
+    _searchable,
+    _role_is_text,
+    _verified_is_yes_or_no,
+    _writable,
+    _email_is_long_enough,
+    _role_holds_roles,
+    _tenant_id_is_its_key,
+    _password,
+    _constructor,
+)
+
+
+def _python_type(column: sa.Column[Any]) -> type[Any] | None:
+    """``None``: its type does not say."""
+    try:
+        kind: type[Any] = column.type.python_type
+    except NotImplementedError:
+        return None
+    return None if kind is object else kind
+
+
+def _length(column: sa.Column[Any] | None) -> float:
+    """How many characters it holds, as far as it says."""
+    length = None if column is None or isinstance(column.type, sa.Enum) else getattr(column.type, "length", None)
+    return length if isinstance(length, int) else float("inf")
+
+
+# Columns that must be filled
+
+
+def _has_listeners(users: Users, house: House) -> bool:
+    """Whether functions of the host's are called before a user is written: what they fill, nobody can see."""
+    of_ours = [each for each in users.mapper.class_manager.dispatch.init if each.__module__ != "sqlalchemy.orm.mapper"]
+    flush: Any = ()
+    with suppress(Exception):  # not every session tells before there is an app
+        flush = house.session().session_factory().dispatch.before_flush
+    return bool(of_ours) or bool(list(users.mapper.dispatch.before_insert)) or bool(list(flush))
+
+
+def _check_filled(users: Users) -> None:
+    """:raises ConfigurationError: a new row would lack a value that it must have."""
+    filled = _filled(users)
+    attributes = {column: each.key for each in users.mapper.column_attrs for column in each.columns}
+    for column in (column for table in users.mapper.tables for column in table.c):
+        is_filled = filled is None or attributes.get(column) in filled
+        if not is_filled and not _fills_itself(column, users.mapper):
+            raise ConfigurationError(
+                f"{users.model.__name__} has a column {column.name!r} that is NOT NULL, and nothing fills it. Let "
+                "profile_schema require it, give it a default (of the database: server_default), or pass create_user."
+            )
+
+
+def _fills_itself(column: sa.Column[Any], mapper: Any) -> bool:
+    has_default = (column.default, column.server_default, column.computed, column.identity) != (None,) * 4
+    is_parents = mapper.inherits is not None and column.primary_key and bool(column.foreign_keys)
+    is_kind = column is mapper.polymorphic_on and mapper.polymorphic_identity is not None
+    counted = column is column.table.autoincrement_column or column is mapper.version_id_col
+    return bool(column.nullable) or has_default or is_parents or is_kind or counted
+
+
+def _filled(users: Users) -> set[str] | None:
+    """The attributes that a new user has a value of; ``None``: nobody can tell."""
+    if users.profile is None:
+        return None
+    names = [*users.ours, *(name for name, there in users.profile.items() if there)]
+    names += [name for name in ("email_verified",) if users.has(name)]
+    if users.config.password_required:
+        names.append("set_password" if users.has("set_password") else "password_hash")
+    parts = [_stored(users, name) for name in names]
+    parts.append(_by_constructor(users))
+    return None if None in parts else set().union(*(part for part in parts if part is not None))
+
+
+def _stored(users: Users, name: str) -> set[str] | None:
+    """The attributes that are filled where one is set, or called."""
+    found = users.property(name)
+    if isinstance(found, RelationshipProperty):
+        return {each.key for each in users.mapper.column_attrs if found.local_columns & set(each.columns)}
+    if found is not None:
+        return {found.key}
+    static = users.static(name)
+    setter = getattr(static, "fset", None)
+    return _mentioned(users.model, [static if setter is None else setter])
+
+
+def _by_constructor(users: Users) -> set[str] | None:
+    made = users.mapper.class_manager.original_init
+    code: CodeType | None = getattr(made, "__code__", None)
+    if code is not None and code.co_filename == "<string>":  # a dataclass's own
+        given = inspect.signature(users.model).parameters.values()
+        return {each.name for each in given if each.default not in (None, inspect.Parameter.empty)}
+    return set() if _takes_what_it_has(users) else _mentioned(users.model, [made])
+
+
+def _mentioned(model: type[Any], functions: Iterable[Any]) -> set[str] | None:
+    """The names in the code of functions, and of the methods that those call; ``None``: one has no code to look at."""
+    names, waiting = set[str](), list(functions)
+    while waiting:
+        function = inspect.unwrap(waiting.pop())
+        code = getattr(getattr(function, "__func__", function), "__code__", None)
+        if code is None:
+            return None
+        new = set(_names(code)) - names
+        names |= new
+        methods = (inspect.getattr_static(kind, name, None) for name in new for kind in model.__mro__)
+        waiting += [each for each in methods if inspect.isfunction(each)]
+    return names
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, str):
+            yield constant
+        elif isinstance(constant, CodeType):
+            yield from _names(constant)
