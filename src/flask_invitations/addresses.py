@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
 from email_validator import EmailNotValidError, validate_email
 
 #: RFC 5321, sections 4.5.3.1.1 and 4.5.3.1.3, counted in octets.
 MAX_LOCAL, MAX_ADDRESS = 64, 254
+#: Local parts that a mail system may read as another mailbox: an encoded word (RFC 2047), the routes ``user%other`` and
+#: ``other!user`` (Postfix follows them by default, Exim refuses them), a file or a command.
+_ROUTE = re.compile(r"=\?|[%!]|^[/|]")
+#: Characters that nobody sees, and that Unicode does not count as format characters.
+_UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]")
 
 
 class InvalidAddress(ValueError):
@@ -22,6 +29,12 @@ class Address:
     typed: str
     key: str
 
+    @property
+    def mailbox(self) -> str:
+        """What is sent to: as it was typed, an international domain in its ASCII form, which every server takes."""
+        local, _, domain = self.typed.rpartition("@")
+        return f"{local}@{domain if domain.isascii() else self.key.rpartition('@')[2]}"
+
 
 def parse(text: str) -> Address:
     """Read one email address.
@@ -30,11 +43,16 @@ def parse(text: str) -> Address:
     Dots and plus tags are kept: who folds them decides for providers that do not (OWASP).
     Length is checked before any pattern runs (CVE-2023-36053).
 
-    :raises InvalidAddress: not one bare, deliverable-looking address.
+    :raises InvalidAddress: not one bare, deliverable-looking address, or one that could be read as another.
     """
     typed = unicodedata.normalize("NFC", text.strip())
     if len(typed.encode("utf-8", "surrogatepass")) > MAX_ADDRESS:
         raise InvalidAddress(f"The address is longer than {MAX_ADDRESS} octets.")
+    return _read(typed)
+
+
+@lru_cache(maxsize=256)
+def _read(typed: str) -> Address:
     try:
         # test_environment admits the reserved .test domain, which hosts use in their own tests.
         parts = validate_email(typed, check_deliverability=False, test_environment=True)
@@ -44,6 +62,12 @@ def parse(text: str) -> Address:
     key = f"{local}@{parts.ascii_domain}"
     if len(local.encode()) > MAX_LOCAL or len(key.encode()) > MAX_ADDRESS:
         raise InvalidAddress("The address is too long.")
+    # A domain is taken as it is spelled: letter case is all that may be mapped away (not ⓔ to e, or ． to .).
+    domain = "".join(map(str.lower, typed.rpartition("@")[2]))
+    if "." not in domain or domain not in (parts.domain, parts.ascii_domain):
+        raise InvalidAddress("This is not a valid email address.")
+    if _ROUTE.search(local) or _UNSEEN.search(local):
+        raise InvalidAddress("This is not a valid email address.")
     return Address(typed, key)
 
 
@@ -57,11 +81,22 @@ def canonical_email(text: str) -> str:
     return parse(text).key
 
 
-def key_of(text: object) -> str | None:
-    """The canonical form of ``text``, or ``None`` where it is no address at all."""
+def address_of(text: object) -> Address | None:
+    """The address that ``text`` is, or ``None`` where it is none at all."""
     if not isinstance(text, str):
         return None
     try:
-        return parse(text).key
+        return parse(text)
     except InvalidAddress:
         return None
+
+
+def key_of(text: object) -> str | None:
+    """The canonical form of ``text``, or ``None`` where it is no address at all."""
+    found = address_of(text)
+    return None if found is None else found.key
+
+
+def is_sender(text: str) -> bool:
+    """Whether an operator may send from it: any mailbox, also on a host or in a domain of their own (``root@mail``)."""
+    return address_of(text) is not None or address_of(f"{text}.test") is not None

@@ -78,7 +78,7 @@ class ConfigurationError(Exception):
 
 class MailRefused(Exception):
     """Raise it from a mailer where trying again cannot help (the address does not exist, the provider blocks it):
-    the email fails at once. Raise it ``from`` the library's error: the outbox records the class of that."""
+    the email fails at once. Raise it ``from`` the library's error: the outbox records the class and code of that."""
 
 
 class InvitationError(Exception):

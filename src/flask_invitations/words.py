@@ -358,8 +358,8 @@ def refused_because(code: object, gettext: Callable[[str], str]) -> str:
 def unsent_because(error: str | None, gettext: Callable[[str], str], *, cancelled: bool = False) -> str:
     """Why an email was not sent.
 
-    :param error: the code of a refusal where it was cancelled, the class of the failure where a try failed.
+    :param error: the code of a refusal where it was cancelled, the class and code of the failure where a try failed.
     """
     if cancelled:
         return _in(REASONS.get(error or "", _NOT_NEEDED), gettext)
-    return _in(FAILURES.get(error or "", _NOT_SENT), gettext)
+    return _in(FAILURES.get((error or "").partition(" ")[0], _NOT_SENT), gettext)

@@ -150,15 +150,15 @@ def caused() -> MailRefused:
 FINAL = {
     "MailRefused": MailRefused("no such p0@example.com"),
     "Refused": caused(),
-    "SMTPRecipientsRefused": smtplib.SMTPRecipientsRefused({"p0@example.com": (550, b"p0@example.com unknown")}),
-    "SMTPDataError": smtplib.SMTPDataError(554, b"5.6.0 p0@example.com rejected"),
+    "SMTPRecipientsRefused 550": smtplib.SMTPRecipientsRefused({"p0@example.com": (550, b"p0@example.com unknown")}),
+    "SMTPDataError 550 5.1.1": smtplib.SMTPDataError(550, b"5.1.1 no such p0@example.com"),
 }
 
 
 @pytest.mark.parametrize("name", FINAL)
 def test_a_final_refusal_fails_at_once(queued: Host, name: str) -> None:
     """R12: what the mail server or the host's mailer refuses for good is not tried again; of the reason only the class
-    is kept, and everybody can see it."""
+    and the code are kept, and everybody can see them."""
     admin = waiting(queued, 1)
     with override(queued.app, mailer=refusing(FINAL[name])):
         assert deliver(queued) == {"failed": 1}
@@ -179,6 +179,7 @@ def test_a_final_refusal_fails_at_once(queued: Host, name: str) -> None:
 LATER = [
     smtplib.SMTPRecipientsRefused({"p0@example.com": (450, b"greylisted")}),
     smtplib.SMTPDataError(451, b"later"),
+    smtplib.SMTPDataError(554, b"5.6.0 p0@example.com rejected"),
     smtplib.SMTPAuthenticationError(535, b"wrong password"),
     smtplib.SMTPSenderRefused(550, b"not you", "no-reply@example.com"),
     smtplib.SMTPServerDisconnected(),

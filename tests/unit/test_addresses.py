@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from flask_invitations.addresses import MAX_ADDRESS, InvalidAddress, key_of, parse
 
+#: Without % and !, which are routes, and without a start of a file, a command or an encoded word.
 ATOM = st.text(
-    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+/=?^_`{|}~-", min_size=1, max_size=12
-)
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789#$&'*+/=?^_`{|}~-", min_size=1, max_size=12
+).filter(lambda atom: atom[0] not in "/|" and "=?" not in atom)
 LABEL = st.from_regex(r"[a-zA-Z][a-zA-Z0-9]{0,9}", fullmatch=True)
 ADDRESSES = st.builds(
     lambda local, domain: f"{'.'.join(local)}@{'.'.join(domain)}",

@@ -368,7 +368,7 @@ def test_one_refused_recipient(server: Server) -> None:
         ("RCPT", "554 5.7.1 Relay access denied", False),
         ("RCPT", "550 5.1.8 Sender address rejected: Domain not found", False),
         ("RCPT", "530 Authentication required", False),
-        ("DATA", "554 5.6.0 Content refused", True),
+        ("DATA", "554 5.6.0 Content refused", False),
         ("DATA", "550 5.7.26 Unauthenticated mail: SPF and DKIM failed", False),
         ("DATA", "451 Out of disk", False),
         ("MAIL", "550 Sender refused", False),
@@ -376,7 +376,7 @@ def test_one_refused_recipient(server: Server) -> None:
     ],
 )
 def test_what_is_final(verb: str, answer: str, final: bool) -> None:
-    """Final is what a server refuses for good about this mail; not what passes, nor what the operator can mend."""
+    """Final is what a server says for good of this mailbox; not what passes, nor what the operator can fix."""
     with Server(answers={verb: answer}) as server:
         with pytest.raises(smtplib.SMTPException) as refused:
             on(server)(a_message())
@@ -390,7 +390,8 @@ def test_what_is_final(verb: str, answer: str, final: bool) -> None:
         (MailRefused("blocked"), True),
         (smtplib.SMTPRecipientsRefused({"a@x": (550, b"gone"), "b@x": (450, b"later")}), False),
         (smtplib.SMTPRecipientsRefused({}), False),
-        (smtplib.SMTPDataError(554, "refused"), True),
+        (smtplib.SMTPDataError(554, "refused"), False),
+        (smtplib.SMTPDataError(550, "5.1.1 no such user"), True),
         (smtplib.SMTPAuthenticationError(535, b"5.7.8 wrong"), False),
         (smtplib.SMTPConnectError(554, b"no"), False),
         (smtplib.SMTPHeloError(550, b"no"), False),

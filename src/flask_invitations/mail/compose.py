@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..addresses import key_of
+from ..addresses import address_of
 from ..context import Context
+from ..errors import MailRefused
 from ..gate import WrongAnswer
 from ..hooks import Message
 from ..languages.plain import one_line, plain
@@ -36,9 +37,9 @@ def introduce(ctx: Context, user: Any) -> Inviter | None:
     be theirs (K4)."""
     if user is None:
         return None
-    email = getattr(user, "email", None)
-    proved = key_of(email) is not None and ctx.hooks.email_is_verified(user)
-    return Inviter(ctx.models.user_id(user), email if proved else None, ctx.hooks.display_name(user))
+    email = address_of(getattr(user, "email", None))
+    proved = email is not None and ctx.hooks.email_is_verified(user)
+    return Inviter(ctx.models.user_id(user), email.typed if email and proved else None, ctx.hooks.display_name(user))
 
 
 def compose(ctx: Context, letter: Letter) -> Message:
@@ -62,7 +63,6 @@ def compose(ctx: Context, letter: Letter) -> Message:
     def render(part: str) -> str:
         return ctx.template(f"mail/{letter.kind}{part}").render(**language.words(), **words)
 
-    host = config.accept_origin.partition("://")[2].partition(":")[0]
     return Message(
         id=letter.delivery.id,
         kind=letter.kind,
@@ -71,7 +71,7 @@ def compose(ctx: Context, letter: Letter) -> Message:
         text=_with_link(letter, ".txt", render(".txt")),
         html=_with_link(letter, ".html", render(".html")),
         headers={
-            "Message-ID": f"<{letter.delivery.id}@{host}>",
+            "Message-ID": f"<{letter.delivery.id}@{config.accept_origin.mail_domain}>",
             "Content-Language": language.tag,
             "Auto-Submitted": "auto-generated",
             "X-Auto-Response-Suppress": "All",
@@ -90,8 +90,13 @@ def _with_link(letter: Letter, part: str, text: str) -> str:
 
 
 def _recipient(letter: Letter) -> str:
-    """The address as it was typed; an international domain in its ASCII form, which every server takes."""
+    """Whom it is sent to.
+
+    :raises MailRefused: what is stored is no address, or not the one that was checked.
+    """
+    inviter, info = letter.inviter, letter.invitation
     to_inviter = letter.kind in TO_INVITER
-    typed = letter.inviter and letter.inviter.email if to_inviter else letter.invitation.email
-    local, _, domain = (typed or "").rpartition("@")
-    return f"{local}@{domain if domain.isascii() else (key_of(typed) or '').rpartition('@')[2]}"
+    found = address_of(inviter and inviter.email if to_inviter else info.email)
+    if found is None or not (to_inviter or found.key == info.email_key):
+        raise MailRefused("The stored address is not one that can be sent to.")
+    return found.mailbox

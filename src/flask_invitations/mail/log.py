@@ -7,21 +7,33 @@ import sys
 
 from flask import current_app
 
+from ..errors import MailRefused
 from ..hooks import Message
 
 log: logging.Logger = logging.getLogger("flask_invitations")
 
 
+class LogMailerSendsNothing(MailRefused):
+    """Outside of debug no email is sent, and none is recorded as sent."""
+
+
 class LogMailer:
     """For development: prints the whole email, link included, to stderr in debug.
 
-    Outside of debug it only logs that an email was due, link masked: it sends nothing.
+    Outside of debug it sends nothing, and the delivery is recorded as ``failed``.
     """
 
+    def __init__(self) -> None:
+        self._said = False
+
     def __call__(self, message: Message) -> None:
+        """:raises MailRefused: the app is not in debug."""
         if current_app.debug:
             sys.stderr.write(f"To: {message.to}\nSubject: {message.subject}\n\n{message.text}\n")
-        else:
-            log.warning(
-                "LogMailer sends nothing. An email is due for invitation %s (link masked).", message.invitation.id
+            return
+        if not self._said:
+            self._said = True
+            log.error(
+                "LogMailer sends no email outside of debug: every delivery fails. Pass another mailer to init_app."
             )
+        raise LogMailerSendsNothing

@@ -11,13 +11,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email.message import EmailMessage
-from email.utils import parseaddr
 from time import monotonic
 
 from ..config import LOOPBACK
 from ..errors import ConfigurationError, MailRefused
 from ..hooks import Message
-from .headers import to_email
+from .headers import read_sender, to_email
 
 #: At most so many mails over one connection: servers count, and 100 is a usual limit.
 MAILS_PER_CONNECTION = 100
@@ -119,7 +118,7 @@ class SMTPMailer:
             raise ConfigurationError('The security of SMTPMailer must be "starttls", "tls" or "none".')
         if security == "none" and host not in LOOPBACK:
             raise ConfigurationError('SMTPMailer takes security="none" for a loopback host only. Use "starttls".')
-        if "@" not in parseaddr(sender)[1] or not sender.isprintable():
+        if not isinstance(sender, str) or not sender.isprintable():
             raise ConfigurationError("The sender of SMTPMailer must be an email address on one line.")
         if not host or not isinstance(port, int) or not 0 < port < 65536 or not timeout > 0:
             raise ConfigurationError(
@@ -127,6 +126,7 @@ class SMTPMailer:
             )
         self._address, self._timeout = (host, port), timeout
         self._sender, self._security = sender, security
+        self._from = read_sender(sender)[1]
         self._credentials = _credentials(username, password)
         self._tls = None if security == "none" else ssl.create_default_context()
         self._idle: list[_Connection] = []
@@ -138,18 +138,19 @@ class SMTPMailer:
     def __call__(self, message: Message) -> None:
         """Send one email; once it was handed over (DATA) it is never tried a second time here.
 
-        :raises MailRefused: the address needs SMTPUTF8, which the server does not speak.
+        :raises MailRefused: the recipient is no address, or one that needs SMTPUTF8, which the server does not speak.
         :raises OSError: not sent; ``smtplib.SMTPException`` is one. :func:`is_final` tells which are for good.
         """
         email = to_email(message, self._sender)
+        to = str(email["To"].addresses[0].addr_spec)  # what the header says, the envelope says
         connection = self._kept()
         if connection is not None:
             try:
-                return self._send(connection, email, message.to)
+                return self._send(connection, email, to)
             except smtplib.SMTPSenderRefused as refused:
                 if refused.smtp_code != 421:  # "enough for one connection", before anything was handed over
                     raise
-        return self._send(self._connect(), email, message.to)
+        return self._send(self._connect(), email, to)
 
     def close(self) -> None:
         """Close the idle connections. The mailer can still be used: it opens new ones."""
@@ -183,7 +184,7 @@ class SMTPMailer:
     def _send(self, connection: _Connection, email: EmailMessage, to: str) -> None:
         """Send and keep the connection, if what happened leaves it fit for a next mail."""
         try:
-            connection.server.send_message(email, parseaddr(self._sender)[1], [to])
+            self._hand_over(connection.server, email, to)
         except smtplib.SMTPRecipientsRefused:
             self._keep(connection, used=monotonic() - UNASKED)  # some servers hang up on whoever guesses: ask first
             raise
@@ -196,6 +197,15 @@ class SMTPMailer:
             connection.server.close()
             raise
         self._keep(connection, used=monotonic())
+
+    def _hand_over(self, server: smtplib.SMTP, email: EmailMessage, to: str) -> None:
+        """As ``send_message`` does, but for a text line that begins with "From ", which that changes."""
+        server.ehlo_or_helo_if_needed()
+        international = not (self._from + to).isascii()
+        if international and not server.has_extn("smtputf8"):
+            raise smtplib.SMTPNotSupportedError("The mail server does not accept addresses beyond ASCII (SMTPUTF8).")
+        options = ["SMTPUTF8", "BODY=8BITMIME"] if international else []
+        server.sendmail(self._from, [to], email.as_bytes(), options)
 
     def _keep(self, connection: _Connection, *, used: float) -> None:
         connection.mails, connection.used = connection.mails + 1, used

@@ -33,7 +33,7 @@ class Inviter:
 class DeliveryInfo:
     """How the latest email of an invitation fares.
 
-    :param error: the class of the last failure; of a cancelled one, the code of the refusal that stopped it.
+    :param error: the class and code of the last failure; of a cancelled one, the code of the refusal that stopped it.
     """
 
     id: uuid.UUID

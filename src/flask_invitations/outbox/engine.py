@@ -20,7 +20,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from ..context import Context, log
 from ..errors import MailRefused, TryAgain
 from ..gate import WrongAnswer
-from ..mail.failures import is_final
+from ..mail.failures import described, is_final
 from ..model.states import DeliveryState, EventType, Kind
 from ..model.values import DeliveryInfo, InvitationInfo
 from ..store.found import FoundMail
@@ -216,9 +216,9 @@ def failed(ctx: Context, one: Leased, failure: Exception) -> Outcome:
 
 
 def _name(failure: Exception) -> str:
-    """What is kept of a failure: its class only, since its text may hold the address, or the email itself."""
+    """What is kept of a failure: of one that a mailer says is final, what it says was its cause."""
     reason = failure.__cause__ if isinstance(failure, MailRefused) and failure.__cause__ else failure
-    return type(reason).__name__
+    return described(reason)
 
 
 def _said(failure: Exception) -> str:
