@@ -6,10 +6,11 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
 from .errors import ConfigurationError
+from .origins import InvalidOrigin, Origin, split
 
 log: logging.Logger = logging.getLogger("flask_invitations")
 
@@ -40,7 +41,8 @@ class Config:
     (newest first) and ``TESTING``.
     """
 
-    #: Absolute link template with ``{token}`` in its fragment (best), path or query. http only for localhost.
+    #: Absolute link template with ``{token}`` in its fragment (best), path or query. http only for localhost. Kept as
+    #: every program reads it the same: with the host in ASCII and lower case, and without the scheme's own port.
     accept_url: str
     #: Where the JSON API is mounted.
     api_prefix: str = "/api/v1/users"
@@ -92,11 +94,10 @@ class Config:
         """The link that the email carries."""
         return self.accept_url.replace("{token}", token)
 
-    @property
-    def accept_origin(self) -> str:
-        """Scheme, host and port of the accept link."""
-        parts = urlsplit(self.accept_url)
-        return f"{parts.scheme}://{parts.netloc}"
+    @cached_property
+    def accept_origin(self) -> Origin:
+        """Where the accept link leads."""
+        return split(self.accept_url)[0]
 
 
 def read(app_config: Mapping[str, Any], app_name: str) -> Config:
@@ -146,15 +147,14 @@ def _accept_url(key: str, value: Any) -> str:
     if not isinstance(value, str) or value.count("{token}") != 1:
         _fail(key, "must be a link with {token} in it exactly once")
     try:
-        parts = urlsplit(value)
-        host = parts.hostname
-    except ValueError:
-        _fail(key, "is not a valid link. Write it as https://host/path#{token}")
-    if not host or "{token}" in parts.netloc:
-        _fail(key, "must be absolute, with {token} after the host, as in https://host/path#{token}")
-    if parts.scheme != "https" and not (parts.scheme == "http" and host in LOOPBACK):
+        origin, rest = split(value)
+    except InvalidOrigin as wrong:
+        _fail(key, f"{wrong}, as in https://host/path#{{token}}")
+    if "{token}" not in rest:
+        _fail(key, "must have {token} after the host, as in https://host/path#{token}")
+    if origin.scheme != "https" and origin.host not in LOOPBACK:
         _fail(key, "must start with https:// (http:// is for localhost only)")
-    return value
+    return f"{origin}{rest}"
 
 
 def _prefix(key: str, value: Any) -> str:

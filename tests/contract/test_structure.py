@@ -35,6 +35,7 @@ OWNERS = {
     "flask_babel": "languages/babel.py",
     "flask_login": "defaults.py",
     "huey": "contrib/huey.py",
+    "idna": "origins.py",
     "itsdangerous": "tokens.py",
     "pytest": "testing.py",
     "rq": "contrib/rq.py",

@@ -61,7 +61,6 @@ def compose(ctx: Context, letter: Letter) -> Message:
     def render(part: str) -> str:
         return ctx.render(f"invitations/mail/{letter.kind}{part}", language, **words)
 
-    host = config.accept_origin.partition("://")[2].partition(":")[0]
     return Message(
         id=letter.delivery.id,
         kind=letter.kind,
@@ -70,7 +69,7 @@ def compose(ctx: Context, letter: Letter) -> Message:
         text=render(".txt"),
         html=render(".html"),
         headers={
-            "Message-ID": f"<{letter.delivery.id}@{host}>",
+            "Message-ID": f"<{letter.delivery.id}@{config.accept_origin.mail_domain}>",
             "Content-Language": language.tag,
             "Auto-Submitted": "auto-generated",
             "X-Auto-Response-Suppress": "All",

@@ -92,7 +92,7 @@ def is_cross_site() -> bool:
     if site is not None:
         return site == "cross-site"
     sender = request.headers.get("Origin")
-    ours = (request.host_url, get_state().ctx.config.accept_origin)
+    ours = (request.host_url, str(get_state().ctx.config.accept_origin))
     return sender is not None and urlsplit(sender).netloc not in [urlsplit(url).netloc for url in ours]
 
 
