@@ -187,7 +187,7 @@ class AcceptBody(TokenBody):
 
 
 # Each made once: to make one costs more than to load a body with it.
-RESEND, TOKEN, DECLINE, ACCEPT = ResendBody(), TokenBody(), DeclineBody(), AcceptBody()
+NOTHING, RESEND, TOKEN, DECLINE, ACCEPT = Body(), ResendBody(), TokenBody(), DeclineBody(), AcceptBody()
 EXPLAIN = ExplainQuery()
 
 

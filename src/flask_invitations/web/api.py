@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request, url_for
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from .. import acts, errors, shapes
 from ..acts import Manager, Wanted
@@ -16,7 +14,7 @@ from ..current import State, caller, get_state
 from ..errors import BodyTooLarge, CrossSite, InvitationError, MalformedRequest
 from . import answers
 from .openapi import Call, accept_body, document
-from .wire import PACKAGE, SAFE, exempt_from_csrf_protect, is_cross_site, read_json, seal
+from .wire import PACKAGE, guard, read_json
 
 api: Blueprint = Blueprint("invitations_api", PACKAGE, template_folder="templates")
 
@@ -34,7 +32,7 @@ _DEAD = (
     errors.InvitationWithdrawn,
 )
 _BODY = (MalformedRequest, BodyTooLarge, errors.UnsupportedMediaType, errors.InvalidRequest)
-_MANAGER = (errors.Unauthenticated, errors.Forbidden, errors.TryAgain, errors.InvalidRequest)
+_MANAGER = (errors.Unauthenticated, errors.Forbidden, errors.TryAgain)
 _ONE = (*_MANAGER, errors.InvitationNotFound)
 #: What the rules of *Make* say, and so those of *Resend*.
 _MAKE = (
@@ -46,14 +44,19 @@ _MAKE = (
     errors.AccountExists,
     errors.AlreadyInvited,
 )
-_LINK = (*_BODY, CrossSite, *_DEAD, errors.TryAgain)
+_LINK = (CrossSite, *_DEAD, errors.TryAgain)
 
 
-def call(method: str, rule: str, summary: str, **what: Any) -> Callable[[View], View]:
-    """Register an endpoint on the blueprint and in ``CALLS``."""
+def call(
+    method: str, rule: str, summary: str, refusals: tuple[type[InvitationError], ...], **what: Any
+) -> Callable[[View], View]:
+    """Register an endpoint on the blueprint and in ``CALLS``.
+
+    :param refusals: besides those of a body, which every call may be sent.
+    """
 
     def register(view: View) -> View:
-        CALLS.append(Call(view.__name__, method, rule, summary, **what))
+        CALLS.append(Call(view.__name__, method, rule, summary, refusals=(*_BODY, *refusals), **what))
         api.add_url_rule(rule, view.__name__, view, methods=[method])
         return view
 
@@ -73,7 +76,6 @@ def call(method: str, rule: str, summary: str, **what: Any) -> Callable[[View], 
     body=lambda state: state.invite_body,
     refusals=(
         *_MANAGER,
-        *_BODY,
         CrossSite,
         *_MAKE,
     ),
@@ -98,7 +100,7 @@ def invite() -> Response:
     status=200,
     answer=answers.PageOut,
     query=lambda state: state.list_query,
-    refusals=(*_MANAGER, errors.InvalidRequest),
+    refusals=_MANAGER,
 )
 def list_invitations() -> Response:
     by, state = _manager(), get_state()
@@ -109,7 +111,7 @@ def list_invitations() -> Response:
     return _answer(answers.PAGE.dump({"items": items, "next_cursor": cursor}))
 
 
-@call("GET", "/invitations/openapi.json", "This document", public=True, status=200, refusals=(errors.InvalidRequest,))
+@call("GET", "/invitations/openapi.json", "This document", public=True, status=200, refusals=())
 def openapi() -> Response:
     return _answer(get_state().once(_document))
 
@@ -153,7 +155,6 @@ def list_events(invitation_id: str) -> Response:
     body_is_optional=True,
     refusals=(
         *_ONE,
-        *_BODY,
         CrossSite,
         *_MAKE,
         errors.InvitationAccepted,
@@ -257,25 +258,17 @@ def _manager() -> Manager:
     return acts.manager(ctx, caller(ctx))
 
 
-def check_query() -> None:
-    """Refuse query parameters of a call that takes none.
+def check_call() -> None:
+    """Refuse query parameters of a call that takes none, and a body likewise.
 
     :raises InvalidRequest: naming them.
+    :raises UnsupportedMediaType, MalformedRequest: no body that any call takes.
     """
-    if request.query_string and request.method != "OPTIONS" and request.endpoint in _WITHOUT_QUERY:
+    endpoint, method = request.endpoint, request.method
+    if request.query_string and method != "OPTIONS" and endpoint in _WITHOUT_QUERY:
         raise errors.InvalidRequest({name: ["Unknown parameter."] for name in request.args})
-
-
-def check_same_site() -> None:
-    """Refuse a call that rides on a cookie and comes from another site.
-
-    Browsers say where a call comes from in ``Sec-Fetch-Site``, older ones in ``Origin``; other programs send
-    neither, and carry no cookie unless they mean to. GET, HEAD and OPTIONS change nothing.
-
-    :raises CrossSite: it does.
-    """
-    if request.method not in SAFE and request.cookies and is_cross_site():
-        raise CrossSite
+    if endpoint in _WITHOUT_BODY and request.content_length and method != "OPTIONS":
+        shapes.load(shapes.NOTHING, read_json())
 
 
 def problem(error: InvitationError) -> Response:
@@ -285,17 +278,9 @@ def problem(error: InvitationError) -> Response:
     return answer
 
 
-def _as(refusal: type[InvitationError], error: Exception) -> Response:
-    return problem(refusal())
-
-
-api.url_value_preprocessor(exempt_from_csrf_protect)
-#: Calls that take no query parameters.
+#: Calls that take no query parameters, and those that take no body.
 _WITHOUT_QUERY = {f"{api.name}.{each.name}" for each in CALLS if each.query is None}
+_WITHOUT_BODY = {f"{api.name}.{each.name}" for each in CALLS if each.body is None}
 
-api.before_request(check_same_site)
-api.before_request(check_query)
-api.after_request(seal)
+guard(api, check_call, page=False)
 api.register_error_handler(InvitationError, problem)
-api.register_error_handler(RequestEntityTooLarge, partial(_as, BodyTooLarge))
-api.register_error_handler(BadRequest, partial(_as, MalformedRequest))

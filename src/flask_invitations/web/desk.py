@@ -27,7 +27,7 @@ from ..shapes import MAX_MESSAGE, cursor_after, load
 from ..tokens import FormSeal
 from ..words import MANAGER, OBSTACLES, Words, refused_because, told, unsent_because
 from .pages import check_form, page, protect, url_of
-from .wire import PACKAGE, SAFE, exempt_from_csrf_protect
+from .wire import PACKAGE, SAFE, guard
 
 #: Mounted where the invitee's pages are.
 desk: Blueprint = Blueprint("invitations_desk", PACKAGE)
@@ -270,7 +270,5 @@ def refused(error: InvitationError) -> Response:
     return answer
 
 
-desk.url_value_preprocessor(exempt_from_csrf_protect)
-desk.before_request(check_form)
-desk.after_request(protect)
+guard(desk, check_form, protect, page=True)
 desk.register_error_handler(InvitationError, refused)
