@@ -133,7 +133,10 @@ GOOD: dict[str, tuple[tuple[Any, Any], ...]] = {
     "TRUSTED_ORIGINS": (
         ((), ()),
         (["https://App.Example.com:443"], (Origin("https", "app.example.com"),)),
-        (("http://localhost:3000", "https://bücher.example"), (Origin("http", "localhost", 3000), Origin("https", "xn--bcher-kva.example"))),
+        (
+            ("http://localhost:3000", "https://bücher.example"),
+            (Origin("http", "localhost", 3000), Origin("https", "xn--bcher-kva.example")),
+        ),
     ),
     "DELIVERY_ATTEMPTS": ((1, 1), (50, 50)),
     "DELIVERY_LEASE": ((1, timedelta(seconds=1)), (timedelta(hours=1), timedelta(hours=1))),

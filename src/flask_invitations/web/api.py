@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, request, url_for
+from flask import Blueprint, Request, Response, jsonify, request, url_for
 
 from .. import acts, errors, shapes
 from ..acts import Manager, Wanted
@@ -258,16 +258,17 @@ def _manager() -> Manager:
     return acts.manager(ctx, caller(ctx))
 
 
-def check_call() -> None:
+def check_call(call: Request) -> None:
     """Refuse query parameters of a call that takes none, and a body likewise.
 
     :raises InvalidRequest: naming them.
     :raises UnsupportedMediaType, MalformedRequest: no body that any call takes.
     """
-    endpoint, method = request.endpoint, request.method
-    if request.query_string and method != "OPTIONS" and endpoint in _WITHOUT_QUERY:
-        raise errors.InvalidRequest({name: ["Unknown parameter."] for name in request.args})
-    if endpoint in _WITHOUT_BODY and request.content_length and method != "OPTIONS":
+    if call.method == "OPTIONS":
+        return
+    if call.query_string and call.endpoint in _WITHOUT_QUERY:
+        raise errors.InvalidRequest({name: ["Unknown parameter."] for name in call.args})
+    if call.content_length and call.endpoint in _WITHOUT_BODY:
         shapes.load(shapes.NOTHING, read_json())
 
 

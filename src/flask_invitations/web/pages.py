@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, Request, Response, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from .. import acts
@@ -206,9 +206,9 @@ def refused(error: InvitationError) -> Response:
     return answer
 
 
-def check_form() -> None:
+def check_form(call: Request) -> None:
     """:raises BodyTooLarge, MalformedRequest: no form of ours would be like that."""
-    if request.method not in SAFE:
+    if call.method not in SAFE:
         read_form()
 
 

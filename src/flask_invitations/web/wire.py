@@ -200,7 +200,7 @@ def seal(answer: Any) -> None:
 _LAST_WORDS: dict[str, Protect] = {}
 
 
-def guard(blueprint: Blueprint, check: Callable[[], None], protect: Protect = seal, *, page: bool) -> None:
+def guard(blueprint: Blueprint, check: Callable[[Request], None], protect: Protect = seal, *, page: bool) -> None:
     """What all faces have in common: how much of a body is read, where a call may come from, and that the last word on
     an answer is ours, whatever headers the host sets on all of its own.
 
@@ -213,7 +213,7 @@ def guard(blueprint: Blueprint, check: Callable[[], None], protect: Protect = se
         call = unwrap(request)
         check_site(call, page=page)
         check_body(call)
-        check()
+        check(call)
 
     blueprint.url_value_preprocessor(exempt_from_csrf_protect)
     blueprint.url_value_preprocessor(bound_body)
