@@ -212,8 +212,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Work
 def _answering(pid: int, port: int) -> int:
     """The process id of the one worker, once it answers."""
     for _ in range(300):
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+            if children:
+                return int(children[0])
         time.sleep(0.1)
     raise AssertionError("gunicorn does not answer")
 

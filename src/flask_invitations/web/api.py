@@ -14,7 +14,7 @@ from ..current import State, caller, get_state
 from ..errors import BodyTooLarge, CrossSite, InvitationError, MalformedRequest
 from . import answers
 from .openapi import Call, accept_body, document
-from .wire import PACKAGE, guard, read_json
+from .wire import PACKAGE, guard, read_json, read_query
 
 api: Blueprint = Blueprint("invitations_api", PACKAGE, template_folder="templates")
 
@@ -84,7 +84,7 @@ def invite() -> Response:
     by, state = _manager(), get_state()
     given = shapes.load(state.invite_body, read_json())
     wanted, confirm = Wanted.loaded(given), given["confirm"]
-    if request.query_string and shapes.load(shapes.EXPLAIN, request.args.to_dict())["explain"]:
+    if request.query_string and shapes.load(shapes.EXPLAIN, read_query())["explain"]:
         return _answer(answers.dump_explanation(acts.explain(state.ctx, by=by, wanted=wanted, confirm=confirm)))
     invitation = acts.invite(state.ctx, by=by, wanted=wanted, mail=given["mail"], confirm=confirm)
     answer = _answer(answers.dump_invitation(invitation), 201)
@@ -104,10 +104,10 @@ def invite() -> Response:
 )
 def list_invitations() -> Response:
     by, state = _manager(), get_state()
-    given = shapes.load(state.list_query, request.args.to_dict())
+    given = shapes.load(state.list_query, read_query())
     email, after = given.pop("email", None), given.pop("cursor", None)
     items, more = acts.list_page(state.ctx, by=by, after=after, email_key=email and email.key, **given)
-    cursor = shapes.cursor_after(items[-1]) if more else None
+    cursor = shapes.cursor_at(items[-1].created_at, items[-1].id) if more else None
     return _answer(answers.PAGE.dump({"items": items, "next_cursor": cursor}))
 
 
@@ -137,11 +137,20 @@ def get_invitation(invitation_id: str) -> Response:
     public=False,
     status=200,
     answer=answers.EventsOut,
+    query=lambda state: shapes.EVENTS,
     refusals=_ONE,
 )
 def list_events(invitation_id: str) -> Response:
-    found = acts.events(get_state().ctx, by=_manager(), invitation_id=shapes.our_id(invitation_id))
-    return _answer(answers.EVENTS.dump({"items": found}))
+    by, given = _manager(), shapes.load(shapes.EVENTS, read_query())
+    items, more = acts.events(
+        get_state().ctx,
+        by=by,
+        invitation_id=shapes.our_id(invitation_id),
+        limit=given["limit"],
+        after=given.get("cursor"),
+    )
+    cursor = shapes.cursor_at(items[-1].at, items[-1].id) if more else None
+    return _answer(answers.EVENTS.dump({"items": items, "next_cursor": cursor}))
 
 
 @call(

@@ -15,9 +15,10 @@ from werkzeug.datastructures import ImmutableMultiDict, MultiDict
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from ..current import get_state
-from ..errors import BodyTooLarge, CrossSite, InvitationError, MalformedRequest, UnsupportedMediaType
+from ..errors import BodyTooLarge, CrossSite, InvalidRequest, InvitationError, MalformedRequest, UnsupportedMediaType
 from ..gate import unwrap
 from ..origins import Origin, origin_of
+from ..shapes import check_text, whole
 from .sites import is_from_elsewhere
 
 #: Where templates and static files lie.
@@ -119,17 +120,40 @@ def read_json(*, optional: bool = False) -> Any:
     return parse_json(raw)
 
 
+def read_query() -> dict[str, str]:
+    """The query parameters of the request.
+
+    :raises InvalidRequest: one is given more than once: two readers would take two of them.
+    """
+    given = request.args.to_dict(flat=False)
+    repeated = [name for name, values in given.items() if len(values) > 1]
+    if repeated:
+        raise InvalidRequest({name: ["Give this parameter once."] for name in repeated})
+    return {name: value for name, (value,) in given.items()}
+
+
 def parse_json(raw: bytes) -> Any:
-    """JSON as RFC 8259 has it: no NaN, no NUL (databases refuse it), no half surrogate, no bottomless nesting.
+    """JSON as RFC 8259 has it: no NaN, no name twice in an object, no NUL (databases refuse it), no half surrogate, no
+    bottomless nesting.
 
     :raises MalformedRequest: anything else.
     """
     try:
-        value = json.loads(raw.decode("utf-8"), parse_constant=_refuse, parse_float=_finite)
-        _check_text(value, MAX_DEPTH)
+        value = json.loads(
+            raw.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse, parse_float=_finite, parse_int=whole
+        )
+        check_text(value, MAX_DEPTH)
     except (ValueError, RecursionError) as error:
         raise MalformedRequest from error
     return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of two values under one name every reader takes another."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        _refuse("a name that comes twice")
+    return made
 
 
 def _refuse(name: str) -> NoReturn:
@@ -141,18 +165,6 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         _refuse("a number beyond range")
     return number
-
-
-def _check_text(value: Any, depth: int) -> None:
-    if isinstance(value, str):
-        if "\0" in value:
-            _refuse("NUL")
-        value.encode("utf-8")  # a lone surrogate raises UnicodeEncodeError, a ValueError
-    elif isinstance(value, (dict, list)):
-        if depth == 0:
-            _refuse("such nesting")
-        for each in (*value, *value.values()) if isinstance(value, dict) else value:
-            _check_text(each, depth - 1)
 
 
 def check_site(call: Request, *, page: bool) -> None:
