@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from . import acts, outbox, shapes
 from .acts import Acceptance, Caller, Explanation, Manager, Offer, Swept, Wanted
+from .clock import as_utc
 from .context import Context
 from .current import get_state, origin
 from .errors import InvalidRequest, InvitationNotFound
@@ -139,6 +140,7 @@ class Calls:
         :raises InvitationError: a rule of *Accept* (``docs/rules.md``), or ``InvalidRequest``; the invitation is as it
             was.
         """
+        shapes.check_typed(password, profile)
         by = self._caller(by, user=user)
         return acts.accept(get_state().ctx, token=token, password=password, profile=profile, by=by)
 
@@ -208,13 +210,26 @@ class Calls:
         """
         return acts.get(get_state().ctx, by=self._by(by), invitation_id=shapes.our_id(invitation_id))
 
-    def events(self, invitation_id: uuid.UUID | str, *, by: Any = None) -> Sequence[EventInfo]:
-        """The audit trail of an invitation, oldest first.
+    def events(
+        self,
+        invitation_id: uuid.UUID | str,
+        *,
+        by: Any = None,
+        limit: int = 100,
+        after: tuple[datetime, uuid.UUID] | None = None,
+    ) -> Sequence[EventInfo]:
+        """The audit trail of an invitation, oldest first. What is repeated with one link is one line, with ``count``
+        and ``last_at`` in its ``details``.
 
+        :param limit: at most so many, 1 to 100.
+        :param after: ``(at, id)`` of the last one seen.
         :raises InvitationNotFound: unknown, or not in the tenant of ``by``.
+        :raises InvalidRequest: a wrong ``limit`` or ``after``.
         :raises TryAgain: the database refused to the last.
         """
-        return acts.events(get_state().ctx, by=self._by(by), invitation_id=shapes.our_id(invitation_id))
+        given = shapes.load(shapes.EVENTS, {"limit": limit})
+        place, wanted = _place(after, "at"), shapes.our_id(invitation_id)
+        return acts.events(get_state().ctx, by=self._by(by), invitation_id=wanted, after=place, **given)[0]
 
     def list(
         self,
@@ -234,14 +249,12 @@ class Calls:
         :raises InvalidRequest: a filter that is none, or has a value that is none.
         :raises TryAgain: the database refused to the last.
         """
-        state = get_state()
-        if after is not None and not _is_place(after):
-            raise InvalidRequest({"after": ["Give the created_at and the id of the last invitation."]})
+        state, place = get_state(), _place(after, "created_at")
         wanted = {name: value for name, value in filters.items() if value is not None}
         given = shapes.load(state.list_query, {**wanted, "limit": limit})
         email = given.pop("email", None)
         by = self._by(by, tenant_id)
-        return acts.list_page(state.ctx, by=by, after=after, email_key=email and email.key, **given)[0]
+        return acts.list_page(state.ctx, by=by, after=place, email_key=email and email.key, **given)[0]
 
     def deliver(self, delivery_id: uuid.UUID | str | None = None) -> Mapping[str, int]:
         """Send one email of the outbox if it is due, or all that are.
@@ -331,10 +344,15 @@ def _seconds(span: timedelta | int | None) -> int | None:
     return int(span.total_seconds()) if isinstance(span, timedelta) else span
 
 
-def _is_place(after: Any) -> bool:
-    if not isinstance(after, (tuple, list)) or len(after) != 2:
-        return False
-    return isinstance(after[0], datetime) and isinstance(after[1], uuid.UUID)
+def _place(after: Any, moment: str) -> tuple[datetime, uuid.UUID] | None:
+    """:raises InvalidRequest: no place in a list."""
+    if after is None:
+        return None
+    if isinstance(after, (tuple, list)) and len(after) == 2:
+        at, last = after
+        if isinstance(at, datetime) and isinstance(last, uuid.UUID):
+            return as_utc(at), last
+    raise InvalidRequest({"after": [f"Give the {moment} and the id of the last one."]})
 
 
 def _tenant(ctx: Context, given: Any) -> Any:

@@ -144,10 +144,13 @@ def show_command(invitation_id: str) -> None:
     """Show one invitation and its audit trail."""
     by, wanted = acts.system(), _uuid(invitation_id)
     click.echo(_line(acts.get(_ctx(), by=by, invitation_id=wanted)))
-    for event in acts.events(_ctx(), by=by, invitation_id=wanted):
-        click.echo(
-            f"  {event.at.isoformat(' ', 'seconds')}\t{event.type}\t{event.actor_id or '-'}\t{event.details or ''}"
-        )
+    after, more = None, True
+    while more:
+        page, more = acts.events(_ctx(), by=by, invitation_id=wanted, after=after)
+        for event in page:
+            told = f"{event.type}\t{event.actor_id or '-'}\t{event.details or ''}"
+            click.echo(f"  {event.at.isoformat(' ', 'seconds')}\t{told}")
+            after = (event.at, event.id)
 
 
 @command("resend")

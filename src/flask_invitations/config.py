@@ -69,6 +69,8 @@ class Config:
     reveal_accounts: bool = True
     #: Show the link in the answers to create and resend. Anyone who sees it can accept for the invitee.
     return_link: bool = False
+    #: Origins (``https://host[:port]``) whose pages may call us from a browser, beside our own and that of the link.
+    trusted_origins: tuple[Origin, ...] = ()
     #: Attempts before an email is given up.
     delivery_attempts: int = 10
     #: How long one worker has an email for itself; must be longer than it takes to send one. 1 second to 1 hour.
@@ -98,6 +100,11 @@ class Config:
     def accept_origin(self) -> Origin:
         """Where the accept link leads."""
         return split(self.accept_url)[0]
+
+    @property
+    def origins(self) -> tuple[Origin, ...]:
+        """The origins whose pages may call us, beside our own."""
+        return (self.accept_origin, *self.trusted_origins)
 
 
 def read(app_config: Mapping[str, Any], app_name: str) -> Config:
@@ -155,6 +162,24 @@ def _accept_url(key: str, value: Any) -> str:
     if origin.scheme != "https" and origin.host not in LOOPBACK:
         _fail(key, "must start with https:// (http:// is for localhost only)")
     return f"{origin}{rest}"
+
+
+def _origins(key: str, value: Any) -> tuple[Origin, ...]:
+    if not isinstance(value, (tuple, list)) or not all(isinstance(each, str) for each in value):
+        _fail(key, 'must be a list of origins, as in ["https://app.example.com"]')
+    return tuple(_origin(key, each) for each in value)
+
+
+def _origin(key: str, value: str) -> Origin:
+    try:
+        origin, rest = split(value)
+    except InvalidOrigin as wrong:
+        _fail(key, f"{wrong}, as in https://app.example.com")
+    if rest:
+        _fail(key, "must end with the host or the port, as in https://app.example.com")
+    if origin.scheme != "https" and origin.host not in LOOPBACK:
+        _fail(key, "must start with https:// (http:// is for localhost only)")
+    return origin
 
 
 def _prefix(key: str, value: Any) -> str:
@@ -232,6 +257,7 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "PASSWORD_REQUIRED": _flag,
     "REVEAL_ACCOUNTS": _flag,
     "RETURN_LINK": _flag,
+    "TRUSTED_ORIGINS": _origins,
     "DELIVERY_ATTEMPTS": _whole(1, 50),
     "DELIVERY": _one_of("inline", "queue"),
     "DELIVERY_LEASE": _span(timedelta(seconds=1), timedelta(hours=1), "from 1 second to 1 hour"),

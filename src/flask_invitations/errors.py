@@ -45,7 +45,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
-from http import HTTPStatus
+from http.client import responses
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -72,6 +72,23 @@ class Sentence(str):
         return found % self._values if self._values else found
 
 
+def text_of(said: object) -> str:
+    """What a host says, as text that can be shown, stored and sent: a lazy string is that of this moment's language."""
+    text = said if isinstance(said, str) else str(said)
+    return text if text.isprintable() else text.encode("utf-8", "replace").decode()
+
+
+def plain(said: Any) -> Any:
+    """What a host says, as JSON has it: what is no value of JSON's is the text that it prints as."""
+    if isinstance(said, Mapping):
+        return {text_of(name): plain(each) for name, each in said.items()}
+    if isinstance(said, (list, tuple, set, frozenset)):
+        return [plain(each) for each in said]
+    if said is None or isinstance(said, (bool, int)):
+        return said
+    return text_of(said)
+
+
 class ConfigurationError(Exception):
     """The host's hooks or settings cannot work; the message names the argument or key and the fix."""
 
@@ -93,8 +110,13 @@ class InvitationError(Exception):
     sentence: ClassVar[str] = Sentence("This request was refused.")
 
     def __init__(self, detail: str | None = None) -> None:
-        self.detail: str = detail or self.sentence
+        self.detail: str = (detail is not None and text_of(detail)) or text_of(self.sentence)
         super().__init__(self.detail)
+
+    def __init_subclass__(cls) -> None:
+        """:raises TypeError: no answer could be made of it."""
+        if not isinstance(cls.code, str) or not isinstance(cls.status, int) or not 400 <= cls.status < 600:
+            raise TypeError(f"{cls.__name__} needs a code, which is a string, and a status from 400 to 599.")
 
     @property
     def evidence(self) -> Mapping[str, Any]:
@@ -114,11 +136,11 @@ class InvitationError(Exception):
         """
         return {
             "type": "about:blank",
-            "title": HTTPStatus(self.status).phrase,
-            "status": self.status,
-            "code": self.code,
+            "title": responses.get(self.status, "Refused"),
+            "status": int(self.status),
+            "code": text_of(self.code),
             "detail": self.detail,
-            **self.evidence,
+            **plain(self.evidence),
         }
 
 
@@ -331,9 +353,9 @@ class InvalidRequest(InvitationError):
     sentence: ClassVar[str] = Sentence("Some fields are missing or wrong.")
 
     def __init__(self, errors: Mapping[str, Any]) -> None:
-        names = [str(name)[:_NAME] for name in errors][:_NAMES]
+        self.errors: Mapping[str, Any] = plain(errors if isinstance(errors, Mapping) else {"_schema": errors})
+        names = [name[:_NAME] for name in self.errors][:_NAMES]
         super().__init__(Sentence("Some fields are missing or wrong: %(fields)s.", fields=", ".join(names)))
-        self.errors = errors
 
     @property
     def evidence(self) -> Mapping[str, Any]:

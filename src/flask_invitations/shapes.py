@@ -17,13 +17,40 @@ from .config import MAX_TTL, MIN_TTL, Config
 from .errors import ConfigurationError, InvalidRequest, InvitationNotFound
 from .gate import WrongAnswer
 from .model.states import Status
-from .model.values import InvitationInfo
 
-MAX_MESSAGE, MAX_REASON, MAX_DETAILS = 1000, 500, 4096
+MAX_MESSAGE, MAX_REASON, MAX_DETAILS, MAX_LEVELS = 1000, 500, 4096, 30
+_MAX_DIGITS = 308
 #: Never taken from the invitee: they come from the invitation's row alone (A3), or are filled by us.
 RESERVED = frozenset({"token", "password", "password_hash", "email", "email_key", "role", "tenant_id", "id"})
 #: What else our forms send.
 SENT = frozenset({"username", "reason", "seal", "csrf_token"})
+
+
+def check_text(value: Any, depth: int) -> None:
+    """Refuse what no database, email or page can hold, in text and in whatever JSON is made of.
+
+    :param depth: how many objects and lists may stand in one another.
+    :raises ValueError: NUL, half of a surrogate pair, or deeper nesting.
+    """
+    if isinstance(value, str):
+        if "\0" in value:
+            raise ValueError("NUL")
+        value.encode("utf-8")  # a lone surrogate raises UnicodeEncodeError, a ValueError
+    elif isinstance(value, (dict, list, tuple)):
+        if depth == 0:
+            raise ValueError("such nesting")
+        for each in (*value, *value.values()) if isinstance(value, dict) else value:
+            check_text(each, depth - 1)
+
+
+def whole(digits: str) -> int:
+    """A whole number of JSON's.
+
+    :raises ValueError: to whoever reads numbers as floats it would be infinite, and so it is to some databases.
+    """
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError("a number beyond range")
+    return int(digits)
 
 
 class Body(Schema):
@@ -33,7 +60,20 @@ class Body(Schema):
         unknown = RAISE
 
 
-class EmailAddress(fields.String):
+class Text(fields.String):
+    """Text, and nothing that could be read as such."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        if not isinstance(value, str):
+            raise self.make_error("invalid")
+        try:
+            check_text(value, 0)
+        except ValueError as error:
+            raise ValidationError("Leave out NUL characters and halves of surrogate pairs.") from error
+        return value
+
+
+class EmailAddress(Text):
     """One email address; loads an :class:`~flask_invitations.addresses.Address`."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
@@ -64,7 +104,7 @@ class Flag(fields.Boolean):
         return value
 
 
-class Cursor(fields.String):
+class Cursor(Text):
     """An opaque place in a list. It carries no authority: the tenant filter stands beside it (K1)."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
@@ -76,9 +116,9 @@ class Cursor(fields.String):
             raise ValidationError("This cursor is not valid. Start again without it.") from error
 
 
-def cursor_after(invitation: InvitationInfo) -> str:
-    """The cursor of the page that follows ``invitation``."""
-    place = json.dumps([invitation.created_at.isoformat(), invitation.id.hex])
+def cursor_at(moment: datetime, last: uuid.UUID) -> str:
+    """The cursor of the page that follows whatever has this moment and this id."""
+    place = json.dumps([moment.isoformat(), last.hex])
     return base64.urlsafe_b64encode(place.encode()).decode()
 
 
@@ -93,24 +133,26 @@ def our_id(given: uuid.UUID | str) -> uuid.UUID:
         raise InvitationNotFound from None
 
 
-def _small_object(value: Any) -> None:
-    try:
-        size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
-    except (TypeError, ValueError, RecursionError) as error:  # only from Python: over HTTP it was JSON
-        raise ValidationError("Must be an object of plain JSON values.") from error
-    if size > MAX_DETAILS:
-        raise ValidationError("Must be at most 4 KiB of JSON.")
+class Details(fields.Dict):
+    """An object of JSON, small and not deep, as it will be read again; from Python it may be made of anything."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        if not isinstance(value, dict):
+            raise self.make_error("invalid")
+        try:
+            check_text(value, MAX_LEVELS)
+            text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+            read = json.loads(text, parse_int=whole)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValidationError("Must be an object of plain JSON values, at most 30 levels deep.") from error
+        if len(text.encode()) > MAX_DETAILS:
+            raise ValidationError("Must be at most 4 KiB of JSON.")
+        return read
 
 
 def _message(value: str) -> None:
     if not value.strip():
         raise ValidationError("Leave it out rather than sending it empty.")
-
-
-def _no_nul(value: str) -> None:
-    """Databases refuse it; in a JSON body it does not get this far."""
-    if "\0" in value:
-        raise ValidationError("Leave out the NUL character.")
 
 
 def _known_role(config: Config) -> validate.OneOf:
@@ -122,17 +164,15 @@ _LANGUAGE_TAG = validate.Regexp(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,4}\Z", erro
 
 def invite_body(config: Config) -> Schema:
     """What ``POST /invite`` takes."""
-    message: list[Any] = [validate.Length(max=MAX_MESSAGE), _no_nul, _message]
+    message: list[Any] = [validate.Length(max=MAX_MESSAGE), _message]
     shape: Any = Body.from_dict(
         {
             "email": EmailAddress(required=True),
-            "role": fields.String(allow_none=True, load_default=None, validate=_known_role(config)),
-            "message": fields.String(allow_none=True, load_default=None, validate=message),
-            "details": fields.Dict(keys=fields.String(), allow_none=True, load_default=None, validate=_small_object),
+            "role": Text(allow_none=True, load_default=None, validate=_known_role(config)),
+            "message": Text(allow_none=True, load_default=None, validate=message),
+            "details": Details(keys=fields.String(), allow_none=True, load_default=None),
             "expires_in": Seconds(strict=True, allow_none=True, load_default=None),
-            "locale": fields.String(
-                allow_none=True, load_default=None, validate=[validate.Length(max=35), _LANGUAGE_TAG]
-            ),
+            "locale": Text(allow_none=True, load_default=None, validate=[validate.Length(max=35), _LANGUAGE_TAG]),
             "mail": Flag(load_default=True),
             "confirm": Flag(load_default=False),
         },
@@ -146,10 +186,10 @@ def list_query(config: Config) -> Schema:
     """What ``GET /invitations`` takes; other parameters are refused."""
     shape: Any = Body.from_dict(
         {
-            "status": fields.String(validate=validate.OneOf(list(Status), error="Must be one of: {choices}.")),
-            "role": fields.String(validate=_known_role(config)),
+            "status": Text(validate=validate.OneOf(list(Status), error="Must be one of: {choices}.")),
+            "role": Text(validate=_known_role(config)),
             "email": EmailAddress(),
-            "q": fields.String(validate=[validate.Length(1, 254), _no_nul]),
+            "q": Text(validate=validate.Length(1, 254)),
             "limit": fields.Integer(load_default=20, validate=validate.Range(1, 100)),
             "cursor": Cursor(),
         },
@@ -157,6 +197,13 @@ def list_query(config: Config) -> Schema:
     )
     instance: Schema = shape()
     return instance
+
+
+class EventsQuery(Body):
+    """What ``GET /invitations/<id>/events`` takes."""
+
+    limit: fields.Integer = fields.Integer(load_default=100, validate=validate.Range(1, 100))
+    cursor: Cursor = Cursor()
 
 
 class ExplainQuery(Body):
@@ -172,13 +219,11 @@ class ResendBody(Body):
 
 
 class TokenBody(Body):
-    token: fields.String = fields.String(required=True)
+    token: Text = Text(required=True)
 
 
 class DeclineBody(TokenBody):
-    reason: fields.String = fields.String(
-        allow_none=True, load_default=None, validate=[validate.Length(max=MAX_REASON), _no_nul]
-    )
+    reason: Text = Text(allow_none=True, load_default=None, validate=validate.Length(max=MAX_REASON))
 
 
 class AcceptBody(TokenBody):
@@ -187,12 +232,12 @@ class AcceptBody(TokenBody):
     class Meta:
         unknown = EXCLUDE
 
-    password: fields.String = fields.String(allow_none=True, load_default=None)
+    password: Text = Text(allow_none=True, load_default=None)
 
 
 # Each made once: to make one costs more than to load a body with it.
-RESEND, TOKEN, DECLINE, ACCEPT = ResendBody(), TokenBody(), DeclineBody(), AcceptBody()
-EXPLAIN = ExplainQuery()
+NOTHING, RESEND, TOKEN, DECLINE, ACCEPT = Body(), ResendBody(), TokenBody(), DeclineBody(), AcceptBody()
+EXPLAIN, EVENTS = ExplainQuery(), EventsQuery()
 
 
 def load(schema: Schema, given: Any) -> dict[str, Any]:
@@ -206,6 +251,25 @@ def load(schema: Schema, given: Any) -> dict[str, Any]:
         complaints: Any = error.messages
         raise InvalidRequest(complaints) from error
     return loaded
+
+
+def check_typed(password: object, profile: object) -> None:
+    """Refuse from Python what nobody could have typed: over HTTP it does not get this far.
+
+    :raises InvalidRequest: a password that is no text, a profile that is no mapping, or text that is none in either.
+    """
+    kinds: dict[str, tuple[object, type[Any]]] = {"password": (password, str), "profile": (profile, Mapping)}
+    wrong = [name for name, (given, kind) in kinds.items() if given is not None and not _could_be_typed(given, kind)]
+    if wrong:
+        raise InvalidRequest({name: ["Not a valid value."] for name in wrong})
+
+
+def _could_be_typed(given: object, kind: type[Any]) -> bool:
+    try:
+        check_text(dict(given) if isinstance(given, Mapping) else given, MAX_LEVELS)
+    except ValueError:
+        return False
+    return isinstance(given, kind)
 
 
 def load_accept(given: Any, profile_fields: tuple[str, ...]) -> dict[str, Any]:

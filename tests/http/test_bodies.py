@@ -95,6 +95,10 @@ NOT_JSON = {
     "cut off": b'{"email": "a@example.com"',
     "words": b"email=a@example.com",
     "two objects": b"{}{}",
+    "a field twice": b'{"email": "a@example.com", "email": "b@example.com"}',
+    "a field twice, the same": b'{"token": "a", "token": "a"}',
+    "a field twice, spelled otherwise": b'{"token": "a", "t\\u006fken": "b"}',
+    "a field twice, deep inside": b'{"details": {"a": [{"b": 1, "b": 2}]}}',
     "trailing comma": b'{"email": "a@example.com",}',
     "single quotes": b"{'email': 'a@example.com'}",
     "comment": b"{} // no",
@@ -116,6 +120,7 @@ NOT_JSON = {
     "-Infinity": b'{"expires_in": -Infinity}',
     "number beyond range": b'{"details": {"a": 1e999}}',
     "number beyond range, negative": b'{"details": {"a": [-1e999]}}',
+    "number with 309 digits": b'{"details": {"a": ' + b"9" * 309 + b"}}",
     "number with 5,000 digits": b'{"details": {"a": ' + b"9" * 5000 + b"}}",
     "nested 33 deep": b'{"details":' + b"[" * 32 + b"]" * 32 + b"}",
     "nested 5,000 deep": b'{"details":' + b"[" * 5000 + b"]" * 5000 + b"}",
@@ -235,28 +240,13 @@ def test_hosts_own_limit(local_url: str, call: str) -> None:
         assert bench.send(call, padded(bench.good(call), 300)).status_code < 300
 
 
-@pytest.mark.parametrize("field", ["email", "token"])
-def test_duplicate_field(local: Host, field: str) -> None:
-    """A10: of a field given twice one value is used throughout: what is checked is what is stored and mailed."""
+@pytest.mark.parametrize("depth", [30, 31])
+def test_deep_but_allowed(local: Host, depth: int) -> None:
+    """30 levels of details are allowed."""
     case = make(local, "pending")
-    if field == "token":
-        raw = json.dumps({"token": "?", "password": PASSWORD})[:-1] + f', "token": "{case.token}"}}'
-        assert local.client().post(ACCEPT, data=raw, content_type="application/json").status_code == 201
-        return
-    raw = '{"email": "first@example.com", "email": "second@example.com"}'
+    raw = b'{"email": "deep@example.com", "details": ' + b'{"a":' * depth + b"1" + b"}" * depth + b"}"
     answer = local.client(case.admin).post(INVITE, data=raw, content_type="application/json")
-    made: Any = answer.json
-    (row,) = local.rows(local.invitations.models.Invitation, email_key=made["email"])
-    assert local.outbox.messages[-1].to == row.email == made["email"]
-    assert len(local.outbox.messages) == 2
-
-
-def test_deep_but_allowed(local: Host) -> None:
-    """32 levels of nesting are allowed."""
-    case = make(local, "pending")
-    raw = b'{"email": "deep@example.com", "details": ' + b'{"a":' * 31 + b"1" + b"}" * 31 + b"}"
-    answer = local.client(case.admin).post(INVITE, data=raw, content_type="application/json")
-    assert answer.status_code == 201
+    assert answer.status_code == (201 if depth == 30 else 422)
 
 
 @pytest.mark.parametrize("raw", [b"", b"{}"])

@@ -115,7 +115,7 @@ def shapes(host: Host) -> dict[str, Any]:
         "invitation": invitation,
         "details": {**invitation, "obstacle": Maybe({"code": str, "detail": str})},
         "page": {"items": [invitation], "next_cursor": Maybe(str)},
-        "events": {"items": [event]},
+        "events": {"items": [event], "next_cursor": Maybe(str)},
         "offer": offer,
         "acceptance": {
             "user": {"id": key, "email": str, "role": str, "tenant_id": tenant},

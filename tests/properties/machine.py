@@ -266,7 +266,7 @@ class Life(RuleBasedStateMachine):
         rows = {row.id: row for row in self.host.rows(models.Invitation, tenant_id=self.tenant)}
         told: dict[Any, list[str]] = {each: [] for each in rows}
         for event in self.host.rows(models.InvitationEvent, tenant_id=self.tenant):
-            told[event.invitation_id].append(event.type)
+            told[event.invitation_id] += [event.type] * event.times
         assert rows.keys() == self.known.keys()
         for each, one in self.known.items():
             self._check(one, rows[each], told[each])

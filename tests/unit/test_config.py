@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from flask_invitations.config import _READERS, NOT_YET, PREFIX, Config, read
 from flask_invitations.errors import ConfigurationError
+from flask_invitations.origins import Origin
 
 URL = "https://app.example.com/invitations/accept#{token}"
 KEY = "the key"
@@ -72,6 +73,24 @@ BAD: dict[str, tuple[Any, ...]] = {
     "PASSWORD_REQUIRED": NO_FLAG,
     "REVEAL_ACCOUNTS": NO_FLAG,
     "RETURN_LINK": NO_FLAG,
+    "TRUSTED_ORIGINS": (
+        None,
+        "https://app.example.com",
+        {"https://app.example.com"},
+        [None],
+        [""],
+        ["*"],
+        ["null"],
+        ["app.example.com"],
+        ["https://*.example.com"],
+        ["https://app.example.com/"],
+        ["https://app.example.com/path"],
+        ["https://me@app.example.com"],
+        ["http://app.example.com"],
+        ["https://app.example.com, https://b.example.com"],
+        ["https://[::1"],
+        ["https://app.example.com:99999"],
+    ),
     "DELIVERY_ATTEMPTS": (None, "8", True, 8.0, 0, -1, 1000),
     "DELIVERY_LEASE": (*NO_SPAN, 0, -1, 0.5, 3601),
     "DELIVERY": (None, "", "later", "INLINE", True, ["inline"]),
@@ -111,6 +130,14 @@ GOOD: dict[str, tuple[tuple[Any, Any], ...]] = {
     "PASSWORD_REQUIRED": ((False, False),),
     "REVEAL_ACCOUNTS": ((False, False),),
     "RETURN_LINK": ((True, True),),
+    "TRUSTED_ORIGINS": (
+        ((), ()),
+        (["https://App.Example.com:443"], (Origin("https", "app.example.com"),)),
+        (
+            ("http://localhost:3000", "https://bücher.example"),
+            (Origin("http", "localhost", 3000), Origin("https", "xn--bcher-kva.example")),
+        ),
+    ),
     "DELIVERY_ATTEMPTS": ((1, 1), (50, 50)),
     "DELIVERY_LEASE": ((1, timedelta(seconds=1)), (timedelta(hours=1), timedelta(hours=1))),
     "DELIVERY": (("queue", "queue"), ("inline", "inline")),

@@ -223,7 +223,7 @@ class _Attempt:
                 return self._again(found)
             now = ctx.now()
             final = ended(found.row, self.link, now) or refusal
-            ctx.store.events.add(found.row, EventType.ACCEPT_REFUSED, now, **self._told(final))
+            ctx.store.events.count(found.row, EventType.ACCEPT_REFUSED, now, self.link.hash, **self._told(final))
             return final
 
         seen = ctx.observe("recording a refusal", "", partial(ctx.unit.run, look))

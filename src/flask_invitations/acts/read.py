@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -19,9 +19,6 @@ from ..store.found import Found
 from .callers import Manager
 from .facts import sending
 from .rules import OBSTACLE, obstacle
-
-#: Of one invitation at most so many events are shown, the latest ones.
-MAX_EVENTS = 1000
 
 
 def get(ctx: Context, *, by: Manager, invitation_id: uuid.UUID) -> InvitationInfo:
@@ -78,31 +75,62 @@ def _explained(ctx: Context, found: Found) -> InvitationInfo:
     return replace(found.info(now), obstacle=obstacle(OBSTACLE, facts))
 
 
-def events(ctx: Context, *, by: Manager, invitation_id: uuid.UUID) -> Sequence[EventInfo]:
+def events(
+    ctx: Context,
+    *,
+    by: Manager,
+    invitation_id: uuid.UUID,
+    limit: int = 100,
+    after: tuple[datetime, uuid.UUID] | None = None,
+) -> tuple[Sequence[EventInfo], bool]:
     """The audit trail, oldest first.
 
+    :param limit: 1 to 100.
+    :param after: ``(at, id)`` of the last one seen.
+    :returns: the page, and whether another follows.
     :raises InvitationNotFound: unknown, or another tenant's.
     """
 
-    def look() -> Sequence[EventInfo]:
+    def look() -> tuple[Sequence[EventInfo], bool]:
         row = find(ctx, by, invitation_id).row
-        return [event.info() for event, _ in ctx.store.events.of(row.id, MAX_EVENTS)]
+        found = ctx.store.events.of(row.id, limit + 1, after=after)
+        return [event.info() for event, _ in found[:limit]], len(found) > limit
 
     return ctx.unit.look(look)
 
 
-def story(
-    ctx: Context, *, by: Manager, invitation_id: uuid.UUID
-) -> tuple[InvitationInfo, Sequence[tuple[EventInfo, str | None]]]:
-    """One invitation as :func:`get` has it, and its audit trail, oldest first.
+@dataclass(frozen=True)
+class Story:
+    """An invitation and a page of its audit trail.
 
-    :returns: each event with the email of its actor, while that account exists.
+    :param events: oldest first, each with the email of its actor while that account exists.
+    :param more: older ones came before.
+    """
+
+    invitation: InvitationInfo
+    events: Sequence[tuple[EventInfo, str | None]]
+    more: bool
+
+
+def story(
+    ctx: Context,
+    *,
+    by: Manager,
+    invitation_id: uuid.UUID,
+    limit: int,
+    before: tuple[datetime, uuid.UUID] | None = None,
+) -> Story:
+    """One invitation as :func:`get` has it, and the last page of its audit trail.
+
+    :param before: ``(at, id)``: the page that ends before that event.
     :raises InvitationNotFound: unknown, or another tenant's.
     """
 
-    def look() -> tuple[InvitationInfo, Sequence[tuple[EventInfo, str | None]]]:
+    def look() -> Story:
         info = _explained(ctx, find(ctx, by, invitation_id))
-        return info, [(event.info(), email) for event, email in ctx.store.events.of(info.id, MAX_EVENTS)]
+        found = ctx.store.events.latest(info.id, limit + 1, before=before)
+        page = [(event.info(), email) for event, email in reversed(found[:limit])]
+        return Story(info, page, len(found) > limit)
 
     return ctx.unit.look(look)
 

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping
 
 from ..context import Context
-from ..errors import InvalidRequest
+from ..errors import InvalidRequest, text_of
 from ..model.states import DeliveryState, EventType
 
 _BEFORE_SENT = (DeliveryState.QUEUED, DeliveryState.SENDING, DeliveryState.SENT)
@@ -77,7 +77,7 @@ def _record(ctx: Context, delivery_id: uuid.UUID, state: DeliveryState, event: s
         return False
     about = {"delivery_id": str(delivery_id), "event": event}
     if detail:
-        about["detail"] = str(detail).replace("\0", "")[:MAX_DETAIL]
+        about["detail"] = text_of(detail).replace("\0", "")[:MAX_DETAIL]
     ctx.store.events.add(found.row, _TOLD[state], now, details=about)
     return True
 

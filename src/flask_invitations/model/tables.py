@@ -151,15 +151,18 @@ class Invitation:
 
 
 class InvitationEvent:
-    """A row of ``user_invitation_events``: append-only. The actor's id is kept without a foreign key, so that
-    deleting the account does not rewrite history."""
+    """A row of ``user_invitation_events``: append-only, but that a line is counted which would be told once more. The
+    actor's id is kept without a foreign key, so that deleting the account does not rewrite history."""
 
     __tablename__ = "user_invitation_events"
 
     @declared_attr.directive
     @classmethod
     def __table_args__(cls) -> tuple[Any, ...]:
-        return (sa.Index(conv("ix_user_invitation_events_invitation_id_at"), "invitation_id", "at", "id"),)
+        return (
+            sa.UniqueConstraint("repeat_key", name=conv("uq_user_invitation_events_repeat_key")),
+            sa.Index(conv("ix_user_invitation_events_invitation_id_at"), "invitation_id", "at", "id"),
+        )
 
     if TYPE_CHECKING:
         __table__: sa.Table
@@ -178,6 +181,10 @@ class InvitationEvent:
     remote_addr: Mapped[str | None] = mapped_column(text(45))
     user_agent: Mapped[str | None] = mapped_column(text(512))
     details: Mapped[Any] = mapped_column(sa.JSON(none_as_null=True), nullable=True)
+    #: What the line tells, hashed, where the same told once more is counted; everything else is that of the first time.
+    repeat_key: Mapped[str | None] = mapped_column(sa.String(64))
+    times: Mapped[int] = mapped_column(sa.Integer, default=1)
+    last_at: Mapped[datetime | None] = mapped_column(Timestamp)
 
     def info(self) -> EventInfo:
         return EventInfo(
@@ -187,8 +194,14 @@ class InvitationEvent:
             self.actor_id,
             self.remote_addr,
             self.user_agent,
-            self.details,
+            self._told(),
         )
+
+    def _told(self) -> Any:
+        if self.last_at is None:
+            return self.details
+        last_at = as_utc(self.last_at).isoformat().replace("+00:00", "Z")
+        return {**(self.details or {}), "count": self.times, "last_at": last_at}
 
 
 class Delivery:
@@ -253,6 +266,11 @@ class Delivery:
             self.sent_at and as_utc(self.sent_at),
             self.last_error,
         )
+
+
+def repeat_key(*what: Any) -> str:
+    """What is unique among the lines of the audit trail that are counted."""
+    return hashlib.sha256("\0".join(map(str, what)).encode()).hexdigest()
 
 
 def pending_key(tenant_id: Any, email_key: str) -> str:

@@ -1,4 +1,4 @@
-"""The audit trail: lines are added, never changed."""
+"""The audit trail: lines are added, and counted where the same would be told again, never changed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from ..model.states import EventType
-from ..model.tables import InvitationEvent, new_id
+from ..model.tables import InvitationEvent, new_id, repeat_key
 from .statements import Tables, chunks
 
-_EMPTY: Mapping[str, Any] = dict.fromkeys(("actor_id", "remote_addr", "user_agent", "details"))
+_EMPTY: Mapping[str, Any] = {
+    **dict.fromkeys(("actor_id", "remote_addr", "user_agent", "details", "repeat_key", "last_at")),
+    "times": 1,
+}
+#: The moment and the id of an event.
+Place = tuple[datetime, UUID]
 
 
 class Told(Protocol):
@@ -49,14 +54,38 @@ class Events(Tables):
         ]
         self._insert(self.models.InvitationEvent, rows)
 
-    def of(self, invitation_id: UUID, limit: int) -> Sequence[tuple[InvitationEvent, str | None]]:
-        """Oldest first, each with the email of its actor; of very many, the latest ``limit``."""
+    def count(self, about: Told, kind: EventType, now: datetime, link: str, **values: Any) -> None:
+        """One line for whatever somebody repeats with one link: a stranger must not be able to fill the trail. Where
+        two write the first at once, the unique key has one of them look again."""
+        event, key = self.models.InvitationEvent, repeat_key(about.id, kind, link, values.get("details"))
+        again = sa.update(event).where(event.repeat_key == key).values(times=event.times + 1, last_at=now)
+        if self._execute(again) == 0:
+            self.add(about, kind, now, repeat_key=key, **values)
+
+    def of(
+        self, invitation_id: UUID, limit: int, *, after: Place | None = None
+    ) -> Sequence[tuple[InvitationEvent, str | None]]:
+        """Oldest first, each with the email of its actor."""
+        at, key = self.models.InvitationEvent.at, self.models.InvitationEvent.id
+        rows = self._lines(invitation_id).order_by(at, key).limit(limit)
+        if after is not None:
+            rows = rows.where(sa.or_(at > after[0], sa.and_(at == after[0], key > after[1])))
+        return [(found[0], found[1]) for found in self._binds.read(lambda session: session.execute(rows).all())]
+
+    def latest(
+        self, invitation_id: UUID, limit: int, *, before: Place | None = None
+    ) -> Sequence[tuple[InvitationEvent, str | None]]:
+        """The same, newest first."""
+        at, key = self.models.InvitationEvent.at, self.models.InvitationEvent.id
+        rows = self._lines(invitation_id).order_by(at.desc(), key.desc()).limit(limit)
+        if before is not None:
+            rows = rows.where(sa.or_(at < before[0], sa.and_(at == before[0], key < before[1])))
+        return [(found[0], found[1]) for found in self._binds.read(lambda session: session.execute(rows).all())]
+
+    def _lines(self, invitation_id: UUID) -> Any:
         event, user = self.models.InvitationEvent, self.models.user
-        latest_first = event.at.desc(), event.id.desc()
-        statement = sa.select(event, self.models.user_email).outerjoin(user, self._key_of(user) == event.actor_id)
-        latest = statement.where(event.invitation_id == invitation_id).order_by(*latest_first).limit(limit)
-        rows = self._binds.read(lambda session: session.execute(latest).all())
-        return [(found[0], found[1]) for found in reversed(rows)]
+        lines = sa.select(event, self.models.user_email).outerjoin(user, self._key_of(user) == event.actor_id)
+        return lines.where(event.invitation_id == invitation_id)
 
     def forget(self, invitation_ids: Sequence[UUID]) -> None:
         """Forget from where the lines of invitations came, and what they quote; what happened when is kept."""

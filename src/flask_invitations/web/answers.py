@@ -135,6 +135,7 @@ class EventOut(Schema):
 
 class EventsOut(Schema):
     items: fields.List[Any] = fields.List(fields.Nested(EventOut))
+    next_cursor: fields.String = fields.String(allow_none=True)
 
 
 class TenantOut(Schema):

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, request, url_for
+from flask import Blueprint, Request, Response, jsonify, request, url_for
 
 from .. import acts, errors, shapes
 from ..acts import Manager, Wanted
@@ -14,7 +14,7 @@ from ..current import State, caller, get_state
 from ..errors import BodyTooLarge, CrossSite, InvitationError, MalformedRequest
 from . import answers
 from .openapi import Call, accept_body, document
-from .wire import PACKAGE, SAFE, answer_refusals, exempt_from_csrf_protect, is_cross_site, read_json, seal
+from .wire import PACKAGE, answer_refusals, guard, read_json, read_query
 
 api: Blueprint = Blueprint("invitations_api", PACKAGE, template_folder="templates")
 
@@ -32,7 +32,7 @@ _DEAD = (
     errors.InvitationWithdrawn,
 )
 _BODY = (MalformedRequest, BodyTooLarge, errors.UnsupportedMediaType, errors.InvalidRequest)
-_MANAGER = (errors.Unauthenticated, errors.Forbidden, errors.TryAgain, errors.InvalidRequest)
+_MANAGER = (errors.Unauthenticated, errors.Forbidden, errors.TryAgain)
 _ONE = (*_MANAGER, errors.InvitationNotFound)
 #: What the rules of *Make* say, and so those of *Resend*.
 _MAKE = (
@@ -44,14 +44,19 @@ _MAKE = (
     errors.AccountExists,
     errors.AlreadyInvited,
 )
-_LINK = (*_BODY, CrossSite, *_DEAD, errors.TryAgain)
+_LINK = (CrossSite, *_DEAD, errors.TryAgain)
 
 
-def call(method: str, rule: str, summary: str, **what: Any) -> Callable[[View], View]:
-    """Register an endpoint on the blueprint and in ``CALLS``."""
+def call(
+    method: str, rule: str, summary: str, refusals: tuple[type[InvitationError], ...], **what: Any
+) -> Callable[[View], View]:
+    """Register an endpoint on the blueprint and in ``CALLS``.
+
+    :param refusals: besides those of a body, which every call may be sent.
+    """
 
     def register(view: View) -> View:
-        CALLS.append(Call(view.__name__, method, rule, summary, **what))
+        CALLS.append(Call(view.__name__, method, rule, summary, refusals=(*_BODY, *refusals), **what))
         api.add_url_rule(rule, view.__name__, view, methods=[method])
         return view
 
@@ -71,7 +76,6 @@ def call(method: str, rule: str, summary: str, **what: Any) -> Callable[[View], 
     body=lambda state: state.invite_body,
     refusals=(
         *_MANAGER,
-        *_BODY,
         CrossSite,
         *_MAKE,
     ),
@@ -80,7 +84,7 @@ def invite() -> Response:
     by, state = _manager(), get_state()
     given = shapes.load(state.invite_body, read_json())
     wanted, confirm = Wanted.loaded(given), given["confirm"]
-    if request.query_string and shapes.load(shapes.EXPLAIN, request.args.to_dict())["explain"]:
+    if request.query_string and shapes.load(shapes.EXPLAIN, read_query())["explain"]:
         return _answer(answers.dump_explanation(acts.explain(state.ctx, by=by, wanted=wanted, confirm=confirm)))
     invitation = acts.invite(state.ctx, by=by, wanted=wanted, mail=given["mail"], confirm=confirm)
     answer = _answer(answers.dump_invitation(invitation), 201)
@@ -96,18 +100,18 @@ def invite() -> Response:
     status=200,
     answer=answers.PageOut,
     query=lambda state: state.list_query,
-    refusals=(*_MANAGER, errors.InvalidRequest),
+    refusals=_MANAGER,
 )
 def list_invitations() -> Response:
     by, state = _manager(), get_state()
-    given = shapes.load(state.list_query, request.args.to_dict())
+    given = shapes.load(state.list_query, read_query())
     email, after = given.pop("email", None), given.pop("cursor", None)
     items, more = acts.list_page(state.ctx, by=by, after=after, email_key=email and email.key, **given)
-    cursor = shapes.cursor_after(items[-1]) if more else None
+    cursor = shapes.cursor_at(items[-1].created_at, items[-1].id) if more else None
     return _answer(answers.PAGE.dump({"items": items, "next_cursor": cursor}))
 
 
-@call("GET", "/invitations/openapi.json", "This document", public=True, status=200, refusals=(errors.InvalidRequest,))
+@call("GET", "/invitations/openapi.json", "This document", public=True, status=200, refusals=())
 def openapi() -> Response:
     return _answer(get_state().once(_document))
 
@@ -133,11 +137,20 @@ def get_invitation(invitation_id: str) -> Response:
     public=False,
     status=200,
     answer=answers.EventsOut,
+    query=lambda state: shapes.EVENTS,
     refusals=_ONE,
 )
 def list_events(invitation_id: str) -> Response:
-    found = acts.events(get_state().ctx, by=_manager(), invitation_id=shapes.our_id(invitation_id))
-    return _answer(answers.EVENTS.dump({"items": found}))
+    by, given = _manager(), shapes.load(shapes.EVENTS, read_query())
+    items, more = acts.events(
+        get_state().ctx,
+        by=by,
+        invitation_id=shapes.our_id(invitation_id),
+        limit=given["limit"],
+        after=given.get("cursor"),
+    )
+    cursor = shapes.cursor_at(items[-1].at, items[-1].id) if more else None
+    return _answer(answers.EVENTS.dump({"items": items, "next_cursor": cursor}))
 
 
 @call(
@@ -151,7 +164,6 @@ def list_events(invitation_id: str) -> Response:
     body_is_optional=True,
     refusals=(
         *_ONE,
-        *_BODY,
         CrossSite,
         *_MAKE,
         errors.InvitationAccepted,
@@ -255,25 +267,18 @@ def _manager() -> Manager:
     return acts.manager(ctx, caller(ctx))
 
 
-def check_query() -> None:
-    """Refuse query parameters of a call that takes none.
+def check_call(call: Request) -> None:
+    """Refuse query parameters of a call that takes none, and a body likewise.
 
     :raises InvalidRequest: naming them.
+    :raises UnsupportedMediaType, MalformedRequest: no body that any call takes.
     """
-    if request.query_string and request.method != "OPTIONS" and request.endpoint in _WITHOUT_QUERY:
-        raise errors.InvalidRequest({name: ["Unknown parameter."] for name in request.args})
-
-
-def check_same_site() -> None:
-    """Refuse a call that rides on a cookie and comes from another site.
-
-    Browsers say where a call comes from in ``Sec-Fetch-Site``, older ones in ``Origin``; other programs send
-    neither, and carry no cookie unless they mean to. GET, HEAD and OPTIONS change nothing.
-
-    :raises CrossSite: it does.
-    """
-    if request.method not in SAFE and request.cookies and is_cross_site():
-        raise CrossSite
+    if call.method == "OPTIONS":
+        return
+    if call.query_string and call.endpoint in _WITHOUT_QUERY:
+        raise errors.InvalidRequest({name: ["Unknown parameter."] for name in call.args})
+    if call.content_length and call.endpoint in _WITHOUT_BODY:
+        shapes.load(shapes.NOTHING, read_json())
 
 
 def problem(error: InvitationError) -> Response:
@@ -283,11 +288,9 @@ def problem(error: InvitationError) -> Response:
     return answer
 
 
-api.url_value_preprocessor(exempt_from_csrf_protect)
-#: Calls that take no query parameters.
+#: Calls that take no query parameters, and those that take no body.
 _WITHOUT_QUERY = {f"{api.name}.{each.name}" for each in CALLS if each.query is None}
+_WITHOUT_BODY = {f"{api.name}.{each.name}" for each in CALLS if each.body is None}
 
-api.before_request(check_same_site)
-api.before_request(check_query)
-api.after_request(seal)
+guard(api, check_call, page=False)
 answer_refusals(api, problem)

@@ -23,17 +23,17 @@ from ..languages.babel import current_tag, spoken
 from ..languages.plain import one_line, plain
 from ..model.states import OPEN, UNWANTED, DeliveryState, Status
 from ..model.values import InvitationInfo
-from ..shapes import MAX_MESSAGE, cursor_after, load
+from ..shapes import EVENTS, MAX_MESSAGE, cursor_at, load
 from ..tokens import FormSeal
 from ..words import MANAGER, OBSTACLES, Words, refused_because, told, unsent_because
 from .pages import check_form, page, protect, url_of
-from .wire import PACKAGE, SAFE, answer_refusals, exempt_from_csrf_protect
+from .wire import PACKAGE, SAFE, answer_refusals, guard
 
 #: Mounted where the invitee's pages are.
 desk: Blueprint = Blueprint("invitations_desk", PACKAGE)
 
-#: Invitations on one page of the list.
-PAGE = 20
+#: Invitations on one page of the list, and events on one of an invitation's.
+PAGE, TRAIL = 20, 50
 FILTERS = ("status", "role", "q")
 FIELDS = ("email", "role", "message", "expires_in", "locale")
 #: How long an invitation may be made to stand, beside the setting ``TTL``.
@@ -160,7 +160,7 @@ def _listing(by: Manager, refusal: InvitationError | None = None, typed: Mapping
         none_at_all=not asked and not any(counts.values()),
         asked={name: asked[name] for name in FILTERS if name in asked},
         later="cursor" in asked,
-        next_cursor=cursor_after(items[-1]) if more else None,
+        next_cursor=cursor_at(items[-1].created_at, items[-1].id) if more else None,
         typed=typed or dict.fromkeys(FIELDS, ""),
         **_choices(by),
     )
@@ -188,13 +188,19 @@ def _read(name: str, text: str) -> Any:
 
 def _details(by: Manager, invitation_id: uuid.UUID, refusal: InvitationError | None = None) -> Response:
     ctx = get_state().ctx
-    invitation, events = acts.story(ctx, by=by, invitation_id=invitation_id)
+    asked = {name: text for name, text in request.args.items() if name == "cursor" and text}
+    before = load(EVENTS, asked).get("cursor")
+    story = acts.story(ctx, by=by, invitation_id=invitation_id, limit=TRAIL, before=before)
+    invitation = story.invitation
+    oldest = story.events[0][0] if story.more else None
     return _answer(
         "details.html",
         by,
         refusal,
         invitation=invitation,
-        events=events,
+        events=story.events,
+        earlier=before is not None,
+        older=oldest and cursor_at(oldest.at, oldest.id),
         is_open=invitation.status in OPEN and invitation.email is not None,
         came_back=_came_back(invitation) or isinstance(refusal, MailBounced),
         obstacle=_obstacle(invitation),
@@ -270,7 +276,5 @@ def refused(error: InvitationError) -> Response:
     return answer
 
 
-desk.url_value_preprocessor(exempt_from_csrf_protect)
-desk.before_request(check_form)
-desk.after_request(protect)
+guard(desk, check_form, protect, page=True)
 answer_refusals(desk, refused)

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from flask import Blueprint, Response, current_app, make_response, redirect, render_template, request, url_for
-from flask.sansio.blueprints import BlueprintSetupState
+from flask import Blueprint, Request, Response, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from .. import acts
@@ -19,14 +18,11 @@ from ..acts import Caller
 from ..current import actor, caller, get_state
 from ..errors import (
     AccountExists,
-    BodyTooLarge,
-    CrossSite,
     InvalidRequest,
     InvitationAccepted,
     InvitationError,
     InvitationExpired,
     InvitationNotFound,
-    MalformedRequest,
 )
 from ..languages.babel import current_tag
 from ..languages.language import Language
@@ -36,7 +32,7 @@ from ..shapes import DECLINE, load
 from ..tokens import Token
 from ..words import INVITEE, Words, told
 from .forms import profile_inputs, read_profile, sentences
-from .wire import MAX_BODY, PACKAGE, SAFE, answer_refusals, exempt_from_csrf_protect, is_cross_site, seal
+from .wire import PACKAGE, SAFE, answer_refusals, guard, read_form, seal
 
 pages: Blueprint = Blueprint(
     "invitations", PACKAGE, template_folder="templates", static_folder="static", static_url_path="/static"
@@ -217,44 +213,18 @@ def refused(error: InvitationError) -> Response:
     return answer
 
 
-def check_form() -> None:
-    """A form must come from a page of ours, whether or not a cookie comes along: nobody is to be made to accept
-    for somebody else, and then be signed in as them.
-
-    Browsers that do not know ``Sec-Fetch-Site`` send our own forms as from "null", since our pages tell no address.
-
-    :raises CrossSite: another site sends it.
-    :raises BodyTooLarge, MalformedRequest: no form of ours would be like that.
-    """
-    if request.method in SAFE:
-        return
-    if is_cross_site() and ("Sec-Fetch-Site" in request.headers or request.headers["Origin"] != "null"):
-        raise CrossSite
-    if (request.content_length or 0) > MAX_BODY:
-        raise BodyTooLarge
-    if any("\0" in value for value in request.form.values()):
-        raise MalformedRequest
+def check_form(call: Request) -> None:
+    """:raises BodyTooLarge, MalformedRequest: no form of ours would be like that."""
+    if call.method not in SAFE:
+        read_form()
 
 
-def protect(answer: Response) -> Response:
+def protect(answer: Any) -> None:
     """On every answer, whatever the host would have sent. Stylesheet and script are the same for everybody."""
     answer.headers.update(HEADERS)
-    return answer if request.endpoint == "invitations.static" else seal(answer)
+    if request.endpoint != "invitations.static":
+        seal(answer)
 
 
-def keep_the_last_word(setup: BlueprintSetupState) -> None:
-    """Flask asks the app's own ``after_request`` functions after a blueprint's, the first registered last: so a
-    host that sets headers on every answer does not take ours away."""
-    setup.app.after_request_funcs.setdefault(None, []).insert(0, _protect_again)
-
-
-def _protect_again(answer: Response) -> Response:
-    ours = protect in current_app.after_request_funcs.get(request.blueprint, ())
-    return protect(answer) if ours else answer
-
-
-pages.record_once(keep_the_last_word)
-pages.url_value_preprocessor(exempt_from_csrf_protect)
-pages.before_request(check_form)
-pages.after_request(protect)
+guard(pages, check_form, protect, page=True)
 answer_refusals(pages, refused)

@@ -3,28 +3,116 @@ answer."""
 
 from __future__ import annotations
 
+import io
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Flask, Request, Response, current_app, request, request_finished
+from flask.sansio.blueprints import BlueprintSetupState
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from werkzeug.datastructures import ImmutableMultiDict, MultiDict
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from ..current import get_state
-from ..errors import BodyTooLarge, InvitationError, MalformedRequest, TryAgain, UnsupportedMediaType
+from ..errors import (
+    BodyTooLarge,
+    CrossSite,
+    InvalidRequest,
+    InvitationError,
+    MalformedRequest,
+    TryAgain,
+    UnsupportedMediaType,
+)
+from ..gate import unwrap
+from ..origins import Origin, origin_of
+from ..shapes import check_text, whole
 from ..store.drivers import is_busy
+from .sites import is_from_elsewhere
 
 #: Where templates and static files lie.
 PACKAGE = "flask_invitations"
 #: In octets.
 MAX_BODY = 16 * 1024
 MAX_DEPTH = 32
+_REFUSAL = "flask_invitations.refusal"
 #: Methods that change nothing.
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+#: What tells one kind of cache what ``Cache-Control`` would tell all of them (RFC 9213, and older ones).
+_CACHES = frozenset(
+    {
+        "cdn-cache-control",
+        "cloudflare-cdn-cache-control",
+        "vercel-cdn-cache-control",
+        "surrogate-control",
+        "x-accel-expires",
+        "expires",
+        "pragma",
+    }
+)
+
+Protect = Callable[[Any], None]
+
+
+def bound_body(endpoint: str | None, values: Mapping[str, Any] | None) -> None:
+    """Read the body before anybody else does, and never more than ``MAX_BODY`` of it: whatever the method, the content
+    type and the way in which its length is declared, or not. Put back is a body of known length, empty where it is to
+    be refused: what reads it later, the host, a page of refusals or a crash report, reads no more than that.
+
+    Registered as a URL value preprocessor, the first moment of a request of ours; refused by :func:`check_body`, once
+    the host's own ``before_request`` functions have run, which its layout may need.
+    """
+    call, raw = unwrap(request), b""
+    try:
+        raw = _read(call)
+    except InvitationError as refusal:
+        call.environ[_REFUSAL] = refusal
+    stream = io.BytesIO(raw)
+    call.environ.update({"wsgi.input": stream, "CONTENT_LENGTH": str(len(raw))})
+    vars(call).update(content_length=len(raw), stream=stream)  # what the host has read before us stays what it is
+
+
+def check_body(call: Request) -> None:
+    """:raises BodyTooLarge, MalformedRequest: the body is too long; it cannot be read to its end."""
+    refusal: InvitationError | None = call.environ.get(_REFUSAL)
+    if refusal is not None:
+        raise refusal
+
+
+def _read(call: Request) -> bytes:
+    length = call.content_length
+    if length is not None and length > MAX_BODY:
+        raise BodyTooLarge
+    raw, most = b"", MAX_BODY + 1 if length is None else length
+    try:
+        while len(raw) < most and (chunk := call.stream.read(most - len(raw))):  # which may give less than asked for
+            raw += chunk
+    except RequestEntityTooLarge as error:  # a limit of the host's own that is smaller
+        raise BodyTooLarge from error
+    except (BadRequest, OSError, ValueError) as error:  # cut off, or not the chunks that it should be made of
+        raise MalformedRequest from error
+    if len(raw) > MAX_BODY:
+        raise BodyTooLarge
+    return raw
+
+
+def read_form() -> MultiDict[str, str]:
+    """The form in the body of the request; none where it cannot be read, which the caller was told once.
+
+    :raises BodyTooLarge: a limit of the host's own says so.
+    :raises MalformedRequest: it holds what no database takes.
+    """
+    try:
+        form = request.form
+    except RequestEntityTooLarge as error:
+        given: Any = request
+        form = given.form = ImmutableMultiDict()
+        raise BodyTooLarge from error
+    if any("\0" in value for value in form.values()):
+        raise MalformedRequest
+    return form
 
 
 def read_json(*, optional: bool = False) -> Any:
@@ -32,44 +120,51 @@ def read_json(*, optional: bool = False) -> Any:
 
     :raises BodyTooLarge, UnsupportedMediaType, MalformedRequest: it cannot be read as one.
     """
-    try:
-        raw = _body()
-    except RequestEntityTooLarge as error:
-        raise BodyTooLarge from error
-    except BadRequest as error:  # the client hung up; what a hook aborts with is the host's own answer
-        raise MalformedRequest from error
+    call = unwrap(request)
+    raw = call.get_data()
+    if len(raw) > MAX_BODY:  # the host has read it before us
+        raise BodyTooLarge
     if optional and not raw:
         return {}
-    if request.mimetype != "application/json":
+    if call.mimetype != "application/json":
         raise UnsupportedMediaType
     return parse_json(raw)
 
 
-def _body() -> bytes:
-    length = request.content_length
-    if length is not None and length > MAX_BODY:
-        raise BodyTooLarge
-    if length is not None:
-        return request.get_data()
-    raw = bytearray()
-    while chunk := request.stream.read(MAX_BODY + 1 - len(raw)):  # a stream may give less than it was asked for
-        raw += chunk
-    if len(raw) > MAX_BODY:
-        raise BodyTooLarge
-    return bytes(raw)
+def read_query() -> dict[str, str]:
+    """The query parameters of the request.
+
+    :raises InvalidRequest: one is given more than once: two readers would take two of them.
+    """
+    given = request.args.to_dict(flat=False)
+    repeated = [name for name, values in given.items() if len(values) > 1]
+    if repeated:
+        raise InvalidRequest({name: ["Give this parameter once."] for name in repeated})
+    return {name: value for name, (value,) in given.items()}
 
 
 def parse_json(raw: bytes) -> Any:
-    """JSON as RFC 8259 has it: no NaN, no NUL (databases refuse it), no half surrogate, no bottomless nesting.
+    """JSON as RFC 8259 has it: no NaN, no name twice in an object, no NUL (databases refuse it), no half surrogate, no
+    bottomless nesting.
 
     :raises MalformedRequest: anything else.
     """
     try:
-        value = json.loads(raw.decode("utf-8"), parse_constant=_refuse, parse_float=_finite)
-        _check_text(value, MAX_DEPTH)
+        value = json.loads(
+            raw.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse, parse_float=_finite, parse_int=whole
+        )
+        check_text(value, MAX_DEPTH)
     except (ValueError, RecursionError) as error:
         raise MalformedRequest from error
     return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of two values under one name every reader takes another."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        _refuse("a name that comes twice")
+    return made
 
 
 def _refuse(name: str) -> NoReturn:
@@ -83,26 +178,21 @@ def _finite(text: str) -> float:
     return number
 
 
-def _check_text(value: Any, depth: int) -> None:
-    if isinstance(value, str):
-        if "\0" in value:
-            _refuse("NUL")
-        value.encode("utf-8")  # a lone surrogate raises UnicodeEncodeError, a ValueError
-    elif isinstance(value, (dict, list)):
-        if depth == 0:
-            _refuse("such nesting")
-        for each in (*value, *value.values()) if isinstance(value, dict) else value:
-            _check_text(each, depth - 1)
+def check_site(call: Request, *, page: bool) -> None:
+    """Refuse what changes something and comes from a page of another site, whatever credential it carries, or none.
+
+    :raises CrossSite: it does.
+    """
+    if call.method not in SAFE and is_from_elsewhere(call.environ, _own, _trusted, page=page):
+        raise CrossSite
 
 
-def is_cross_site() -> bool:
-    """Whether the browser says that another site makes this request."""
-    site = request.headers.get("Sec-Fetch-Site")
-    if site is not None:
-        return site == "cross-site"
-    sender = request.headers.get("Origin")
-    ours = (request.host_url, str(get_state().ctx.config.accept_origin))
-    return sender is not None and urlsplit(sender).netloc not in [urlsplit(url).netloc for url in ours]
+def _own() -> Origin | None:
+    return origin_of(request.host_url)
+
+
+def _trusted() -> Collection[Origin]:
+    return get_state().ctx.config.origins
 
 
 def exempt_from_csrf_protect(endpoint: str | None, values: Mapping[str, Any] | None) -> None:
@@ -117,11 +207,42 @@ def exempt_from_csrf_protect(endpoint: str | None, values: Mapping[str, Any] | N
         protect.exempt(current_app.blueprints[request.blueprint])
 
 
-def seal(answer: Response) -> Response:
-    """Nothing of ours is ever cached (D1, D8)."""
+def seal(answer: Any) -> None:
+    """Nothing of ours is ever cached, or taken for another type than it says (D1, D8). Some caches are told apart from
+    the others by headers of their own."""
+    for name in [name for name, _ in answer.headers if name.lower() in _CACHES]:
+        del answer.headers[name]
     answer.headers["Cache-Control"] = "no-store"
-    answer.vary.add("Cookie")
-    return answer
+    answer.headers["X-Content-Type-Options"] = "nosniff"
+    varies = answer.headers.get("Vary", "")
+    if "cookie" not in varies.lower():
+        answer.headers["Vary"] = f"{varies}, Cookie".lstrip(", ")
+
+
+#: By the name of a blueprint of ours: what is put on its answers.
+_LAST_WORDS: dict[str, Protect] = {}
+
+
+def guard(blueprint: Blueprint, check: Callable[[Request], None], protect: Protect = seal, *, page: bool) -> None:
+    """What all faces have in common: how much of a body is read, where a call may come from, and that the last word on
+    an answer is ours, whatever headers the host sets on all of its own.
+
+    :param check: what the face has to say against a request.
+    :param protect: puts our headers on an answer.
+    :param page: see :func:`.sites.is_from_elsewhere`.
+    """
+
+    def check_all() -> None:
+        call = unwrap(request)
+        check_site(call, page=page)
+        check_body(call)
+        check(call)
+
+    blueprint.url_value_preprocessor(exempt_from_csrf_protect)
+    blueprint.url_value_preprocessor(bound_body)
+    blueprint.before_request(check_all)
+    blueprint.record_once(_listen)
+    _LAST_WORDS[blueprint.name] = protect
 
 
 def answer_refusals(blueprint: Blueprint, answer: Callable[[InvitationError], Response]) -> None:
@@ -136,3 +257,15 @@ def answer_refusals(blueprint: Blueprint, answer: Callable[[InvitationError], Re
     blueprint.register_error_handler(InvitationError, answer)
     blueprint.register_error_handler(DBAPIError, busy)
     blueprint.register_error_handler(PoolTimeout, busy)
+
+
+def _listen(setup: BlueprintSetupState) -> None:
+    request_finished.connect(last_word, setup.app)
+
+
+def last_word(_app: Flask, response: Any, **_more: Any) -> None:
+    """After everything that Flask asks about an answer: the host's ``after_request`` functions in whatever order, and
+    its sessions."""
+    protect = _LAST_WORDS.get(request.blueprint or "")
+    if protect is not None:
+        protect(response)

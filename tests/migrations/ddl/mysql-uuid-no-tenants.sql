@@ -65,8 +65,12 @@ CREATE TABLE user_invitation_events (
     remote_addr VARCHAR(45) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
     user_agent VARCHAR(512) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
     details JSON
+    repeat_key VARCHAR(64)
+    times INTEGER NOT NULL
+    last_at DATETIME(6)
     PRIMARY KEY (id)
     CONSTRAINT fk_user_invitation_events_invitation_id FOREIGN KEY(invitation_id) REFERENCES user_invitations (id) ON DELETE CASCADE
+    CONSTRAINT uq_user_invitation_events_repeat_key UNIQUE (repeat_key)
 );
 
 CREATE INDEX ix_user_invitation_events_invitation_id_at ON user_invitation_events (invitation_id, at, id);
