@@ -17,6 +17,8 @@ from .model.states import StatusValue
 from .model.values import EventInfo, InvitationInfo
 from .store.invitations import EVERYWHERE
 from .store.unit import Block
+from .tokens import sealed
+from .traces import all_hidden
 from .web.api import CALLS
 from .web.openapi import document
 
@@ -36,6 +38,7 @@ class Filters(TypedDict, total=False):
     q: str | None
 
 
+@all_hidden
 class Calls:
     """What can be done with the invitations of the current app. Each needs an app context.
 
@@ -120,7 +123,9 @@ class Calls:
         :returns: the offer; its ``obstacle`` is what :meth:`accept` would answer to them.
         :raises InvitationError: unknown or dead link.
         """
-        return acts.preview(get_state().ctx, token=token, by=self._caller(by, user))
+        link = sealed(token)
+        del token  # a crash report shows the variables of every call
+        return acts.preview(get_state().ctx, token=link, by=self._caller(by, user))
 
     def accept(
         self,
@@ -139,8 +144,9 @@ class Calls:
         :raises InvitationError: a rule of *Accept* (``docs/rules.md``), or ``InvalidRequest``; the invitation is as it
             was.
         """
-        by = self._caller(by, user)
-        return acts.accept(get_state().ctx, token=token, password=password, profile=profile, by=by)
+        secrets = {"token": sealed(token), "password": sealed(password)}
+        del token, password
+        return acts.accept(get_state().ctx, **secrets, profile=profile, by=self._caller(by, user))
 
     def decline(self, token: str, *, reason: str | None = None, by: Any = None) -> Offer:
         """Decline for the holder of ``token``.
@@ -149,7 +155,9 @@ class Calls:
         :param by: the signed-in user; ``None``: nobody.
         :raises InvitationError: unknown or dead link; a reason too long.
         """
-        given = shapes.load(shapes.DECLINE, {"token": token, "reason": reason})
+        link = sealed(token)
+        del token
+        given = shapes.load(shapes.DECLINE, {"token": link, "reason": reason})
         return acts.decline(get_state().ctx, by=self._caller(by), **given)
 
     def request_link(self, token: str, *, by: Any = None) -> None:
@@ -159,7 +167,9 @@ class Calls:
 
         :param by: the signed-in user; ``None``: nobody.
         """
-        acts.request_link(get_state().ctx, token=token, by=self._caller(by))
+        link = sealed(token)
+        del token
+        acts.request_link(get_state().ctx, token=link, by=self._caller(by))
 
     def resend(
         self,

@@ -19,6 +19,7 @@ from .hooks import HookTable
 from .model.binding import Models
 from .model.values import InvitationInfo
 from .store.invitations import Store
+from .tokens import Secret, sealed
 
 #: zxcvbn looks at no more than so many characters.
 _ZXCVBN_MAX = 72
@@ -53,9 +54,11 @@ class Defaults:
         columns: dict[str, Any] = {"email": invitation.email_key, "role": invitation.role}
         if self._models.tenant is not None:
             columns["tenant_id"] = invitation.tenant_id
+        secret = sealed(password)
+        del password  # a crash report shows the variables of every call
         user = self._models.user(**columns, **profile)
-        if password is not None:
-            _set_password(user, password)
+        if secret is not None:
+            _set_password(user, secret)
         if hasattr(self._models.user, "email_verified"):
             # The link proves the mailbox, unless somebody else was shown it.
             user.email_verified = not invitation.link_shown
@@ -180,12 +183,12 @@ def check_user_model(models: Models, given: Mapping[str, Any]) -> None:
         raise ConfigurationError(f"{user.__name__} has neither set_password nor password_hash. Pass create_user.")
 
 
-def _set_password(user: Any, password: str) -> None:
+def _set_password(user: Any, password: Secret) -> None:
     setter = getattr(user, "set_password", None)
     if setter is not None:
-        refuse_unrun("set_password", setter(password))
+        refuse_unrun("set_password", setter(password.reveal()))
     else:
-        user.password_hash = generate_password_hash(password)
+        user.password_hash = generate_password_hash(password.reveal())
 
 
 def _is_common(password: str, known: list[str | None]) -> bool:

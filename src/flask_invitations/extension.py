@@ -25,6 +25,7 @@ from .tokens import Mint
 from .web.api import api
 from .web.desk import desk
 from .web.pages import pages
+from .web.wire import hide
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -89,6 +90,7 @@ class Invitations(HookTable, Giving, Calls):
             language=languages(app),
             forbids=acts.forbidden,
             render=lambda name, language, **words: app.jinja_env.get_template(name).render(**language.words(), **words),
+            hide=hide,
             sender=app,
         )
         bodies = shapes.invite_body(settings), shapes.list_query(settings)

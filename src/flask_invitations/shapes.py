@@ -16,6 +16,7 @@ from .config import MAX_TTL, MIN_TTL, Config
 from .errors import ConfigurationError, InvalidRequest, InvitationNotFound
 from .model.states import Status
 from .model.values import InvitationInfo
+from .tokens import revealed, sealed
 
 MAX_MESSAGE, MAX_REASON, MAX_DETAILS = 1000, 500, 4096
 #: Never taken from the invitee: they come from the invitation's row alone (A3).
@@ -37,6 +38,13 @@ class EmailAddress(fields.String):
             return parse(super()._deserialize(value, attr, data, **kwargs))
         except InvalidAddress as error:
             raise ValidationError(str(error)) from error
+
+
+class SecretText(fields.String):
+    """Text that is nobody else's to see; loads a :class:`~flask_invitations.tokens.Secret`."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        return sealed(super()._deserialize(revealed(value), attr, data, **kwargs))
 
 
 class Seconds(fields.Integer):
@@ -168,7 +176,7 @@ class ResendBody(Body):
 
 
 class TokenBody(Body):
-    token: fields.String = fields.String(required=True)
+    token: SecretText = SecretText(required=True)
 
 
 class DeclineBody(TokenBody):
@@ -183,7 +191,7 @@ class AcceptBody(TokenBody):
     class Meta:
         unknown = EXCLUDE
 
-    password: fields.String = fields.String(allow_none=True, load_default=None)
+    password: SecretText = SecretText(allow_none=True, load_default=None)
 
 
 # Each made once: to make one costs more than to load a body with it.

@@ -11,7 +11,7 @@ from ..errors import InvitationError, InvitationReplaced, TryAgain
 from ..model.states import EventType, Kind, Status
 from ..store.found import Found
 from ..store.invitations import Past
-from ..tokens import parse
+from ..tokens import Secret, parse
 from . import rules
 from .callers import Caller
 from .facts import sending
@@ -21,7 +21,7 @@ from .manage import Renewal, renew
 PAUSE = timedelta(hours=1)
 
 
-def request_link(ctx: Context, *, token: str, by: Caller) -> None:
+def request_link(ctx: Context, *, token: Secret | str, by: Caller) -> None:
     """Do what the setting ``FRESH_LINK`` says for the holder of an expired link, at most once an hour.
 
     ``"send"``: a new link is mailed to the address that was invited. ``"ask"``: the inviter is asked for one, by email;
@@ -31,6 +31,7 @@ def request_link(ctx: Context, *, token: str, by: Caller) -> None:
     :raises TryAgain: the database refused; nothing happened.
     """
     link = parse(token)
+    del token
     if link is None or ctx.config.fresh_link is None:
         return
 

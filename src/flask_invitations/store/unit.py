@@ -21,6 +21,7 @@ from sqlalchemy.orm import scoped_session
 
 from ..errors import InvitationError, TryAgain
 from ..model.binding import Models
+from ..traces import hide
 from .drivers import is_transient, is_unique
 
 log: logging.Logger = logging.getLogger("flask_invitations")
@@ -297,7 +298,8 @@ def _run_all(waiting: Sequence[Callable[[], Any]]) -> None:
     for act in waiting:
         try:
             act()
-        except Exception:
+        except Exception as error:
+            hide(error)
             log.exception("work after the commit failed")
 
 

@@ -16,9 +16,9 @@ from ..current import State, caller, get_state
 from ..errors import BodyTooLarge, CrossSite, InvitationError, MalformedRequest
 from . import answers
 from .openapi import Call, accept_body, document
-from .wire import PACKAGE, SAFE, exempt_from_csrf_protect, is_cross_site, read_json, seal
+from .wire import PACKAGE, SAFE, Face, exempt_from_csrf_protect, is_cross_site, read_json, seal
 
-api: Blueprint = Blueprint("invitations_api", PACKAGE, template_folder="templates")
+api: Blueprint = Face("invitations_api", PACKAGE, template_folder="templates")
 
 View = Callable[..., Response]
 

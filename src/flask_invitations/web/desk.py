@@ -27,10 +27,10 @@ from ..shapes import MAX_MESSAGE, cursor_after, load
 from ..tokens import FormSeal
 from ..words import MANAGER, OBSTACLES, Words, refused_because, told, unsent_because
 from .pages import check_form, page, protect, url_of
-from .wire import PACKAGE, SAFE, exempt_from_csrf_protect
+from .wire import PACKAGE, SAFE, Face, exempt_from_csrf_protect
 
 #: Mounted where the invitee's pages are.
-desk: Blueprint = Blueprint("invitations_desk", PACKAGE)
+desk: Blueprint = Face("invitations_desk", PACKAGE)
 
 #: Invitations on one page of the list.
 PAGE = 20

@@ -31,12 +31,12 @@ from ..languages.babel import current_tag
 from ..languages.language import Language
 from ..languages.plain import one_line, plain
 from ..shapes import DECLINE, load
-from ..tokens import Token, find
+from ..tokens import Token, find, sealed
 from ..words import INVITEE, Words, told
 from .forms import profile_inputs, read_profile, sentences
-from .wire import MAX_BODY, PACKAGE, SAFE, exempt_from_csrf_protect, is_cross_site, seal
+from .wire import MAX_BODY, PACKAGE, SAFE, Face, exempt_from_csrf_protect, form, is_cross_site, seal
 
-pages: Blueprint = Blueprint(
+pages: Blueprint = Face(
     "invitations", PACKAGE, template_folder="templates", static_folder="static", static_url_path="/static"
 )
 
@@ -78,7 +78,7 @@ def fresh() -> AnyResponse:
     ctx = get_state().ctx
     if ctx.config.fresh_link is None:
         return start_over()
-    acts.request_link(ctx, token=request.form.get("token", ""), by=caller(ctx))
+    acts.request_link(ctx, token=sealed(request.form.get("token", "")), by=caller(ctx))
     return redirect(url_for("invitations.requested"), 303)
 
 
@@ -94,9 +94,9 @@ def accept() -> AnyResponse:
     token, state = _token(), get_state()
     by = caller(state.ctx)
     profile = read_profile(state.once(profile_inputs), state.ctx.hooks.profile_fields, request.form)
-    password = request.form.get("password") or None
+    password = sealed(request.form.get("password") or None)
     try:
-        acts.accept(state.ctx, token=token.reveal(), password=password, profile=profile, by=by)
+        acts.accept(state.ctx, token=token, password=password, profile=profile, by=by)
     except InvalidRequest as refusal:
         return _offer(token, by, refusal.status, refusal.errors, profile)
     return redirect(url_for("invitations.accepted"), 303)
@@ -108,7 +108,7 @@ def decline() -> AnyResponse:
     token, ctx = _token(), get_state().ctx
     by = caller(ctx)
     try:
-        given = load(DECLINE, {"token": token.reveal(), "reason": request.form.get("reason") or None})
+        given = load(DECLINE, {"token": token, "reason": request.form.get("reason") or None})
     except InvalidRequest as refusal:
         return _offer(token, by, refusal.status, refusal.errors)
     acts.decline(ctx, by=by, **given)
@@ -139,7 +139,7 @@ def _token() -> Token:
 
 
 def _carried() -> Token | None:
-    return find(request.form.get("token", "")[:4096])
+    return find(form().get("token", "")[:4096])
 
 
 def url_of(hook: str) -> str | None:
@@ -156,7 +156,7 @@ def _offer(
     profile: Mapping[str, Any] | None = None,
 ) -> Response:
     state, user = get_state(), by.user
-    offer = acts.preview(state.ctx, token=token.reveal(), by=by)
+    offer = acts.preview(state.ctx, token=token, by=by)
     inviter = offer.invitation.invited_by
     language = state.ctx.language(offer.invitation.locale or current_tag())
     words = {

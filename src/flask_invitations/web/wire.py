@@ -5,14 +5,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping
+from functools import cache
+from io import BytesIO
+from typing import Any, NoReturn, cast
 from urllib.parse import urlsplit
 
-from flask import Response, current_app, request
+from flask import Blueprint, Response, current_app, has_request_context, request
+from werkzeug.datastructures import ImmutableMultiDict
+from werkzeug.exceptions import HTTPException
 
+from .. import traces
 from ..current import get_state
-from ..errors import BodyTooLarge, MalformedRequest, UnsupportedMediaType
+from ..errors import BodyTooLarge, InvitationError, MalformedRequest, UnsupportedMediaType
 
 #: Where templates and static files lie.
 PACKAGE = "flask_invitations"
@@ -21,6 +26,67 @@ MAX_BODY = 16 * 1024
 MAX_DEPTH = 32
 #: Methods that change nothing.
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+# What is told of a request that fails
+
+
+class Face(Blueprint):
+    """A blueprint of ours. Whatever is raised in a view or an error handler, error trackers see nothing of what the
+    request brought: neither as a variable of a call, nor as the request's body."""
+
+    def add_url_rule(
+        self, rule: str, endpoint: str | None = None, view_func: Any = None, *given: Any, **more: Any
+    ) -> None:
+        super().add_url_rule(rule, endpoint, None if view_func is None else _hidden(view_func), *given, **more)
+
+    def register_error_handler(self, error: Any, handler: Any) -> None:
+        super().register_error_handler(error, _hidden(handler))
+
+
+@cache  # one view may have several addresses
+def _hidden(view: Callable[..., Any]) -> Callable[..., Any]:
+    return traces.hidden(view, hide)
+
+
+def hide(error: BaseException) -> None:
+    """Take out of an exception, and out of the current request where it is to us, what must not be reported."""
+    traces.hide(error)
+    is_answer = isinstance(error, (InvitationError, HTTPException))
+    if not is_answer and has_request_context() and _is_ours():
+        _hide_body()
+
+
+def _is_ours() -> bool:
+    return isinstance(current_app.blueprints.get(request.blueprint or ""), Face)
+
+
+class _Hidden(ImmutableMultiDict[str, str]):
+    """A form with a mask in place of everything that was typed.
+
+    :param form: what was typed; our own pages still need it.
+    """
+
+    def __init__(self, form: Any) -> None:
+        super().__init__(dict.fromkeys(form, "***"))
+        self.typed: Any = form
+
+
+def form() -> ImmutableMultiDict[str, str]:
+    """The form of the current request, for us."""
+    return cast("ImmutableMultiDict[str, str]", getattr(request.form, "typed", request.form))
+
+
+def _hide_body() -> None:
+    """Trackers read the body again, as a form or as JSON: it is over, and the form has masks in it."""
+    typed = vars(request).get("form", {})  # what nobody has read yet is not read now
+    if not isinstance(typed, _Hidden):
+        request.form = _Hidden(typed)
+    request.stream = BytesIO()
+    vars(request).update(_cached_data=b"", _cached_json=(Ellipsis, Ellipsis))
+
+
+# What comes in
 
 
 def read_json(*, optional: bool = False) -> Any:
