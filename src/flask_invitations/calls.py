@@ -273,9 +273,9 @@ class Calls:
         :param message_id: ``Message.id``, as it is or as text, or the whole ``Message-ID`` header.
         :param event: ``"delivered"``, ``"deferred"``, ``"bounced"``, ``"rejected"``, ``"complained"``, ``"failed"`` or
             another of the names that Anymail uses.
-        :param detail: what the provider says of it, for the audit trail; cut to 500 characters.
+        :param detail: what the provider says of it, for the audit trail; without addresses, cut to 500 characters.
         :returns: whether that was news: ``False`` for a repeated or overtaken report, and for an email that is not
-            ours.
+            ours, or whose invitation was purged.
         :raises InvalidRequest: no such event.
         """
         return acts.record_delivery(get_state().ctx, message_id=message_id, event=event, detail=detail)

@@ -35,8 +35,8 @@ _DETAIL, _VALUE = re.compile(r"\s*DETAIL:.*", re.DOTALL), re.compile(r"\b(entry|
 
 
 def unaddressed(text: str) -> str:
-    """``text`` with a mask in place of every email address and of what may be a link token, its hash or its nonce."""
-    return _ADDRESS.sub("***", redact(text))
+    """``text`` with a mask in place of every email address."""
+    return _ADDRESS.sub("***", text)
 
 
 def hide(error: BaseException) -> None:
@@ -116,4 +116,4 @@ def _unquoted(said: Any) -> Any:
         return {name: _unquoted(part) for name, part in said.items() if name != "D"}
     if not isinstance(said, str):
         return said
-    return unaddressed(_VALUE.sub(r"\1 '***' for ", _DETAIL.sub("", said)))
+    return unaddressed(redact(_VALUE.sub(r"\1 '***' for ", _DETAIL.sub("", said))))

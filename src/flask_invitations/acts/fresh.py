@@ -37,7 +37,7 @@ def request_link(ctx: Context, *, token: Secret | str, by: Caller) -> None:
 
     def ask() -> None:
         found = ctx.store.by_token(link.hash)
-        if found is not None and found.row.token_hash == link.hash and found.row.email_key is not None:
+        if found is not None and found.row.token_hash == link.hash:
             _request(ctx, found, by, ctx.now())
 
     try:

@@ -13,8 +13,9 @@ from typing import Any
 
 from ..context import Context
 from ..errors import InvitationNotFound
-from ..model.states import Status
+from ..model.states import BY_HOLDER, Status
 from ..model.values import EventInfo, InvitationInfo, complete
+from ..store.events import Told
 from ..store.found import Found
 from .callers import Manager
 from .facts import sending
@@ -85,8 +86,7 @@ def events(ctx: Context, *, by: Manager, invitation_id: uuid.UUID) -> Sequence[E
     """
 
     def look() -> Sequence[EventInfo]:
-        row = find(ctx, by, invitation_id).row
-        return [event.info() for event, _ in ctx.store.events.of(row.id, MAX_EVENTS)]
+        return [info for info, _ in _trail(ctx, find(ctx, by, invitation_id).row)]
 
     return ctx.unit.look(look)
 
@@ -102,9 +102,29 @@ def story(
 
     def look() -> tuple[InvitationInfo, Sequence[tuple[EventInfo, str | None]]]:
         info = _explained(ctx, find(ctx, by, invitation_id))
-        return info, [(event.info(), email) for event, email in ctx.store.events.of(info.id, MAX_EVENTS)]
+        return info, _trail(ctx, info)
 
     return ctx.unit.look(look)
+
+
+def _trail(ctx: Context, about: Told) -> Sequence[tuple[EventInfo, str | None]]:
+    """The audit trail, each event with the email of its actor. Of whoever was forwarded a link, and is no member, a
+    manager is told neither who they are nor from where they came."""
+    lines = ctx.store.events.of(about.id, MAX_EVENTS)
+    held = {event.actor_id for event, _ in lines if event.type in BY_HOLDER} - {None}
+    users = ctx.store.hosts.users(list(held)) if held else ()
+    members = {ctx.models.user_id(user) for user in users if ctx.hooks.role_of(user, about.tenant_id) is not None}
+    strangers = held - members
+    return [
+        (_unnamed(event.info()), None)
+        if event.type in BY_HOLDER and event.actor_id in strangers
+        else (event.info(), email)
+        for event, email in lines
+    ]
+
+
+def _unnamed(event: EventInfo) -> EventInfo:
+    return replace(event, actor_id=None, remote_addr=None, user_agent=None)
 
 
 def complete_deliveries(ctx: Context, values: Sequence[Any]) -> None:

@@ -135,7 +135,10 @@ class InvitationEvent:
     @declared_attr.directive
     @classmethod
     def __table_args__(cls) -> tuple[Any, ...]:
-        return (sa.Index(conv("ix_user_invitation_events_invitation_id_at"), "invitation_id", "at", "id"),)
+        return (
+            sa.Index(conv("ix_user_invitation_events_invitation_id_at"), "invitation_id", "at", "id"),
+            sa.Index(conv("ix_user_invitation_events_personal_at"), "personal_at"),
+        )
 
     if TYPE_CHECKING:
         __table__: sa.Table
@@ -154,6 +157,8 @@ class InvitationEvent:
     remote_addr: Mapped[str | None] = mapped_column(sa.String(45))
     user_agent: Mapped[str | None] = mapped_column(sa.String(512))
     details: Mapped[Any] = mapped_column(sa.JSON(none_as_null=True), nullable=True)
+    #: ``at``, while the three columns before hold anything; NULL once they were forgotten.
+    personal_at: Mapped[datetime | None] = mapped_column(Timestamp)
 
     def info(self) -> EventInfo:
         return EventInfo(

@@ -33,6 +33,12 @@ class Hosts(Tables):
         self._unit.keep([row])
         return row
 
+    def users(self, ids: Sequence[Any]) -> Sequence[Any]:
+        """The users of these ids that there are."""
+        user = self.models.user
+        found: Sequence[Any] = self.session.scalars(sa.select(user).where(self._key_of(user).in_(ids))).unique().all()
+        return found
+
     def users_by_email(self, key: str) -> Sequence[Any]:
         """The users that the database holds equal to ``key``; its collation may hold more equal than we do."""
         found: Sequence[Any] = self.session.scalars(self._by_email, {"email": key}).unique().all()
