@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 import sentry_sdk
+from jinja2 import FileSystemLoader
 from sentry_sdk.envelope import Envelope
 from sentry_sdk.transport import Transport
 
+import flask_invitations
 from flask_invitations.contrib import Jobs
 from flask_invitations.current import override
 from flask_invitations.hooks import TABLE
@@ -227,3 +229,109 @@ def test_every_hook_of_every_act(local: Host, tracker: Tracker, face: str) -> No
     assert raised
     assert any("a mistake of the host's" in event for event in tracker.events) or face == "by_worker"
     assert len(tracker.events) > raised or face == "by_worker"
+
+
+def test_every_receiver_of_every_signal(tmp_path: Path, tracker: Tracker) -> None:
+    """S3, S4: receivers that raise are reported without secrets, and no signal carries the link, also where RETURN_LINK
+    shows it to whoever invites."""
+    heard: list[Any] = []
+
+    def receive(sender: Any, invitation: Any, **more: Any) -> None:
+        heard.append(invitation.accept_url)
+        del sender, invitation, more
+        raise Boom("a mistake of the host's")
+
+    signals = [getattr(flask_invitations, name) for name in flask_invitations.__all__ if name.startswith("invitation_")]
+    with build(f"sqlite:///{tmp_path / 'local.sqlite3'}", config={"INVITATIONS_RETURN_LINK": True}) as host:
+        for signal in signals:
+            signal.connect(receive, sender=host.app)
+        scenes = [Scene(host) for _ in FACES]
+        for scene, face in zip(scenes, FACES, strict=True):
+            for call in getattr(scene, face)():
+                report(call, host.app)
+            check(scene, tracker, f"{face} with failing receivers")
+    assert set(heard) == {None}
+    assert len(tracker.events) >= len(heard) > 10
+
+
+@pytest.mark.parametrize("template", ["offer", "refused", "desk/list", "desk/details", "desk/refused", "landing"])
+def test_a_template_that_fails(local: Host, tracker: Tracker, tmp_path: Path, template: str) -> None:
+    """S3: what a template of the host's is rendered with is reported no more than the rest."""
+    _own_template(local, tmp_path, template)
+    scene = Scene(local)
+    calls = scene.by_pages()
+    (tmp_path / f"invitations/{template}.html").write_text("{% set kept = token %}{{ nothing.there }}")
+    assert local.app.jinja_env.cache is not None
+    local.app.jinja_env.cache.clear()
+    for call in calls:
+        report(call, local.app)
+    check(scene, tracker, f"{template} failed")
+    assert any("nothing" in event for event in tracker.events) or template in ("landing", "desk/refused")
+
+
+@pytest.mark.parametrize("part", [".subject.txt", ".txt", ".html"])
+def test_an_email_that_fails(local: Host, tracker: Tracker, tmp_path: Path, part: str) -> None:
+    """S3: likewise of an email; what is said of it names no more than the exception's class."""
+    scene = Scene(local)
+    _own_template(local, tmp_path, "offer")
+    (tmp_path / "invitations/mail").mkdir()
+    (tmp_path / f"invitations/mail/invitation{part}").write_text(
+        "{{ accept_url }}{{ invitee_email }}{{ nothing.there }}"
+    )
+    for face in FACES:
+        for call in getattr(scene, face)():
+            report(call, local.app)
+    check(scene, tracker, f"invitation{part} failed")
+
+
+def _own_template(host: Host, folder: Path, name: str) -> None:
+    (folder / "invitations/desk").mkdir(parents=True)
+    host.app.jinja_loader = FileSystemLoader(folder)
+
+
+#: What makes the database refuse a row of ours, and what takes it back.
+REFUSALS = {
+    "sqlite": (
+        "CREATE TRIGGER boom BEFORE {what} ON {table} BEGIN SELECT RAISE(ABORT, 'refused'); END",
+        "DROP TRIGGER boom",
+    ),
+    "postgresql": (
+        "ALTER TABLE {table} ADD CONSTRAINT boom CHECK ({column} IS NULL) NOT VALID",
+        "ALTER TABLE {table} DROP CONSTRAINT boom",
+    ),
+    "mysql": (
+        "CREATE TRIGGER boom BEFORE {what} ON {table} FOR EACH ROW SIGNAL SQLSTATE '23000' SET MYSQL_ERRNO = 1062,"
+        " MESSAGE_TEXT = 'Duplicate entry ''somebody@else.example'' for key ''x'''",
+        "DROP TRIGGER boom",
+    ),
+}
+TABLES = {
+    "user_invitations": ("UPDATE", "closed_at"),
+    "user_invitation_events": ("INSERT", "type"),
+    "user_invitation_deliveries": ("INSERT", "kind"),
+    "users": ("INSERT", "email"),
+}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_database_that_refuses(host: Host, tracker: Tracker, table: str) -> None:
+    """S3: what the database was given, and what it quotes of that, is reported nowhere: neither as a variable of ours,
+    SQLAlchemy's or the driver's, nor in the text of an exception or a log line."""
+    host.app.config.update(TESTING=False, PROPAGATE_EXCEPTIONS=False)
+    scenes = [Scene(host) for _ in FACES]
+    calls = [call for scene, face in zip(scenes, FACES, strict=True) for call in getattr(scene, face)()]
+    what, column = TABLES[table]
+    refuse, undo = REFUSALS[host.engine.dialect.name]
+    with host.engine.begin() as connection:
+        connection.exec_driver_sql(refuse.format(table=table, what=what, column=column))
+    sentry_sdk.get_isolation_scope().clear_breadcrumbs()
+    try:
+        for call in calls:
+            report(call, host.app)
+    finally:
+        with host.engine.begin() as connection:
+            connection.exec_driver_sql(undo.format(table=table))
+    for scene in scenes:
+        check(scene, tracker, f"{table} refused")
+    assert tracker.events
+    assert not any("somebody@else" in event for event in tracker.events)
