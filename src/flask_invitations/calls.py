@@ -18,6 +18,8 @@ from .model.states import StatusValue
 from .model.values import EventInfo, InvitationInfo
 from .store.statements import EVERYWHERE
 from .store.unit import Block
+from .tokens import sealed
+from .traces import all_hidden
 from .web.api import CALLS
 from .web.openapi import document
 
@@ -37,6 +39,7 @@ class Filters(TypedDict, total=False):
     q: str | None
 
 
+@all_hidden
 class Calls:
     """What can be done with the invitations of the current app. Each needs an app context.
 
@@ -121,7 +124,9 @@ class Calls:
         :returns: the offer; its ``obstacle`` is what :meth:`accept` would answer to them.
         :raises InvitationError: unknown or dead link.
         """
-        return acts.preview(get_state().ctx, token=token, by=self._caller(by, user=user))
+        link = sealed(token)
+        del token  # a crash report shows the variables of every call
+        return acts.preview(get_state().ctx, token=link, by=self._caller(by, user=user))
 
     def accept(
         self,
@@ -141,8 +146,9 @@ class Calls:
             was.
         """
         shapes.check_typed(password, profile)
-        by = self._caller(by, user=user)
-        return acts.accept(get_state().ctx, token=token, password=password, profile=profile, by=by)
+        secrets = {"token": sealed(token), "password": sealed(password)}
+        del token, password
+        return acts.accept(get_state().ctx, **secrets, profile=profile, by=self._caller(by, user=user))
 
     def decline(self, token: str, *, reason: str | None = None, by: Any = None) -> Offer:
         """Decline for the holder of ``token``.
@@ -151,7 +157,9 @@ class Calls:
         :param by: the signed-in user; ``None``: nobody.
         :raises InvitationError: unknown or dead link; a reason too long.
         """
-        given = shapes.load(shapes.DECLINE, {"token": token, "reason": reason})
+        link = sealed(token)
+        del token
+        given = shapes.load(shapes.DECLINE, {"token": link, "reason": reason})
         return acts.decline(get_state().ctx, by=self._caller(by), **given)
 
     def request_link(self, token: str, *, by: Any = None) -> None:
@@ -161,7 +169,9 @@ class Calls:
 
         :param by: the signed-in user; ``None``: nobody.
         """
-        acts.request_link(get_state().ctx, token=token, by=self._caller(by))
+        link = sealed(token)
+        del token
+        acts.request_link(get_state().ctx, token=link, by=self._caller(by))
 
     def resend(
         self,
@@ -277,9 +287,9 @@ class Calls:
         :param message_id: ``Message.id``, as it is or as text, or the whole ``Message-ID`` header.
         :param event: ``"delivered"``, ``"deferred"``, ``"bounced"``, ``"rejected"``, ``"complained"``, ``"failed"`` or
             another of the names that Anymail uses.
-        :param detail: what the provider says of it, for the audit trail; cut to 500 characters.
+        :param detail: what the provider says of it, for the audit trail; without addresses, cut to 500 characters.
         :returns: whether that was news: ``False`` for a repeated or overtaken report, and for an email that is not
-            ours.
+            ours, or whose invitation was purged.
         :raises InvalidRequest: no such event.
         """
         return acts.record_delivery(get_state().ctx, message_id=message_id, event=event, detail=detail)

@@ -25,6 +25,7 @@ from .model.states import DeliveryState
 from .model.values import InvitationInfo
 from .shapes import load
 from .store.statements import EVERYWHERE
+from .traces import hidden
 
 cli: AppGroup = AppGroup("invitations", help="Invite people, deliver their emails, and maintain the tables.")
 
@@ -38,6 +39,7 @@ def command(name: str) -> Callable[[F], F]:
     """A command whose refusals become one sentence on stderr and exit status 1."""
 
     def register(run: F) -> F:
+        @hidden
         @wraps(run)
         def guarded(*args: Any, **kwargs: Any) -> Any:
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -32,7 +32,8 @@ T = TypeVar("T")
 class Context:
     """:param language: a BCP 47 tag, or ``None`` for the app's own language, to the nearest language that there is;
     :param forbids: for emails that are about to leave, why each must not, or ``None`` (the rules of *Send*);
-    :param template: the name of a template of ours to that; :param sender: whom the signals come from (the app).
+    :param template: the name of a template of ours to that; :param hide: takes out of an exception, and out of the
+    current request, what must not be reported; :param sender: whom the signals come from (the app).
     """
 
     config: Config
@@ -43,6 +44,7 @@ class Context:
     language: Callable[[str | None], Language]
     forbids: Callable[[Context, Sequence[FoundMail], datetime], Sequence[InvitationError | None]]
     template: Callable[[str], Template]
+    hide: Callable[[BaseException], None]
     sender: Any
 
     @property
@@ -57,12 +59,15 @@ class Context:
         that it leaves in the session reaches ours, or the next observer's."""
         try:
             return self.unit.apart(what, call)
-        except Exception:
+        except Exception as error:
+            self.hide(error)
             log.exception("%s failed after the commit of invitation %s", what, invitation_id)
             return None
 
     def announce(self, signal: Any, invitation: Any, **more: Any) -> None:
-        """Send a signal; one failing receiver keeps no other from being called."""
+        """Send a signal, never with the link; one failing receiver keeps no other from being called."""
+        if invitation.accept_url is not None:
+            invitation = replace(invitation, accept_url=None)
         for receiver in signal.receivers_for(self.sender):
             tell = partial(_tell, receiver, self.sender, invitation=invitation, **more)
             self.observe(signal.name, invitation.id, tell)

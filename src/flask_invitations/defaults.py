@@ -21,6 +21,7 @@ from .model.binding import Models
 from .model.values import InvitationInfo
 from .replies import House
 from .store.invitations import Store
+from .tokens import Secret, sealed
 
 #: zxcvbn looks at no more than so many characters.
 _ZXCVBN_MAX = 72
@@ -60,9 +61,11 @@ class Defaults:
         }
         if self._models.tenant is not None:
             columns["tenant_id"] = invitation.tenant_id
+        secret = sealed(password)
+        del password  # a crash report shows the variables of every call
         user = self._models.user(**columns, **profile)
-        if password is not None:
-            _set_password(user, password)
+        if secret is not None:
+            _set_password(user, secret)
         if hasattr(self._models.user, "email_verified"):
             # The link proves the mailbox, unless somebody else was shown it.
             user.email_verified = not invitation.link_shown
@@ -163,12 +166,12 @@ def current_user(app: Flask) -> Callable[[], Any]:
     return lambda: user
 
 
-def _set_password(user: Any, password: str) -> None:
+def _set_password(user: Any, password: Secret) -> None:
     setter = getattr(user, "set_password", None)
     if setter is not None:
-        refuse_unrun("set_password", setter(password))
+        refuse_unrun("set_password", setter(password.reveal()))
     else:
-        user.password_hash = generate_password_hash(password)
+        user.password_hash = generate_password_hash(password.reveal())
 
 
 def _is_common(password: str, known: list[str | None]) -> bool:

@@ -26,6 +26,7 @@ from .store.invitations import Store
 from .tokens import Mint
 from .web.api import api
 from .web.desk import desk
+from .web.faces import hide
 from .web.pages import pages
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ class Invitations(HookTable, Giving, Calls):
             language=languages(app),
             forbids=acts.forbidden,
             template=_templates(app),
+            hide=hide,
             sender=app,
         )
         bodies = shapes.invite_body(settings), shapes.list_query(settings)

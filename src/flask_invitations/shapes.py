@@ -17,6 +17,7 @@ from .config import MAX_TTL, MIN_TTL, Config
 from .errors import ConfigurationError, InvalidRequest, InvitationNotFound
 from .gate import WrongAnswer
 from .model.states import Status
+from .tokens import revealed, sealed
 
 MAX_MESSAGE, MAX_REASON, MAX_DETAILS, MAX_LEVELS = 1000, 500, 4096, 30
 _MAX_DIGITS = 308
@@ -81,6 +82,13 @@ class EmailAddress(Text):
             return parse(super()._deserialize(value, attr, data, **kwargs))
         except InvalidAddress as error:
             raise ValidationError(str(error)) from error
+
+
+class SecretText(fields.String):
+    """Text that is nobody else's to see; loads a :class:`~flask_invitations.tokens.Secret`."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        return sealed(super()._deserialize(revealed(value), attr, data, **kwargs))
 
 
 class Seconds(fields.Integer):
@@ -219,7 +227,7 @@ class ResendBody(Body):
 
 
 class TokenBody(Body):
-    token: Text = Text(required=True)
+    token: SecretText = SecretText(required=True)
 
 
 class DeclineBody(TokenBody):
@@ -232,7 +240,7 @@ class AcceptBody(TokenBody):
     class Meta:
         unknown = EXCLUDE
 
-    password: Text = Text(allow_none=True, load_default=None)
+    password: SecretText = SecretText(allow_none=True, load_default=None)
 
 
 # Each made once: to make one costs more than to load a body with it.

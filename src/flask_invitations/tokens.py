@@ -11,8 +11,9 @@ import hashlib
 import logging
 import re
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,43 +22,100 @@ from itsdangerous import BadData, Signer, TimestampSigner
 _SALT = b"flask-invitations.link.v1"
 _FORM_SALT = "flask-invitations.form.v1"
 _SHAPE = re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
-_RUN = re.compile(r"[A-Za-z0-9_-]{43,}")
+#: A letter of a token in the code of a link (also coded twice) or of quoted-printable, which also breaks lines.
+_CODED = "(?:2[dD]|3[0-9]|[46][1-9a-fA-F]|[57][0-9aA]|5[fF])"
+_BROKEN = r"(?:=[ \t]*(?:\r?\n|(?:\\r)?\\n))?"
+_RUN = re.compile(rf"(?:(?:(?:%(?:25)*|=){_CODED}|[A-Za-z0-9_-]){_BROKEN}){{43,}}")
+_MASK = "***"
 
 
-@dataclass(frozen=True)
-class Token:
-    """A bearer secret of 256 bits, 43 URL-safe characters. Printing it shows a mask; :meth:`reveal` does not."""
+class Secret:
+    """Text that nothing shows by accident: whatever prints, formats, copies or stores a secret has a mask.
 
-    _text: str = field(repr=False)
+    Secrets are equal where their texts are, which is found out in a time that tells nothing of them. What is unpickled
+    of one is the mask itself, and opens nothing.
+    """
 
-    def __str__(self) -> str:
-        return "***"
+    __slots__ = ("__text",)
+
+    def __init__(self, text: str) -> None:
+        self.__text = text
 
     def reveal(self) -> str:
-        """The token in plain text: for the mail, and for the form that its holder opened."""
-        return self._text
+        """The text itself: for what needs it at this moment. Give it on at once, and keep it in no variable."""
+        return self.__text
+
+    def __repr__(self) -> str:
+        return _MASK
+
+    def __format__(self, spec: str) -> str:
+        return _MASK
+
+    def __bytes__(self) -> bytes:
+        return _MASK.encode()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and secrets.compare_digest(self._bytes, other._bytes)
+
+    def __hash__(self) -> int:
+        return hash((Secret, self.__text))
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Secret:
+        return self
+
+    def __reduce__(self) -> tuple[type[Secret], tuple[str]]:
+        return type(self), (_MASK,)
+
+    @property
+    def _bytes(self) -> bytes:
+        return self.__text.encode("utf-8", "surrogatepass")
+
+
+def sealed(given: Any) -> Any:
+    """``given``, as a :class:`Secret` where it is text; what is none is somebody else's to refuse."""
+    return Secret(given) if isinstance(given, str) else given
+
+
+def revealed(given: Any) -> Any:
+    """``given``, as the text that it is where it is a :class:`Secret`."""
+    return given.reveal() if isinstance(given, Secret) else given
+
+
+class Token(Secret):
+    """A bearer secret of 256 bits, 43 URL-safe characters."""
+
+    __slots__ = ()
 
     @property
     def hash(self) -> str:
         """SHA-256, hexadecimal: what the row keeps. Enough for a random secret (ASVS 6.5.2)."""
-        return hashlib.sha256(self._text.encode()).hexdigest()
+        return hashlib.sha256(self._bytes).hexdigest()
 
 
 def parse(text: object) -> Token | None:
-    """The token that ``text`` is, or ``None`` where it cannot be one: no query is made for that (A11)."""
+    """The token that ``text`` is, or ``None`` where it cannot be one: no query is made for that (A11).
+
+    :param text: a :class:`Secret`, or what somebody gave in its place.
+    """
+    text = revealed(text)
     return Token(text) if isinstance(text, str) and _SHAPE.fullmatch(text) else None
 
 
 def redact(text: str) -> str:
     """``text`` with a mask in place of everything that may hold a link token, for logs and error reports.
 
-    Longer runs go too: in a percent-encoded link the token stands right behind ``%2F`` or ``%23``.
+    Tokens are found in the code of links (``%2D``, ``%252D``) and of quoted-printable (``=2D``, broken lines) too.
+    Longer runs go as well: in a percent-encoded link the token comes right behind ``%2F`` or ``%23``.
     """
-    return _RUN.sub("***", text)
+    return _RUN.sub(_MASK, text)
 
 
 class RedactFilter(logging.Filter):
-    """A logging filter that masks link tokens in every record that passes.
+    """A logging filter that masks link tokens in every record that passes: in its message and arguments, in what was
+    added to it by ``extra``, in its exception and in its stack. It never raises.
 
     For handlers that see URLs or bodies, e.g. an access log where ``ACCEPT_URL`` has the token in its path::
 
@@ -65,10 +123,74 @@ class RedactFilter(logging.Filter):
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = redact(record.getMessage()), ()
-        if record.exc_info:
-            record.exc_text = redact(logging.Formatter().formatException(record.exc_info))
+        try:
+            _redact_record(record)
+        except Exception:  # what cannot be looked at is not shown
+            record.msg, record.args, record.exc_info, record.exc_text = _MASK, (), None, None
         return True
+
+
+#: What every record has. All else is ``extra``.
+_OWN = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) - {"stack_info", "exc_text"}
+#: How deep an argument is looked into; what lies deeper is looked at as text.
+_DEPTH = 8
+
+
+def _redact_record(record: logging.LogRecord) -> None:
+    said = _message(record)
+    record.msg, record.args = _redacted(record.msg), _redacted(record.args)
+    now = _message(record)
+    if said is not None and (now is None or redact(now) != now):
+        record.msg, record.args = redact(said), ()
+    for name in vars(record).keys() - _OWN:
+        setattr(record, name, _redacted(getattr(record, name)))
+    error = record.exc_info[1] if record.exc_info else None
+    if error is not None and _holds(traceback.format_exception(error)):
+        double = _double(error, _DEPTH)
+        record.exc_info = type(double), double, double.__traceback__
+        record.exc_text = redact(logging.Formatter().formatException(record.exc_info))
+
+
+def _message(record: logging.LogRecord) -> str | None:
+    """``None``: its arguments do not fit, which whoever prints it will say."""
+    try:
+        return record.getMessage()
+    except Exception:
+        return None
+
+
+def _holds(texts: Iterable[str]) -> bool:
+    """Whether one of them may hold a token."""
+    return any(redact(text) != text for text in texts)
+
+
+def _redacted(value: Any, depth: int = _DEPTH) -> Any:
+    """``value`` itself where it shows no token; else one like it that does not, of the same kind where that can be."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if not _holds([str(value), repr(value)]):
+        return value
+    if depth and isinstance(value, Mapping):
+        again: Any = copy(value) if isinstance(value, dict) else {}
+        again.clear()
+        again.update((_redacted(key, depth - 1), _redacted(each, depth - 1)) for key, each in value.items())
+        return again
+    if depth and type(value) in (list, tuple, set, frozenset):
+        return type(value)(_redacted(each, depth - 1) for each in value)
+    return redact(str(value))
+
+
+def _double(error: BaseException, depth: int) -> BaseException:
+    """An exception that prints like ``error``, and holds nothing of what it held."""
+    kind = type(error)
+    name = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    double: BaseException = type(kind.__name__, (Exception,), name)(redact(str(error)))
+    double.__traceback__ = error.__traceback__
+    if depth:
+        double.__cause__ = error.__cause__ and _double(error.__cause__, depth - 1)
+        double.__context__ = error.__context__ and _double(error.__context__, depth - 1)
+    double.__suppress_context__ = error.__suppress_context__
+    return double
 
 
 class Mint:

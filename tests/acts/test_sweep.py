@@ -108,13 +108,13 @@ def test_retention(host: Host, state: str) -> None:
 
 
 def test_purged_one(host: Host) -> None:
-    """A purged invitation can still be seen, and its link is as dead as before; the address may be invited anew."""
+    """A purged invitation can still be seen, and its link is nobody's; the address may be invited anew."""
     case = make(host, "revoked")
     host.clock.tick(DAYS_90)
     assert sweep(host) == (0, 1)
     shown: Any = host.client(case.admin).get(case.url).json
     assert (shown["status"], shown["email"], shown["message"], shown["details"]) == ("revoked", None, None, None)
-    refused(accept(host.client(), case.token), 410, "invitation-revoked")
+    refused(accept(host.client(), case.token), 404, "invitation-not-found")
     refused(host.client(case.admin).post(f"{case.url}/resend"), 410, "invitation-revoked")
     assert host.client(case.admin).get("/api/v1/users/invitations?q=guest").get_json()["items"] == []
     assert invite(host.client(case.admin), case.email)["status"] == "pending"

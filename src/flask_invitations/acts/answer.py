@@ -27,7 +27,7 @@ from ..model.states import ACCEPT, DECLINE, EventType, Kind, Status
 from ..model.tables import Invitation
 from ..model.values import InvitationInfo, complete
 from ..store.found import Found
-from ..tokens import Token, parse
+from ..tokens import Secret, Token, parse, revealed, sealed
 from . import rules
 from .callers import Caller
 from .facts import accepting, account_of, ended, opening, refuse_another
@@ -76,7 +76,7 @@ class Acceptance:
     again: bool = False
 
 
-def preview(ctx: Context, *, token: str, by: Caller) -> Offer:
+def preview(ctx: Context, *, token: Secret | str, by: Caller) -> Offer:
     """What the link offers to ``by``. Changes nothing.
 
     :raises InvitationNotFound: unknown or malformed token (no statement is run for the latter).
@@ -84,6 +84,7 @@ def preview(ctx: Context, *, token: str, by: Caller) -> Offer:
     :raises TryAgain: the database refused to the last.
     """
     link = _token(token)
+    del token
 
     def look() -> Offer:
         now, found = ctx.now(), _find(ctx, link)
@@ -97,13 +98,14 @@ def preview(ctx: Context, *, token: str, by: Caller) -> Offer:
     return ctx.unit.look(look)
 
 
-def decline(ctx: Context, *, token: str, reason: str | None = None, by: Caller) -> Offer:
+def decline(ctx: Context, *, token: Secret | str, reason: str | None = None, by: Caller) -> Offer:
     """Turn the offer down; the link is dead afterwards.
 
     :param reason: at most 500 characters, kept in the audit trail.
     :raises InvitationNotFound, InvitationGone, InvitationAccepted: as :func:`preview`.
     """
     link = _token(token)
+    del token
 
     def turn_down() -> Offer:
         now, found = ctx.now(), _find(ctx, link)
@@ -125,8 +127,8 @@ def decline(ctx: Context, *, token: str, reason: str | None = None, by: Caller) 
 def accept(
     ctx: Context,
     *,
-    token: str,
-    password: str | None = None,
+    token: Secret | str,
+    password: Secret | str | None = None,
     profile: Mapping[str, Any] | None = None,
     by: Caller,
 ) -> Acceptance:
@@ -140,7 +142,8 @@ def accept(
     :raises InvitationError: a rule of *Accept* (``docs/rules.md``), or what is wrong with profile and password; the
         invitation is as it was.
     """
-    attempt = _Attempt(ctx, _token(token), password, profile or {}, by)
+    attempt = _Attempt(ctx, _token(token), sealed(password), profile or {}, by)
+    del token, password  # where they were no secrets yet, they were text
     try:
         return ctx.unit.run(attempt.run, conflict=attempt.remember)
     except TryAgain:
@@ -155,7 +158,7 @@ class _Attempt:
 
     ctx: Context
     link: Token
-    password: str | None = field(repr=False)
+    password: Secret | None
     profile: Mapping[str, Any] = field(repr=False)
     by: Caller
     #: A rule of the database that the account broke; a second look is for who was faster, not for another account.
@@ -243,7 +246,7 @@ class _Attempt:
         return account
 
     def _make(self, info: InvitationInfo) -> Any:
-        user = self.ctx.hooks.create_user(info, self._checked_profile(info), self.password)
+        user = self.ctx.hooks.create_user(info, self._checked_profile(info), revealed(self.password))
         refuse_another(user, info.email_key)
         return user
 
@@ -265,13 +268,13 @@ class _Attempt:
 
     def _check_password(self, info: InvitationInfo) -> None:
         if self.password is not None:
-            self.ctx.hooks.validate_password(self.password, info)
+            self.ctx.hooks.validate_password(self.password.reveal(), info)
         elif self.ctx.config.password_required:
             raise InvalidRequest({"password": [Sentence("Choose a password.")]})
 
 
-def _token(text: str) -> Token:
-    token = parse(text)
+def _token(given: Secret | str) -> Token:
+    token = parse(given)
     if token is None:
         raise InvitationNotFound
     return token

@@ -12,7 +12,7 @@ from ..errors import InvitationError, InvitationReplaced, TryAgain
 from ..model.states import EventType, Kind, Status
 from ..store.found import Found
 from ..store.histories import Past
-from ..tokens import parse
+from ..tokens import Secret, parse
 from . import rules
 from .callers import Caller
 from .facts import sending
@@ -22,7 +22,7 @@ from .manage import Renewal, renew
 PAUSE = timedelta(hours=1)
 
 
-def request_link(ctx: Context, *, token: str, by: Caller) -> None:
+def request_link(ctx: Context, *, token: Secret | str, by: Caller) -> None:
     """Do what the setting ``FRESH_LINK`` says for the holder of an expired link, at most once an hour.
 
     ``"send"``: a new link is mailed to the address that was invited. ``"ask"``: the inviter is asked for one, by email;
@@ -32,12 +32,13 @@ def request_link(ctx: Context, *, token: str, by: Caller) -> None:
     :raises TryAgain: the database refused; nothing happened.
     """
     link = parse(token)
+    del token
     if link is None or ctx.config.fresh_link is None:
         return
 
     def ask() -> None:
         found = ctx.store.by_token(link.hash)
-        if found is not None and found.row.token_hash == link.hash and found.row.email_key is not None:
+        if found is not None and found.row.token_hash == link.hash:
             _request(ctx, found, by, ctx.now())
 
     ctx.unit.run(ask)

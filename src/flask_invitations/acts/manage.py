@@ -93,13 +93,19 @@ def renew(
     ctx.store.move(row, RESEND, now, pending_key=key, **again, **link, **how.columns)
     ctx.store.mails.cancel([row], InvitationReplaced.code)
     details = {"rotated": rotated, "was_invited_by": plain_key(before)}
-    ctx.store.events.add(row, RESEND.event, now, details=details, **how.by.audit())
+    ctx.store.events.add(row, RESEND.event, now, details=details, **_managing(how.by))
     info = row.info(now, getattr(how.inviter, "email", None))
     if show_link:
         info = replace(info, accept_url=ctx.config.link(token.reveal()))
     ctx.unit.after_commit(partial(ctx.announce, invitation_resent, info))
     outbox.post(ctx, [Posting(row, token, info)], now, how.inviter)
     return info
+
+
+def _managing(by: Caller) -> dict[str, Any]:
+    """Columns of an event that follows from what ``by`` did. Of the holder of a link the event of that act tells, and
+    no other: see :data:`..model.states.BY_HOLDER`."""
+    return by.audit() if isinstance(by, Manager) else {}
 
 
 def _expiry(row: Invitation, how: Renewal, now: datetime) -> datetime:
@@ -193,7 +199,7 @@ def _end(
         return
     ctx.store.move_all(rows, REVOKE, now)
     ctx.store.mails.cancel(rows, InvitationRevoked.code)
-    ctx.store.events.add_all([(row, REVOKE.event, {**by.audit(), "details": details(row)}) for row in rows], now)
+    ctx.store.events.add_all([(row, REVOKE.event, {**_managing(by), "details": details(row)}) for row in rows], now)
 
 
 def _cancelled(mail: DeliveryInfo | None) -> DeliveryInfo | None:

@@ -13,8 +13,10 @@ from typing import Any
 
 from ..context import Context
 from ..errors import InvitationNotFound
-from ..model.states import Status
+from ..model.states import BY_HOLDER, Status
+from ..model.tables import InvitationEvent
 from ..model.values import EventInfo, InvitationInfo, complete
+from ..store.events import Told
 from ..store.found import Found
 from .callers import Manager
 from .facts import sending
@@ -94,7 +96,7 @@ def events(
     def look() -> tuple[Sequence[EventInfo], bool]:
         row = find(ctx, by, invitation_id).row
         found = ctx.store.events.of(row.id, limit + 1, after=after)
-        return [event.info() for event, _ in found[:limit]], len(found) > limit
+        return [info for info, _ in _told(ctx, row, found[:limit])], len(found) > limit
 
     return ctx.unit.look(look)
 
@@ -129,10 +131,30 @@ def story(
     def look() -> Story:
         info = _explained(ctx, find(ctx, by, invitation_id))
         found = ctx.store.events.latest(info.id, limit + 1, before=before)
-        page = [(event.info(), email) for event, email in reversed(found[:limit])]
-        return Story(info, page, len(found) > limit)
+        return Story(info, _told(ctx, info, found[limit - 1 :: -1]), len(found) > limit)
 
     return ctx.unit.look(look)
+
+
+def _told(
+    ctx: Context, about: Told, lines: Sequence[tuple[InvitationEvent, str | None]]
+) -> Sequence[tuple[EventInfo, str | None]]:
+    """Lines of the audit trail, each with the email of its actor. Of somebody who was forwarded a link, and is no
+    member, a manager is told neither who they are nor from where they came."""
+    held = {event.actor_id for event, _ in lines if event.type in BY_HOLDER} - {None}
+    users = ctx.store.hosts.users(list(held)) if held else ()
+    members = {ctx.models.user_id(user) for user in users if ctx.hooks.role_of(user, about.tenant_id) is not None}
+    strangers = held - members
+    return [
+        (_unnamed(event.info()), None)
+        if event.type in BY_HOLDER and event.actor_id in strangers
+        else (event.info(), email)
+        for event, email in lines
+    ]
+
+
+def _unnamed(event: EventInfo) -> EventInfo:
+    return replace(event, actor_id=None, remote_addr=None, user_agent=None)
 
 
 def complete_deliveries(ctx: Context, values: Sequence[Any]) -> None:

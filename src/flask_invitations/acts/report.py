@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from ..context import Context
 from ..errors import InvalidRequest, text_of
 from ..model.states import DeliveryState, EventType
+from ..traces import unaddressed
 
 _BEFORE_SENT = (DeliveryState.QUEUED, DeliveryState.SENDING, DeliveryState.SENT)
 _NOT_DELIVERED = (*_BEFORE_SENT, DeliveryState.FAILED, DeliveryState.CANCELLED, DeliveryState.DEFERRED)
@@ -58,7 +59,7 @@ def record_delivery(ctx: Context, *, message_id: uuid.UUID | str, event: str, de
 
     :param message_id: ``Message.id``, as it is or as text, or the whole ``Message-ID`` header.
     :param event: one of Anymail's names, https://anymail.dev/en/stable/sending/tracking/.
-    :param detail: what the provider says of it, for the audit trail; cut to 500 characters.
+    :param detail: what the provider says of it, for the audit trail; without addresses, cut to 500 characters.
     :returns: whether that was news: ``False`` for a repeated or overtaken report, and for a mail that is not ours.
     :raises InvalidRequest: no such event.
     """
@@ -73,11 +74,13 @@ def record_delivery(ctx: Context, *, message_id: uuid.UUID | str, event: str, de
 def _record(ctx: Context, delivery_id: uuid.UUID, state: DeliveryState, event: str, detail: str | None) -> bool:
     now = ctx.now()
     found = next(iter(ctx.store.mails.find([delivery_id])), None)
-    if found is None or not ctx.store.mails.report(found, state, _AFTER[state], now):
+    if found is None or found.row.email_key is None:  # a purged invitation's email is nobody's
+        return False
+    if not ctx.store.mails.report(found, state, _AFTER[state], now):
         return False
     about = {"delivery_id": str(delivery_id), "event": event}
     if detail:
-        about["detail"] = text_of(detail).replace("\0", "")[:MAX_DETAIL]
+        about["detail"] = unaddressed(text_of(detail).replace("\0", ""))[:MAX_DETAIL]
     ctx.store.events.add(found.row, _TOLD[state], now, details=about)
     return True
 

@@ -35,6 +35,7 @@ def sweep(ctx: Context) -> Swept:
     """
     expired = _until_done(ctx, lambda: _expire_some(ctx))
     purged = _until_done(ctx, lambda: _purge_some(ctx))
+    _until_done(ctx, lambda: _age_some(ctx))
     return Swept(expired, purged, _until_done(ctx, lambda: _remind_some(ctx)))
 
 
@@ -61,6 +62,14 @@ def _purge_some(ctx: Context) -> tuple[int, int]:
         ctx.store.purge(rows, now)
         ctx.store.events.add_all([(row, EventType.PURGED, {}) for row in rows], now)
     return len(rows), len(rows)
+
+
+def _age_some(ctx: Context) -> tuple[int, int]:
+    """Events age as well: what was written after an invitation was closed, and of one that was open for long."""
+    ids = ctx.store.events.old(ctx.now() - ctx.config.retention, CHUNK)
+    if ids:
+        ctx.store.events.forget_lines(ids)
+    return len(ids), len(ids)
 
 
 def _remind_some(ctx: Context) -> tuple[int, int]:

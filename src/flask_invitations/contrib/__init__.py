@@ -24,6 +24,7 @@ from flask import Flask, current_app, has_app_context
 from .. import acts, outbox
 from ..context import Context
 from ..current import get_state
+from ..traces import hidden
 
 #: The names of the two tasks: send one mail, or without an id all that are due; expire and purge.
 DELIVER, SWEEP = "flask_invitations.deliver", "flask_invitations.sweep"
@@ -46,11 +47,13 @@ class Jobs:
     def __init__(self, app: Flask | None = None) -> None:
         self.app = app
 
+    @hidden
     def deliver(self, delivery_id: str | None = None) -> None:
         """Send one mail of the outbox, or all that are due."""
         with self._context() as ctx:
             outbox.deliver(ctx, None if delivery_id is None else uuid.UUID(delivery_id))
 
+    @hidden
     def sweep(self) -> None:
         """Expire what is overdue; purge what was closed long ago."""
         with self._context() as ctx:

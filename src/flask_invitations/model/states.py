@@ -69,6 +69,9 @@ class EventType(_Text):
     PURGED = "purged"
 
 
+#: What the holder of a link causes, whoever that is: anybody may have been forwarded it.
+BY_HOLDER = frozenset({EventType.DECLINED, EventType.ACCEPT_REFUSED, EventType.LINK_REQUESTED})
+
 #: An event type as a value that goes out carries it.
 EventTypeValue = Literal[
     EventType.CREATED,

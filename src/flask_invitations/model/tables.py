@@ -162,6 +162,7 @@ class InvitationEvent:
         return (
             sa.UniqueConstraint("repeat_key", name=conv("uq_user_invitation_events_repeat_key")),
             sa.Index(conv("ix_user_invitation_events_invitation_id_at"), "invitation_id", "at", "id"),
+            sa.Index(conv("ix_user_invitation_events_personal_at"), "personal_at"),
         )
 
     if TYPE_CHECKING:
@@ -181,8 +182,10 @@ class InvitationEvent:
     remote_addr: Mapped[str | None] = mapped_column(text(45))
     user_agent: Mapped[str | None] = mapped_column(text(512))
     details: Mapped[Any] = mapped_column(sa.JSON(none_as_null=True), nullable=True)
+    #: ``at``, while the three columns before hold anything; NULL once they were forgotten.
+    personal_at: Mapped[datetime | None] = mapped_column(Timestamp)
     #: What the line tells, hashed, where the same told once more is counted; everything else is that of the first time.
-    repeat_key: Mapped[str | None] = mapped_column(sa.String(64))
+    repeat_key: Mapped[str | None] = mapped_column(text(64))
     times: Mapped[int] = mapped_column(sa.Integer, default=1)
     last_at: Mapped[datetime | None] = mapped_column(Timestamp)
 

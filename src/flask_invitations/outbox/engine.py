@@ -157,7 +157,8 @@ def _turn(
         return ctx.unit.run(turn)
     except TryAgain:
         raise
-    except Exception:
+    except Exception as error:
+        ctx.hide(error)
         log.exception("a hook failed for an email that is due")
         ctx.unit.run(lambda: write_down(ctx, work, outcomes, untried))
         return [each for one in ctx.unit.run(lease) for each in _prepared_alone(ctx, work, one)]

@@ -9,14 +9,17 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from ..model.states import EventType
+from ..model.states import EventType, Status
 from ..model.tables import InvitationEvent, new_id, repeat_key
-from .statements import Tables, chunks
+from .statements import Tables, by_key, chunks
 
+#: What may tell of a person; forgotten in time.
+_PERSONAL = ("remote_addr", "user_agent", "details")
 _EMPTY: Mapping[str, Any] = {
-    **dict.fromkeys(("actor_id", "remote_addr", "user_agent", "details", "repeat_key", "last_at")),
+    **dict.fromkeys(("actor_id", *_PERSONAL, "repeat_key", "last_at")),
     "times": 1,
 }
+_FORGOTTEN: Mapping[str, Any] = dict.fromkeys((*_PERSONAL, "personal_at"))
 #: The moment and the id of an event.
 Place = tuple[datetime, UUID]
 
@@ -30,6 +33,9 @@ class Told(Protocol):
     @property
     def tenant_id(self) -> Any: ...
 
+    @property
+    def email_key(self) -> str | None: ...
+
 
 class Events(Tables):
     """The rows of ``user_invitation_events``."""
@@ -39,11 +45,14 @@ class Events(Tables):
         self.add_all([(about, kind, values)], now)
 
     def add_all(self, lines: Sequence[tuple[Told, EventType, Mapping[str, Any]]], now: datetime) -> None:
-        """Lines of the audit trail: what each is about, its type, and its further columns; one statement."""
+        """Lines of the audit trail: what each is about, its type, and its further columns; one statement.
+
+        Of a purged invitation nothing personal is written any more.
+        """
         rows = [
             {
                 **_EMPTY,
-                **values,
+                **(values if about.email_key is not None else {"actor_id": values.get("actor_id")}),
                 "type": kind,
                 "at": now,
                 "id": new_id(now),
@@ -52,6 +61,8 @@ class Events(Tables):
             }
             for about, kind, values in lines
         ]
+        for row in rows:
+            row["personal_at"] = None if row["remote_addr"] is row["user_agent"] is row["details"] is None else now
         self._insert(self.models.InvitationEvent, rows)
 
     def count(self, about: Told, kind: EventType, now: datetime, link: str, **values: Any) -> None:
@@ -91,5 +102,17 @@ class Events(Tables):
         """Forget from where the lines of invitations came, and what they quote; what happened when is kept."""
         event = self.models.InvitationEvent
         for chunk in chunks(invitation_ids):
-            forget = sa.update(event).where(event.invitation_id.in_(chunk))
-            self._execute(forget.values(remote_addr=None, user_agent=None, details=None))
+            self._execute(sa.update(event).where(event.invitation_id.in_(chunk)).values(_FORGOTTEN))
+
+    def old(self, before: datetime, limit: int) -> Sequence[UUID]:
+        """The ids of lines that were written by ``before``, hold personal data still, and are about a closed
+        invitation, whenever that was closed."""
+        event, about = self.models.InvitationEvent.__table__.c, self.models.Invitation.__table__.c
+        lines = sa.select(event.id).join_from(event.id.table, about.id.table, about.id == event.invitation_id)
+        lines = lines.where(event.personal_at <= before, about.status != Status.PENDING)
+        return list(self._rows(lines.order_by(event.personal_at).limit(limit)).scalars())
+
+    def forget_lines(self, ids: Sequence[UUID]) -> None:
+        """The same as :meth:`forget`, of these lines."""
+        event = self.models.InvitationEvent
+        self._execute(by_key(sa.update(event.__table__)).where(event.id.in_(ids)).values(_FORGOTTEN))

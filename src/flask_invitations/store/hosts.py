@@ -40,6 +40,11 @@ class Hosts(Tables):
         (key,) = sa.inspect(user).identity
         return self._get(self.models.user, key)
 
+    def users(self, ids: Sequence[Any]) -> Sequence[Any]:
+        """The users of these ids that there are."""
+        user = self.models.user
+        return self._read(sa.select(user).where(self._key_of(user).in_(ids)))
+
     def users_by_email(self, key: str) -> Sequence[Any]:
         """The users whose email the database holds equal to ``key``, in lower case where an index has it so; its
         collation may hold more equal than we do."""

@@ -45,7 +45,7 @@ class Store(Tables):
     # One
 
     def by_token(self, token_hash: str) -> Found | None:
-        """The invitation that this link opens or, before the latest resend, opened."""
+        """The invitation that this link opens or, before the latest resend, opened; a purged one is nobody's."""
         found = self._people.find(self._by_token, {"token_hash": token_hash})
         return found[0] if found else None
 
@@ -67,7 +67,7 @@ class Store(Tables):
     def _by_token(self) -> Any:
         token_hash = sa.bindparam("token_hash", type_=sa.String())
         opens = sa.or_(self._columns.token_hash == token_hash, self._columns.previous_token_hash == token_hash)
-        return self._people.invitations().where(opens)
+        return self._people.invitations().where(opens, self._columns.email_key.is_not(None))
 
     @cached_property
     def _by_id(self) -> Mapping[bool, Any]:

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from ..errors import ConfigurationError, TryAgain
 from ..gate import running
 from ..model.binding import Models
+from ..traces import hide
 from .attempts import Conflict, Stale, attempt
 from .binds import Binds, writing
 from .drivers import heeded, is_busy
@@ -357,7 +358,8 @@ def _run_all(waiting: Sequence[Callable[[], Any]]) -> None:
     for act in waiting:
         try:
             act()
-        except Exception:
+        except Exception as error:
+            hide(error)
             log.exception("work after the commit failed")
         except BaseException as error:  # a time-out of gevent's, an exit: not ours to keep
             leaving.append(error)

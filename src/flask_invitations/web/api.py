@@ -13,10 +13,11 @@ from ..acts import Manager, Wanted
 from ..current import State, caller, get_state
 from ..errors import BodyTooLarge, CrossSite, InvitationError, MalformedRequest
 from . import answers
+from .faces import Face
 from .openapi import Call, accept_body, document
 from .wire import PACKAGE, answer_refusals, guard, read_json, read_query
 
-api: Blueprint = Blueprint("invitations_api", PACKAGE, template_folder="templates")
+api: Blueprint = Face("invitations_api", PACKAGE, template_folder="templates")
 
 View = Callable[..., Response]
 

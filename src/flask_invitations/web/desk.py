@@ -26,11 +26,12 @@ from ..model.values import InvitationInfo
 from ..shapes import EVENTS, MAX_MESSAGE, cursor_at, load
 from ..tokens import FormSeal
 from ..words import MANAGER, OBSTACLES, Words, refused_because, told, unsent_because
+from .faces import Face
 from .pages import check_form, page, protect, url_of
 from .wire import PACKAGE, SAFE, answer_refusals, guard
 
 #: Mounted where the invitee's pages are.
-desk: Blueprint = Blueprint("invitations_desk", PACKAGE)
+desk: Blueprint = Face("invitations_desk", PACKAGE)
 
 #: Invitations on one page of the list, and events on one of an invitation's.
 PAGE, TRAIL = 20, 50

@@ -29,12 +29,13 @@ from ..languages.language import Language
 from ..languages.plain import one_line, plain
 from ..pasted import candidates
 from ..shapes import DECLINE, load
-from ..tokens import Token
+from ..tokens import Token, sealed
 from ..words import INVITEE, Words, told
+from .faces import Face
 from .forms import profile_inputs, read_profile, sentences
 from .wire import PACKAGE, SAFE, answer_refusals, guard, read_form, seal
 
-pages: Blueprint = Blueprint(
+pages: Blueprint = Face(
     "invitations", PACKAGE, template_folder="templates", static_folder="static", static_url_path="/static"
 )
 
@@ -84,7 +85,7 @@ def fresh() -> AnyResponse:
     if ctx.config.fresh_link is None:
         return start_over()
     with suppress(InvitationNotFound):
-        acts.request_link(ctx, token=_token().reveal(), by=caller(ctx))
+        acts.request_link(ctx, token=_token(), by=caller(ctx))
     return redirect(url_for("invitations.requested"), 303)
 
 
@@ -100,9 +101,9 @@ def accept() -> AnyResponse:
     token, state = _token(), get_state()
     by = caller(state.ctx)
     profile = read_profile(state.once(profile_inputs), state.ctx.hooks.profile_fields, request.form)
-    password = request.form.get("password") or None
+    password = sealed(request.form.get("password") or None)
     try:
-        acts.accept(state.ctx, token=token.reveal(), password=password, profile=profile, by=by)
+        acts.accept(state.ctx, token=token, password=password, profile=profile, by=by)
     except InvalidRequest as refusal:
         return _offer(token, by, refusal.status, refusal.errors, profile)
     return redirect(url_for("invitations.accepted"), 303)
@@ -114,7 +115,7 @@ def decline() -> AnyResponse:
     token, ctx = _token(), get_state().ctx
     by = caller(ctx)
     try:
-        given = load(DECLINE, {"token": token.reveal(), "reason": request.form.get("reason") or None})
+        given = load(DECLINE, {"token": token, "reason": request.form.get("reason") or None})
     except InvalidRequest as refusal:
         return _offer(token, by, refusal.status, refusal.errors)
     acts.decline(ctx, by=by, **given)
@@ -159,7 +160,7 @@ def _offer(
     profile: Mapping[str, Any] | None = None,
 ) -> Response:
     state, user = get_state(), by.user
-    offer = acts.preview(state.ctx, token=token.reveal(), by=by)
+    offer = acts.preview(state.ctx, token=token, by=by)
     inviter = offer.invitation.invited_by
     language = state.ctx.language(offer.invitation.locale or current_tag())
     words = {

@@ -2,22 +2,22 @@
 
 CREATE TABLE user_invitations (
     id CHAR(32) NOT NULL
-    tenant_id VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+    tenant_id VARCHAR(64)
     invited_by_id CHAR(32)
     accepted_by_id CHAR(32)
-    email VARCHAR(254) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
-    email_key VARCHAR(254) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
-    `role` VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL
-    token_hash VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL
-    token_nonce VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL
-    previous_token_hash VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+    email VARCHAR(254)
+    email_key VARCHAR(254)
+    `role` VARCHAR(64) NOT NULL
+    token_hash VARCHAR(64) NOT NULL
+    token_nonce VARCHAR(64) NOT NULL
+    previous_token_hash VARCHAR(64)
     link_shown BOOL NOT NULL
-    status VARCHAR(16) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL
-    pending_key VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
-    inviter_ref VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
-    message TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+    status VARCHAR(16) NOT NULL
+    pending_key VARCHAR(64)
+    inviter_ref VARCHAR(255)
+    message TEXT
     details JSON
-    locale VARCHAR(35) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+    locale VARCHAR(35)
     lifetime INTEGER NOT NULL
     expires_at DATETIME(6) NOT NULL
     accepted_at DATETIME(6)
@@ -57,23 +57,22 @@ DROP TABLE user_invitations;
 
 CREATE TABLE user_invitation_events (
     id CHAR(32) NOT NULL
-    tenant_id VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+    tenant_id VARCHAR(64)
     actor_id CHAR(32)
     invitation_id CHAR(32) NOT NULL
-    type VARCHAR(32) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL
+    type VARCHAR(32) NOT NULL
     at DATETIME(6) NOT NULL
-    remote_addr VARCHAR(45) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
-    user_agent VARCHAR(512) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+    remote_addr VARCHAR(45)
+    user_agent VARCHAR(512)
     details JSON
-    repeat_key VARCHAR(64)
-    times INTEGER NOT NULL
-    last_at DATETIME(6)
+    personal_at DATETIME(6)
     PRIMARY KEY (id)
     CONSTRAINT fk_user_invitation_events_invitation_id FOREIGN KEY(invitation_id) REFERENCES user_invitations (id) ON DELETE CASCADE
-    CONSTRAINT uq_user_invitation_events_repeat_key UNIQUE (repeat_key)
 );
 
 CREATE INDEX ix_user_invitation_events_invitation_id_at ON user_invitation_events (invitation_id, at, id);
+
+CREATE INDEX ix_user_invitation_events_personal_at ON user_invitation_events (personal_at);
 
 -- 0002 down
 
@@ -84,13 +83,13 @@ DROP TABLE user_invitation_events;
 CREATE TABLE user_invitation_deliveries (
     id CHAR(32) NOT NULL
     invitation_id CHAR(32) NOT NULL
-    kind VARCHAR(32) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL
-    state VARCHAR(16) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL
+    kind VARCHAR(32) NOT NULL
+    state VARCHAR(16) NOT NULL
     attempts INTEGER NOT NULL
     next_attempt_at DATETIME(6)
     last_attempt_at DATETIME(6)
     leased_until DATETIME(6)
-    last_error VARCHAR(200) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+    last_error VARCHAR(200)
     sent_at DATETIME(6)
     created_at DATETIME(6) NOT NULL
     PRIMARY KEY (id)

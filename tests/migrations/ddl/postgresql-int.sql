@@ -66,16 +66,15 @@ CREATE TABLE user_invitation_events (
     remote_addr VARCHAR(45)
     user_agent VARCHAR(512)
     details JSON
-    repeat_key VARCHAR(64)
-    times INTEGER NOT NULL
-    last_at TIMESTAMP WITH TIME ZONE
+    personal_at TIMESTAMP WITH TIME ZONE
     PRIMARY KEY (id)
     CONSTRAINT fk_user_invitation_events_invitation_id FOREIGN KEY(invitation_id) REFERENCES user_invitations (id) ON DELETE CASCADE
     CONSTRAINT fk_user_invitation_events_tenant_id FOREIGN KEY(tenant_id) REFERENCES tenants (id) ON DELETE CASCADE
-    CONSTRAINT uq_user_invitation_events_repeat_key UNIQUE (repeat_key)
 );
 
 CREATE INDEX ix_user_invitation_events_invitation_id_at ON user_invitation_events (invitation_id, at, id);
+
+CREATE INDEX ix_user_invitation_events_personal_at ON user_invitation_events (personal_at);
 
 -- 0002 down
 
