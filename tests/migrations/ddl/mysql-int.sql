@@ -5,19 +5,22 @@ CREATE TABLE user_invitations (
     tenant_id INTEGER NOT NULL
     invited_by_id INTEGER
     accepted_by_id INTEGER
-    email VARCHAR(254)
-    email_key VARCHAR(254)
-    `role` VARCHAR(64) NOT NULL
-    token_hash VARCHAR(64) NOT NULL
-    token_nonce VARCHAR(64) NOT NULL
-    previous_token_hash VARCHAR(64)
+    version INTEGER NOT NULL DEFAULT 1
+    number INTEGER NOT NULL DEFAULT 1
+    link_number INTEGER NOT NULL DEFAULT 1
+    email VARCHAR(254) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+    email_key VARCHAR(254) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+    `role` VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL
+    token_hash VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL
+    token_nonce VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL
+    previous_token_hash VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
     link_shown BOOL NOT NULL
-    status VARCHAR(16) NOT NULL
-    pending_key VARCHAR(64)
-    inviter_ref VARCHAR(255)
-    message TEXT
+    status VARCHAR(16) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL
+    pending_key VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+    inviter_ref VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+    message TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
     details JSON
-    locale VARCHAR(35)
+    locale VARCHAR(35) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
     lifetime INTEGER NOT NULL
     expires_at DATETIME(6) NOT NULL
     accepted_at DATETIME(6)
@@ -61,15 +64,19 @@ CREATE TABLE user_invitation_events (
     tenant_id INTEGER NOT NULL
     actor_id INTEGER
     invitation_id CHAR(32) NOT NULL
-    type VARCHAR(32) NOT NULL
+    type VARCHAR(32) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL
     at DATETIME(6) NOT NULL
-    remote_addr VARCHAR(45)
-    user_agent VARCHAR(512)
+    remote_addr VARCHAR(45) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+    user_agent VARCHAR(512) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
     details JSON
     personal_at DATETIME(6)
+    repeat_key VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+    times INTEGER NOT NULL
+    last_at DATETIME(6)
     PRIMARY KEY (id)
     CONSTRAINT fk_user_invitation_events_invitation_id FOREIGN KEY(invitation_id) REFERENCES user_invitations (id) ON DELETE CASCADE
     CONSTRAINT fk_user_invitation_events_tenant_id FOREIGN KEY(tenant_id) REFERENCES tenants (id) ON DELETE CASCADE
+    CONSTRAINT uq_user_invitation_events_repeat_key UNIQUE (repeat_key)
 );
 
 CREATE INDEX ix_user_invitation_events_invitation_id_at ON user_invitation_events (invitation_id, at, id);
@@ -85,13 +92,15 @@ DROP TABLE user_invitation_events;
 CREATE TABLE user_invitation_deliveries (
     id CHAR(32) NOT NULL
     invitation_id CHAR(32) NOT NULL
-    kind VARCHAR(32) NOT NULL
-    state VARCHAR(16) NOT NULL
+    version INTEGER NOT NULL DEFAULT 1
+    link_number INTEGER NOT NULL DEFAULT 1
+    kind VARCHAR(32) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL
+    state VARCHAR(16) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL
     attempts INTEGER NOT NULL
     next_attempt_at DATETIME(6)
     last_attempt_at DATETIME(6)
     leased_until DATETIME(6)
-    last_error VARCHAR(200)
+    last_error VARCHAR(200) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
     sent_at DATETIME(6)
     created_at DATETIME(6) NOT NULL
     PRIMARY KEY (id)
@@ -101,7 +110,7 @@ CREATE TABLE user_invitation_deliveries (
     CONSTRAINT fk_user_invitation_deliveries_invitation_id FOREIGN KEY(invitation_id) REFERENCES user_invitations (id) ON DELETE CASCADE
 );
 
-CREATE INDEX ix_user_invitation_deliveries_invitation_id ON user_invitation_deliveries (invitation_id, created_at);
+CREATE INDEX ix_user_invitation_deliveries_invitation_id ON user_invitation_deliveries (invitation_id, version);
 
 CREATE INDEX ix_user_invitation_deliveries_leased_until ON user_invitation_deliveries (state, leased_until);
 

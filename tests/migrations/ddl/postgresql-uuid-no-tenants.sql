@@ -5,6 +5,9 @@ CREATE TABLE user_invitations (
     tenant_id VARCHAR(64)
     invited_by_id UUID
     accepted_by_id UUID
+    version INTEGER DEFAULT 1 NOT NULL
+    number INTEGER DEFAULT 1 NOT NULL
+    link_number INTEGER DEFAULT 1 NOT NULL
     email VARCHAR(254)
     email_key VARCHAR(254)
     role VARCHAR(64) NOT NULL
@@ -66,8 +69,12 @@ CREATE TABLE user_invitation_events (
     user_agent VARCHAR(512)
     details JSON
     personal_at TIMESTAMP WITH TIME ZONE
+    repeat_key VARCHAR(64)
+    times INTEGER NOT NULL
+    last_at TIMESTAMP WITH TIME ZONE
     PRIMARY KEY (id)
     CONSTRAINT fk_user_invitation_events_invitation_id FOREIGN KEY(invitation_id) REFERENCES user_invitations (id) ON DELETE CASCADE
+    CONSTRAINT uq_user_invitation_events_repeat_key UNIQUE (repeat_key)
 );
 
 CREATE INDEX ix_user_invitation_events_invitation_id_at ON user_invitation_events (invitation_id, at, id);
@@ -83,6 +90,8 @@ DROP TABLE user_invitation_events;
 CREATE TABLE user_invitation_deliveries (
     id UUID NOT NULL
     invitation_id UUID NOT NULL
+    version INTEGER DEFAULT 1 NOT NULL
+    link_number INTEGER DEFAULT 1 NOT NULL
     kind VARCHAR(32) NOT NULL
     state VARCHAR(16) NOT NULL
     attempts INTEGER NOT NULL
@@ -99,7 +108,7 @@ CREATE TABLE user_invitation_deliveries (
     CONSTRAINT fk_user_invitation_deliveries_invitation_id FOREIGN KEY(invitation_id) REFERENCES user_invitations (id) ON DELETE CASCADE
 );
 
-CREATE INDEX ix_user_invitation_deliveries_invitation_id ON user_invitation_deliveries (invitation_id, created_at);
+CREATE INDEX ix_user_invitation_deliveries_invitation_id ON user_invitation_deliveries (invitation_id, version);
 
 CREATE INDEX ix_user_invitation_deliveries_leased_until ON user_invitation_deliveries (state, leased_until);
 
