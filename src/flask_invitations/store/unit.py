@@ -136,6 +136,22 @@ class Unit:
         is_ours = not _in_transaction(session)
         return _attempt(lambda: self._read(session, work, is_ours), ATTEMPTS if is_ours else 1, None)
 
+    def ahead(self, work: Callable[[], T]) -> T:
+        """Run ``work``, which only reads, before a unit is begun. No transaction stays open that was not open before:
+        what follows may take its time. Inside of a unit it is a part of that.
+
+        :raises TryAgain: the database refused to the last.
+        """
+        session = self._session()
+        if session.info.get(_FRAME) is not None:
+            return work()
+        is_ours = not _in_transaction(session)
+        try:
+            return self.look(work)
+        finally:
+            if is_ours:
+                session.rollback()
+
     def _read(self, session: Any, work: Callable[[], T], is_ours: bool) -> T:
         session.info[_FRAME] = _Frame(by_host=False)
         try:
