@@ -55,7 +55,8 @@ def crowd(host: Host, admin: Any, tokens: Sequence[str], made: Sequence[dict[str
 @pytest.mark.parametrize("what", ["tenant", "inviter"])
 def test_the_hosts_delete_goes_through(database_url: str, what: str) -> None:
     """T7: a host that deletes a tenant or an inviter is never the victim of a deadlock with what is sent, accepted,
-    declined, revoked, sent again and swept at that moment; and nobody of these gets an error."""
+    declined, revoked, sent again and swept at that moment; and nobody of these gets an error, but for a manager who is
+    deleted amid a call of theirs: they are told to try again."""
     with crowded(database_url, OTHERS + 1, config=QUEUED) as host, Racers(OTHERS + 1) as racers:
         for number in range(rounds(6, 60)):
             tenant = host.tenant(f"Tenant {number}")
@@ -69,4 +70,5 @@ def test_the_hosts_delete_goes_through(database_url: str, what: str) -> None:
             gone = partial(delete, host, *((host.Tenant, tenant) if what == "tenant" else (host.User, admin)))
             answers = Counter(racers.race(*crowd(host, admin, tokens, made), gone))
             assert answers["deleted"] == 1
-            assert not [one for one in answers if one.startswith("5")], answers
+            assert not [one for one in answers if one.startswith("5") and one != "503"], answers
+            assert answers["503"] <= 2, answers

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import scoped_session
+from sqlalchemy.orm.exc import ObjectDeletedError
 
 from ..errors import InvitationError, TryAgain
 from ..model.binding import Models
@@ -255,7 +256,7 @@ def _attempt(run: Callable[[], T], attempts: int, conflict: Callable[[], Invitat
     for attempt in range(1, attempts + 1):
         try:
             return run()
-        except PoolTimeout as error:
+        except (PoolTimeout, ObjectDeletedError) as error:  # whoever calls may have been deleted meanwhile
             raise TryAgain from error
         except (Stale, DBAPIError) as error:
             if not _is_worth_another(error):
