@@ -5,6 +5,9 @@ CREATE TABLE user_invitations (
     tenant_id VARCHAR(64)
     invited_by_id CHAR(32)
     accepted_by_id CHAR(32)
+    version INTEGER NOT NULL DEFAULT 1
+    number INTEGER NOT NULL DEFAULT 1
+    link_number INTEGER NOT NULL DEFAULT 1
     email VARCHAR(254)
     email_key VARCHAR(254)
     `role` VARCHAR(64) NOT NULL
@@ -80,6 +83,8 @@ DROP TABLE user_invitation_events;
 CREATE TABLE user_invitation_deliveries (
     id CHAR(32) NOT NULL
     invitation_id CHAR(32) NOT NULL
+    version INTEGER NOT NULL DEFAULT 1
+    link_number INTEGER NOT NULL DEFAULT 1
     kind VARCHAR(32) NOT NULL
     state VARCHAR(16) NOT NULL
     attempts INTEGER NOT NULL
@@ -96,7 +101,7 @@ CREATE TABLE user_invitation_deliveries (
     CONSTRAINT fk_user_invitation_deliveries_invitation_id FOREIGN KEY(invitation_id) REFERENCES user_invitations (id) ON DELETE CASCADE
 );
 
-CREATE INDEX ix_user_invitation_deliveries_invitation_id ON user_invitation_deliveries (invitation_id, created_at);
+CREATE INDEX ix_user_invitation_deliveries_invitation_id ON user_invitation_deliveries (invitation_id, version);
 
 CREATE INDEX ix_user_invitation_deliveries_leased_until ON user_invitation_deliveries (state, leased_until);
 
