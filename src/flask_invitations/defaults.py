@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.util import find_spec
+from threading import Lock
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,8 +26,14 @@ from .replies import House
 from .store.invitations import Store
 from .tokens import Secret, sealed
 
-#: zxcvbn looks at no more than so many characters.
-_ZXCVBN_MAX = 72
+#: The estimator is shown so many characters: what it does grows with the square of them.
+_ESTIMATED = 40
+#: It tries every reading of a character that may stand for several letters. Where there would be more, we leave it one
+#: character for each letter.
+_READINGS = 4
+_ONE_SPELLING = str.maketrans("@{[<!|9$+", "4(((11657")
+#: It keeps the words of whom it was asked about last.
+_estimator = Lock()
 
 
 class Defaults:
@@ -72,7 +81,8 @@ class Defaults:
         return user
 
     def validate_password(self, password: str, invitation: InvitationInfo) -> None:
-        """Length in characters, before any hashing; then, with zxcvbn installed, whether it is commonly used.
+        """Length in characters, before any hashing; then, with zxcvbn installed, whether it is commonly used, or made
+        of the invitee's address and the names that they know us by. The cost is bounded, whatever was chosen.
 
         NIST SP 800-63B-4, section 3.1.1.2: length and a list of common passwords, no rules of composition.
         """
@@ -83,7 +93,8 @@ class Defaults:
             )
         if len(password) > high:
             raise PasswordRejected(Sentence("Use at most %(maximum)s characters.", maximum=high))
-        if find_spec("zxcvbn") is not None and _is_common(password, [invitation.email_key, self._config.app_name]):
+        names = (self._config.app_name, invitation.tenant_name or "")
+        if find_spec("zxcvbn") is not None and _is_common(password, invitation.email_key or "", names):
             raise PasswordRejected(Sentence("This password is easy to guess. Choose one that is not in common use."))
 
     def tenant_is_active(self, tenant_id: Any) -> bool:
@@ -174,8 +185,20 @@ def _set_password(user: Any, password: Secret) -> None:
         user.password_hash = generate_password_hash(password.reveal())
 
 
-def _is_common(password: str, known: list[str | None]) -> bool:
+def _is_common(password: str, email: str, names: Iterable[str]) -> bool:
     from zxcvbn import zxcvbn
 
-    inputs = [word for word in known if word]
-    return bool(zxcvbn(password[:_ZXCVBN_MAX], user_inputs=inputs)["score"] < 2)
+    local, _, domain = email.partition("@")
+    known = dict.fromkeys(word[:_ESTIMATED] for word in (email, local, domain, *re.split(r"[\W_]+", local), *names))
+    with _estimator:
+        found = zxcvbn(_shown(password), user_inputs=[word for word in known if word])
+    return bool(found["score"] < 2)
+
+
+def _shown(password: str) -> str:
+    """What the estimator is shown of a password."""
+    from zxcvbn.matching import L33T_TABLE
+
+    shown = password[:_ESTIMATED]
+    readings = math.prod(max(1, sum(each in shown for each in spellings)) for spellings in L33T_TABLE.values())
+    return shown.translate(_ONE_SPELLING) if readings > _READINGS else shown

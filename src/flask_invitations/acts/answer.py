@@ -145,16 +145,31 @@ def accept(
     attempt = _Attempt(ctx, _token(token), sealed(password), profile or {}, by)
     del token, password  # where they were no secrets yet, they were text
     try:
-        return ctx.unit.run(attempt.run, conflict=attempt.remember)
+        return attempt.run()
     except TryAgain:
         raise
     except InvitationError as refusal:
         return attempt.look_again(refusal)
 
 
+@dataclass(frozen=True)
+class _Looked:
+    """What an attempt has found, by the rules and the checks that it has passed.
+
+    :param account: the one that joins; ``None``: a new one, with ``profile``.
+    :param again: it had been accepted by this account before.
+    """
+
+    found: Found
+    info: InvitationInfo
+    account: Any
+    profile: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    again: bool = False
+
+
 @dataclass
 class _Attempt:
-    """One call of :func:`accept`; ``run`` may be called several times, each time from the start."""
+    """One call of :func:`accept`."""
 
     ctx: Context
     link: Token
@@ -163,28 +178,61 @@ class _Attempt:
     by: Caller
     #: A rule of the database that the account broke; a second look is for who was faster, not for another account.
     broken: Exception | None = field(default=None, init=False)
+    _ahead: _Looked | None = field(default=None, init=False, repr=False)
 
     def remember(self, broken: Exception) -> None:
         self.broken = broken
 
     def run(self) -> Acceptance:
+        """For a new account all that takes time is done ahead of the transaction, but for the hashing."""
+        if self.by.user is None:
+            self._ahead = self._look()
+        return self.ctx.unit.run(self._accept, conflict=self.remember)
+
+    def _accept(self) -> Acceptance:
+        """May be run several times: what was looked at ahead is good for the first."""
+        looked, self._ahead = self._ahead or self._look(), None
+        if looked.again:
+            return self._again(looked.found)
+        account = self._make(looked) if looked.account is None else self._join(looked)
+        user_id = self.ctx.store.hosts.save(account)
+        self._look_at_people(looked, account)
+        return self._claim(looked.found, account, user_id)
+
+    def _look(self) -> _Looked:
+        looked = self.ctx.unit.ahead(self._ask)
+        if looked.again or looked.account is not None:
+            return looked
+        return replace(looked, profile=self.ctx.unit.ahead(partial(self._checked_profile, looked.info)))
+
+    def _ask(self) -> _Looked:
+        """The rules of *Accept*."""
         ctx, now = self.ctx, self.ctx.now()
         found = _find(ctx, self.link)
-        if _is_accepted_by(self.by, found.row, self.link):
-            return self._again(found)
         info = found.info(now)
+        if _is_accepted_by(self.by, found.row, self.link):
+            return _Looked(found, info, None, again=True)
         facts, account = accepting(ctx, found, opening(ctx, found, self.link, now), self.by, info)
         rules.first(rules.ACCEPT, facts)
         if self.broken is not None:
             raise self.broken
-        account = self._make(info) if account is None else self._join(account, info)
-        return self._claim(found, account)
+        if account is None:
+            info = replace(info, tenant_name=ctx.hooks.tenant_name(found.row.tenant_id))
+        return _Looked(found, info, account)
 
-    def _claim(self, found: Found, account: Any) -> Acceptance:
+    def _look_at_people(self, looked: _Looked, account: Any) -> None:
+        """The same rules, of what was committed since they were asked: hashing took its time. The invitation itself is
+        not read again, since its version stands in the claim."""
+        ctx, row, now = self.ctx, looked.found.row, self.ctx.now()
+        inviter_id, own_id = row.invited_by_id, None if looked.account is None else self.by.id
+        users = ctx.store.hosts.fresh(row.tenant_id, {inviter_id, own_id})
+        found = replace(looked.found, inviter=users.get(inviter_id))
+        facts, _ = accepting(ctx, found, opening(ctx, found, self.link, now), self.by, looked.info, account)
+        rules.first(rules.ACCEPT, facts)
+
+    def _claim(self, found: Found, account: Any, user_id: Any) -> Acceptance:
         """The account is flushed before the invitation's row is locked; the claim is one guarded UPDATE."""
-        ctx, row = self.ctx, found.row
-        user_id = ctx.store.hosts.save(account)
-        now = ctx.now()  # hashing took its time: what counts is the moment of the claim
+        ctx, row, now = self.ctx, found.row, self.ctx.now()
         ctx.store.move(row, ACCEPT, now, accepted_at=now, accepted_by_id=user_id)
         who = {**self.by.audit(), "actor_id": user_id}
         ctx.store.events.add(row, ACCEPT.event, now, details={"joined": self.by.user is not None}, **who)
@@ -240,18 +288,18 @@ class _Attempt:
             return {**self.by.audit(), "actor_id": None}
         return {**self.by.audit(), "details": {"code": refusal.code}}
 
-    def _join(self, account: Any, info: InvitationInfo) -> Any:
+    def _join(self, looked: _Looked) -> Any:
         if self.ctx.hooks.join is not None:
-            self.ctx.hooks.join(account, info)
-        return account
+            self.ctx.hooks.join(looked.account, looked.info)
+        return looked.account
 
-    def _make(self, info: InvitationInfo) -> Any:
-        user = self.ctx.hooks.create_user(info, self._checked_profile(info), revealed(self.password))
-        refuse_another(user, info.email_key)
+    def _make(self, looked: _Looked) -> Any:
+        user = self.ctx.hooks.create_user(looked.info, looked.profile, revealed(self.password))
+        refuse_another(user, looked.info.email_key)
         return user
 
     def _checked_profile(self, info: InvitationInfo) -> Mapping[str, Any]:
-        """Profile and password, checked before hashing and before any lock; all complaints at once."""
+        """The profile, where it and the password are right; all complaints at once."""
         errors: dict[str, Any] = {}
         profile: Mapping[str, Any] = {}
         try:

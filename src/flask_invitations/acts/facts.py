@@ -193,23 +193,33 @@ def ended(row: Invitation, link: Token, now: datetime) -> InvitationError | None
     return None if status == Status.PENDING else ENDED[status]()
 
 
-def accepting(ctx: Context, found: Found, opened: Facts, by: Caller, info: InvitationInfo) -> tuple[Facts, Any]:
+def accepting(
+    ctx: Context, found: Found, opened: Facts, by: Caller, info: InvitationInfo, own: Any = None
+) -> tuple[Facts, Any]:
     """The facts of *Accept* for one invitation and one caller, and the account that it is for (``None``: a new one).
 
     :param opened: the facts of the link, by :func:`opening`.
+    :param own: the account that this acceptance has just made, or has had join: neither is in its way.
 
     The host's own gate is asked last, and only where nothing else refuses: it sees nobody but the right person.
     """
     row = found.row
     account = account_of(ctx, row, by.user)
+    if by.user is None and _is_same(ctx, account, own):
+        account = None
     session = _session(ctx, by, account)
     facts = replace(opened, session=session, has_account=account is not None, **_joining(ctx))
     if session is Session.OWNER:
-        verified = ctx.hooks.email_is_verified(account)
-        facts = replace(facts, verified=verified, **_membership(ctx, account, row.tenant_id))
+        facts = replace(facts, verified=ctx.hooks.email_is_verified(account))
+    if session is Session.OWNER and own is None:
+        facts = replace(facts, **_membership(ctx, account, row.tenant_id))
     if ctx.hooks.check_acceptance is not None and obstacle(ACCEPT, facts) is None:
         facts = replace(facts, gate=_refusal(ctx.hooks.check_acceptance, info, account))
     return facts, account
+
+
+def _is_same(ctx: Context, one: Any, other: Any) -> bool:
+    return one is not None and other is not None and ctx.models.user_id(one) == ctx.models.user_id(other)
 
 
 def account_of(ctx: Context, row: Invitation, user: Any) -> Any:

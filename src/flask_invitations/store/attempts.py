@@ -10,6 +10,7 @@ from typing import NoReturn, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm.exc import ObjectDeletedError
 
 from ..errors import InvalidRequest, InvitationError, TryAgain
 from .drivers import TEXT, codes, is_busy, is_integrity, is_transient, is_unique, unwritable
@@ -43,7 +44,7 @@ def attempt(run: Callable[[], T], conflict: Conflict | None = None) -> T:
     for number in range(1, ATTEMPTS):
         try:
             return run()
-        except PoolTimeout as error:
+        except (PoolTimeout, ObjectDeletedError) as error:  # whoever calls may have been deleted meanwhile
             raise TryAgain from error
         except (Stale, DBAPIError) as error:
             if not _is_worth_another(error, conflict):
@@ -67,7 +68,7 @@ def _is_worth_another(error: Stale | DBAPIError, conflict: Conflict | None) -> b
 def _last(run: Callable[[], T]) -> T:
     try:
         return run()
-    except PoolTimeout as error:
+    except (PoolTimeout, ObjectDeletedError) as error:
         raise TryAgain from error
     except (Stale, DBAPIError) as error:
         _give_up(error, last=True)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -42,7 +43,7 @@ class Past:
     @property
     def next_link_number(self) -> int:
         """The link number of an invitation of this address that is made, or sent again."""
-        return max((row.link_number for row in self.rows), default=0) + 1
+        return max(row.link_number for row in self.rows) + 1 if self.rows else 1
 
     def holder(self, but: uuid.UUID | None = None) -> Invitation | None:
         """The one that is pending, as stored; another than ``but``."""
@@ -72,20 +73,20 @@ class Histories(Tables):
 
     @cached_property
     def _past(self) -> Any:
-        """Each invitation of some addresses with each of its emails that left for the invitee."""
+        """Each invitation of some addresses with each of its emails that left for the invitee, in their order."""
         ours, mail = self.models.Invitation.__table__, self.models.Delivery.__table__
         left = (mail.c.kind.not_in(TO_INVITER), mail.c.state.in_((*OUT, *UNWANTED)))
         both = ours.outerjoin(mail, sa.and_(mail.c.invitation_id == ours.c.id, *left))
-        told = mail.c.link_number.label("mail_link"), mail.c.version.label("mail_version"), mail.c.state
-        statement = sa.select(*(ours.c[name] for name in _PAST), *told)
+        statement = sa.select(*(ours.c[name] for name in _PAST), mail.c.state)
         to = ours.c.email_key.in_(sa.bindparam("keys", expanding=True))
-        return statement.select_from(both).where(self._in_tenant, to).order_by(ours.c.number, ours.c.id)
+        in_order = mail.c.link_number, mail.c.version, mail.c.id
+        return statement.select_from(both).where(self._in_tenant, to).order_by(*in_order)
 
     @staticmethod
     def _put_together(lines: Sequence[Any]) -> Past:
         rows = {line.id: made(Invitation, _PAST, line[: len(_PAST)]) for line in lines}
-        mails = [tuple(line[len(_PAST) :]) for line in lines if line.mail_version is not None]
-        return Past(tuple(rows.values()), bool(mails) and max(mails)[-1] in UNWANTED)
+        mails = [line.state for line in lines if line.state is not None]
+        return Past(sorted(rows.values(), key=attrgetter("number", "id")), bool(mails) and mails[-1] in UNWANTED)
 
     def older_open(self, rows: Sequence[Invitation]) -> Sequence[Invitation]:
         """What was made for the same addresses in the same tenants before ``rows``, and is still open."""

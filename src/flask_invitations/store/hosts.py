@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -45,6 +45,35 @@ class Hosts(Tables):
         user = self.models.user
         return self._read(sa.select(user).where(self._key_of(user).in_(ids)))
 
+    def fresh(self, tenant_id: Any, user_ids: Collection[Any]) -> Mapping[Any, Any]:
+        """A tenant and users as they were last committed, whatever the session, or the snapshot of its transaction, has
+        of them; held until that is over. What the host has changed must be flushed before.
+
+        :returns: the users that there are, by their keys.
+        """
+        self._read_again(self.models.tenant, {tenant_id})
+        return {self.models.user_id(user): user for user in self._read_again(self.models.user, set(user_ids))}
+
+    def _read_again(self, model: type[Any] | None, keys: Collection[Any]) -> Sequence[Any]:
+        keys = [key for key in keys if key is not None]
+        if model is None or not keys:
+            return ()
+        key = self._key_of(model)
+        select = sa.select(model).where(key.in_(keys)).order_by(key)
+        locking = select.with_for_update(read=True, key_share=True, of=model)
+        found = self._read(locking, execution_options={"populate_existing": True})
+        self._unit.keep(found)
+        if len(found) < len(keys):
+            self._forget(model, keys)
+        return list(found)
+
+    def _forget(self, model: type[Any], keys: Collection[Any]) -> None:
+        """Have the session ask for these rows again: some are gone."""
+        for key in keys:
+            row = self._session().identity_map.get(sa.inspect(model).identity_key_from_primary_key((key,)))
+            if row is not None:
+                self._session().expire(row)
+
     def users_by_email(self, key: str) -> Sequence[Any]:
         """The users whose email the database holds equal to ``key``, in lower case where an index has it so; its
         collation may hold more equal than we do."""
@@ -61,8 +90,8 @@ class Hosts(Tables):
         found = (self._read(everybody.where(email.in_(chunk))) for chunk in chunks(wanted))
         return [each for users in found for each in users]
 
-    def _read(self, statement: Any, given: Any = None) -> Sequence[Any]:
-        return self._binds.read(lambda session: session.scalars(statement, given).unique().all())
+    def _read(self, statement: Any, given: Any = None, **how: Any) -> Sequence[Any]:
+        return self._binds.read(lambda session: session.scalars(statement, given, **how).unique().all())
 
     def save(self, user: Any) -> Any:
         """Write a new user (or what a hook changed) now, so that it has its key; returns the key.

@@ -113,6 +113,22 @@ class Unit:
         frame.returned.append(Part(result, frame.within()))
         return result
 
+    def ahead(self, work: Callable[[], T]) -> T:
+        """Run ``work``, which only reads, before a unit is begun. No transaction stays open that was not open before:
+        what follows may take its time. Inside of a unit it is a part of that.
+
+        :raises TryAgain: the database refused to the last.
+        """
+        session = self._session()
+        if frame_of(session) is not None:
+            return work()
+        is_ours = not session.in_transaction()
+        try:
+            return self.look(work)
+        finally:
+            if is_ours:
+                session.rollback()
+
     def _read(self, session: Any, work: Callable[[], T]) -> T:
         frame = Frame(session, reads=True)
         put(frame)
