@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
@@ -33,10 +33,12 @@ class Part:
 
     :param within: the transactions that it was done in, savepoints of ours and of the host's; with any of them it is
         undone.
+    :param otherwise: what is done in place of work that is not done.
     """
 
     what: Any
     within: Sequence[Any]
+    otherwise: Callable[[], Any] | None = None
 
 
 @dataclass
@@ -83,21 +85,29 @@ class Frame:
             transaction = transaction.parent
         return found
 
-    def check(self) -> None:
-        """:raises TransactionMisuse: the transaction is not the one that the unit began."""
+    @property
+    def is_open(self) -> bool:
+        """Whether it is what is open on its session."""
+        return self.session.info.get(_KEY) is self
+
+    def check(self, suspect: str | None = None) -> None:
+        """:raises TransactionMisuse: the transaction is not the one that the unit began.
+
+        :param suspect: who has run last, where that is known.
+        """
         session = self.session
         if self.root is None:
             self.root = session.get_transaction()
         elif session.get_transaction() is not self.root or not is_whole(session):
-            self.accuse("ended")
+            self.accuse("ended", suspect)
         if self.blame is not None:
             raise TransactionMisuse(self.blame)
 
-    def accuse(self, did: str) -> None:
+    def accuse(self, did: str, suspect: str | None = None) -> None:
         """Note who has ``did`` what with the transaction, the first time."""
         if self.blame is not None:
             return
-        who = running()
+        who = running() or suspect
         if who is None and self.by_host and not self.acting:
             self.blame = f"Code in a unit() block {did} its transaction. Leave commit and close to the block."
         else:
@@ -114,9 +124,11 @@ class Frame:
 
     def close(self) -> None:
         """Nothing is open on the session any more."""
-        self.session.info.pop(_KEY, None)
+        if self.is_open:
+            del self.session.info[_KEY]
         self.read.clear()
         if self.watched:
+            self.watched = False
             sa.event.remove(self.session, "after_soft_rollback", self._forget)
 
     def _forget(self, _session: Any, undone: Any) -> None:

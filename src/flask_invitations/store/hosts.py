@@ -98,7 +98,7 @@ class Hosts(Tables):
 
         :raises TransactionMisuse: the hook that made or changed it has ended the transaction.
         """
-        self._unit.check()
+        self._unit.check("create_user, or join,")
         if sa.inspect(user).transient:
             self._session().add(user)
         self._session().flush()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import Any, NoReturn, TypeVar
 
 from sqlalchemy.exc import DBAPIError
@@ -44,7 +45,9 @@ class Unit:
     def __init__(self, session: Callable[[], Any], models: Models) -> None:
         self._session = session
         self._binds = Binds(session, models)
-        self._is_sound = False
+        #: The bind of a session whose engine was looked at, the engine, and its options then.
+        self._sound: tuple[Any, Any] = (None, None)
+        self._options: Any = None
         watch()
         guard()
 
@@ -108,6 +111,8 @@ class Unit:
         try:
             result = work()
         except DBAPIError as error:
+            if frame.reads:
+                raise  # whoever began to read may read again
             frame.broken = True
             _try_again_or_raise(error)
         frame.returned.append(Part(result, frame.within()))
@@ -157,10 +162,13 @@ class Unit:
 
     # Called inside
 
-    def after_commit(self, act: Callable[[], Any]) -> None:
-        """Do ``act`` once the transaction is committed, never if it is not."""
+    def after_commit(self, act: Callable[[], Any], *, otherwise: Callable[[], Any] | None = None) -> None:
+        """Do ``act`` once the transaction is committed, never if it is not.
+
+        :param otherwise: what to do in its place where the process is told to stop before, or while, it is done.
+        """
         frame = self._open_frame()
-        frame.after.append(Part(act, frame.within()))
+        frame.after.append(Part(act, frame.within(), otherwise))
 
     def keep(self, rows: Iterable[Any]) -> None:
         """Hold rows of the host's until the unit, or the look, is over: the session alone would forget them."""
@@ -172,9 +180,9 @@ class Unit:
         """Whether the unit is the host's, so that other things may follow before its commit."""
         return self._open_frame().by_host
 
-    def check(self) -> None:
-        """:raises TransactionMisuse: the transaction was ended by somebody else."""
-        self._open_frame().check()
+    def check(self, suspect: str) -> None:
+        """:raises TransactionMisuse: the transaction was ended by somebody else, and ``suspect`` has run last."""
+        self._open_frame().check(suspect)
 
     def _open_frame(self) -> Frame:
         frame = frame_of(self._session())
@@ -239,13 +247,15 @@ class Unit:
                 _end(frame)
         except BaseException as error:
             frame.ending = True
-            session.rollback()
-            if frame.blame is not None and not isinstance(error, TransactionMisuse):
-                raise TransactionMisuse(frame.blame) from error
-            raise
+            if frame.is_open:
+                session.rollback()
+            if frame.blame is None or str(error) == frame.blame:
+                raise
+            self._session().rollback()  # where it is another one by now, that is where our statements went
+            raise TransactionMisuse(frame.blame) from error
         finally:
             frame.close()
-        _run_all([part.what for part in frame.after])
+        _run_all(frame.after)
 
     @contextmanager
     def _savepoint(self, frame: Frame) -> Iterator[None]:
@@ -276,14 +286,15 @@ class Unit:
 
     def _refuse_autocommit(self, session: Any) -> None:
         """:raises ConfigurationError: each statement would be a transaction of its own."""
-        if not self._is_sound:
-            self._binds.connection()
+        known, engine = self._sound
+        if engine is None or session.bind is not known or engine.get_execution_options() is not self._options:
+            engine = self._binds.connection().engine
         if commits_alone(session):
             raise ConfigurationError(
                 "The connection of your session is in AUTOCOMMIT, where nothing can be undone. "
                 "Give the session an engine without isolation_level='AUTOCOMMIT' or autocommit."
             )
-        self._is_sound = True
+        self._sound, self._options = (session.bind, engine), engine.get_execution_options()
 
 
 def _refuse_misplaced(frame: Frame) -> None:
@@ -368,16 +379,15 @@ def _clean(session: Any, what: str) -> None:
         session.get_transaction().close()  # a rollback would expire what the host has loaded
 
 
-def _run_all(waiting: Sequence[Callable[[], Any]]) -> None:
-    """Whatever one of them raises, the others are called: what was committed is told, and no email stays leased."""
-    leaving: list[BaseException] = []
-    for act in waiting:
+def _run_all(waiting: Sequence[Part]) -> None:
+    """An error of one keeps no other from being done. What is no error (a time-out of gevent's, an exit) is not ours to
+    keep: it leaves at once, and what was not done is put back."""
+    for number, part in enumerate(waiting):
         try:
-            act()
+            part.what()
         except Exception as error:
             hide(error)
             log.exception("work after the commit failed")
-        except BaseException as error:  # a time-out of gevent's, an exit: not ours to keep
-            leaving.append(error)
-    if leaving:
-        raise leaving[0]
+        except BaseException:
+            _run_all([replace(each, what=each.otherwise) for each in waiting[number:] if each.otherwise is not None])
+            raise
