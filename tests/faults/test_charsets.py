@@ -160,6 +160,29 @@ def test_tables_with_options_of_their_own(make: Callable[..., Site], options: di
         assert connection.exec_driver_sql(engines).scalars().all() == ["InnoDB"]
 
 
+RAW = {
+    "collation": "CREATE TABLE {0} ({1}) CHARACTER SET utf8mb4 COLLATE utf8mb4_spanish_ci",
+    "charset": "CREATE TABLE {0} ({1}) CHARACTER SET latin1",
+}
+
+
+@MARIADB
+@pytest.mark.parametrize("made", RAW.values(), ids=RAW)
+@pytest.mark.parametrize("key", [KEY, sa.CHAR(32)], ids=["varchar", "char"])
+def test_what_stands_in_the_database_only(make: Callable[..., Site], made: str, key: Any) -> None:
+    """D3: the same where only the database knows what the host's tables are made for."""
+    site = make(key=key)
+    with site.engine.begin() as connection:
+        connection.exec_driver_sql(made.format("tenants", f"id {key} PRIMARY KEY, name VARCHAR(50)"))
+        columns = "email VARCHAR(150), name VARCHAR(50), role VARCHAR(20), password_hash VARCHAR(255)"
+        connection.exec_driver_sql(made.format("users", f"id {key} PRIMARY KEY, tenant_id {key}, {columns}"))
+    tenant = site.furnish()
+    with site.app.app_context():
+        made_id = site.invitations.invite("ann@example.com", tenant_id=tenant, role="user", message=EMOJI).id
+        site.invitations.accept(site.mailer.token_to("ann@example.com"), password=PASSWORD)
+        assert [each.actor_id for each in site.invitations.events(made_id)][-1] is not None
+
+
 def _run(raw: Any, statement: str) -> None:
     with raw.cursor() as cursor:
         cursor.execute(statement)

@@ -135,6 +135,7 @@ def test_errors_of_sqlite(tmp_path: Path) -> None:
 # What is answered
 
 
+@pytest.mark.soak
 @EACH_DRIVER
 @pytest.mark.parametrize("isolated", [False, True])
 def test_accept_while_somebody_revokes(driver_url: str, isolated: bool) -> None:
