@@ -198,7 +198,7 @@ def _suspect(parameters: Any, encoding: str) -> str | None:
     given = parameters.items() if isinstance(parameters, Mapping) else enumerate(parameters or ())
     odd = (name for name, value in given if isinstance(value, str) and not _fits(value, encoding))
     name = next(odd, None)
-    return re.sub(r"__\d+$", "", name) if isinstance(name, str) else None if name is None else "text"
+    return re.sub(r"(_\d+_\d+|__\d+)$", "", name) if isinstance(name, str) else None if name is None else "text"
 
 
 def _fits(text: str, encoding: str) -> bool:
