@@ -17,10 +17,12 @@ from marshmallow import Schema, fields
 from sqlalchemy import orm
 from sqlalchemy.dialects import mysql
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateTable
 
 from flask_invitations import InvalidRequest, Invitations
 from flask_invitations.errors import ConfigurationError
+from flask_invitations.store.drivers import unwritable
 from flask_invitations.testing import RecordingMailer
 from tests.hosts import ACCEPT_URL, PASSWORD
 
@@ -277,6 +279,12 @@ def test_an_emoji_on_a_latin_database(empty_url: str, driver: str) -> None:
         with site.app.app_context(), pytest.raises(InvalidRequest) as info:
             site.invitations.invite("ann@example.com", tenant_id=tenant, role="user", message=EMOJI)
         assert list(info.value.errors) == ["message"]
+        in_utf8 = sa.create_engine(site.engine.url.update_query_dict({"client_encoding": "utf8"}))
+        rows = [{"id": new_key(KEY), "name": name} for name in ("Acme", EMOJI)]
+        with in_utf8.connect() as connection, pytest.raises(DBAPIError) as failed:
+            connection.execute(sa.insert(site.Tenant), rows)
+        in_utf8.dispose()
+        assert unwritable(failed.value) == "name"
     finally:
         site.engine.dispose()
         with server.connect() as connection:
