@@ -17,14 +17,19 @@ from marshmallow import Schema, fields
 from sqlalchemy import orm
 from sqlalchemy.dialects import mysql
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateTable
 
 from flask_invitations import InvalidRequest, Invitations
 from flask_invitations.errors import ConfigurationError
+from flask_invitations.store.drivers import unwritable
 from flask_invitations.testing import RecordingMailer
 from tests.hosts import ACCEPT_URL, PASSWORD
 
 MARIADB = pytest.mark.parametrize("_database", ["mariadb"], indirect=True)
 EMOJI = "Welcome \N{PARTY POPPER}"
+#: An address in a script of which a character takes four bytes.
+RARE = "\N{CJK UNIFIED IDEOGRAPH-20BB7}@example.com"
 KEY = sa.String(36)
 
 
@@ -160,6 +165,37 @@ def test_tables_with_options_of_their_own(make: Callable[..., Site], options: di
         assert connection.exec_driver_sql(engines).scalars().all() == ["InnoDB"]
 
 
+def test_keys_in_a_revision_that_is_written_first() -> None:
+    """D3: where there are no tables yet to look at, our columns are what the models say of the tables they point at."""
+    site = Site("sqlite://", {"mysql_charset": "latin1"}, {"mysql_charset": "utf8mb3", "mysql_collate": "utf8mb3_bin"})
+    made = str(CreateTable(site.invitations.models.Invitation.__table__).compile(dialect=mysql.dialect()))
+    assert "tenant_id VARCHAR(36) CHARACTER SET utf8mb3 COLLATE utf8mb3_bin NOT NULL" in made
+    assert "invited_by_id VARCHAR(36) CHARACTER SET latin1" in made
+
+
+RAW = {
+    "collation": "CREATE TABLE {0} ({1}) CHARACTER SET utf8mb4 COLLATE utf8mb4_spanish_ci",
+    "charset": "CREATE TABLE {0} ({1}) CHARACTER SET latin1",
+}
+
+
+@MARIADB
+@pytest.mark.parametrize("made", RAW.values(), ids=RAW)
+@pytest.mark.parametrize("key", [KEY, sa.CHAR(32)], ids=["varchar", "char"])
+def test_what_stands_in_the_database_only(make: Callable[..., Site], made: str, key: Any) -> None:
+    """D3: the same where only the database knows what the host's tables are made for."""
+    site = make(key=key)
+    with site.engine.begin() as connection:
+        connection.exec_driver_sql(made.format("tenants", f"id {key} PRIMARY KEY, name VARCHAR(50)"))
+        columns = "email VARCHAR(150), name VARCHAR(50), role VARCHAR(20), password_hash VARCHAR(255)"
+        connection.exec_driver_sql(made.format("users", f"id {key} PRIMARY KEY, tenant_id {key}, {columns}"))
+    tenant = site.furnish()
+    with site.app.app_context():
+        made_id = site.invitations.invite("ann@example.com", tenant_id=tenant, role="user", message=EMOJI).id
+        site.invitations.accept(site.mailer.token_to("ann@example.com"), password=PASSWORD)
+        assert [each.actor_id for each in site.invitations.events(made_id)][-1] is not None
+
+
 def _run(raw: Any, statement: str) -> None:
     with raw.cursor() as cursor:
         cursor.execute(statement)
@@ -198,7 +234,11 @@ def test_an_emoji_on_an_old_database(make: Callable[..., Site]) -> None:
         assert (answer.status_code, list(answer.get_json()["errors"])) == (422, ["name"]), answer.text
         answer = site.app.test_client().post("/api/v1/users/accept-invite", json={**body, "name": "Ann"})
         assert answer.status_code == 201
+        with pytest.raises(InvalidRequest) as info:  # no account of the host's can have this address
+            site.invitations.invite(RARE, tenant_id=tenant, role="user")
+        assert list(info.value.errors) == ["email"]
         site.invitations.invite("bob@example.com", tenant_id=tenant, role="user")
+        assert site.invitations.list(tenant_id=tenant, q=RARE) == []
         site.invitations.decline(site.mailer.token_to("bob@example.com"), reason=EMOJI)
 
 
@@ -209,10 +249,10 @@ def test_an_emoji_on_an_old_connection(make: Callable[..., Site], charset: str) 
     site = make(query={"charset": charset})
     tenant = site.furnish()
     with site.app.app_context():
-        for field in ("message", "role"):
-            how: dict[str, Any] = {"role": "user", field: EMOJI}
+        for field, text in (("message", EMOJI), ("email", RARE)):
+            how: dict[str, Any] = {"email": "ann@example.com", "role": "user", field: text}
             with pytest.raises(InvalidRequest) as info:
-                site.invitations.invite("ann@example.com", tenant_id=tenant, **how)
+                site.invitations.invite(tenant_id=tenant, **how)
             assert list(info.value.errors) == [field]
         with pytest.raises(InvalidRequest) as info:
             site.invitations.list(tenant_id=tenant, q=EMOJI)
@@ -239,6 +279,12 @@ def test_an_emoji_on_a_latin_database(empty_url: str, driver: str) -> None:
         with site.app.app_context(), pytest.raises(InvalidRequest) as info:
             site.invitations.invite("ann@example.com", tenant_id=tenant, role="user", message=EMOJI)
         assert list(info.value.errors) == ["message"]
+        in_utf8 = sa.create_engine(site.engine.url.update_query_dict({"client_encoding": "utf8"}))
+        rows = [{"id": new_key(KEY), "name": name} for name in ("Acme", EMOJI)]
+        with in_utf8.connect() as connection, pytest.raises(DBAPIError) as failed:
+            connection.execute(sa.insert(site.Tenant), rows)
+        in_utf8.dispose()
+        assert unwritable(failed.value) == "name"
     finally:
         site.engine.dispose()
         with server.connect() as connection:

@@ -20,6 +20,7 @@ from flask import current_app
 
 from ..errors import ConfigurationError
 from ..model.binding import Models
+from ..model.options import match
 from .steps import STEPS, Step
 
 #: The name in a revision's file that tells which step it is; a tuple where it holds several (a squashed history).
@@ -92,6 +93,8 @@ class Tree:
                 inspector = sa.inspect(context.connection)
                 tables = [(step, step.table(self._models)) for step in steps]
                 found = [step for step, table in tables if inspector.has_table(table.name, schema=table.schema)]
+                for _, table in tables:
+                    match(table, context.connection)
             return []
 
         with EnvironmentContext(self._config, self._script, fn=look, dont_mutate=True):

@@ -14,7 +14,7 @@ from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.schema import conv
 
 from ..errors import ConfigurationError
-from .options import reference_type, shared
+from .options import key_column, match, shared
 from .tables import Delivery, Invitation, InvitationEvent, text
 
 _INFO_KEY = "flask_invitations"
@@ -183,7 +183,7 @@ def _map(metadata: sa.MetaData, user: type[Any], tenant: type[Any] | None) -> Mo
 
     def key(table: str, name: str, target: sa.Column[Any], on_delete: str, nullable: bool) -> Any:
         link = sa.ForeignKey(target, name=conv(f"fk_{table}_{name}"), ondelete=on_delete)
-        return mapped_column(reference_type(target), link, nullable=nullable)
+        return key_column(target, link, nullable=nullable)
 
     def tenant_id(table: str) -> Any:
         if tenant_key is None:
@@ -206,11 +206,12 @@ def _map(metadata: sa.MetaData, user: type[Any], tenant: type[Any] | None) -> Mo
         mapped(
             InvitationEvent,
             tenant_id=tenant_id(InvitationEvent.__tablename__),
-            actor_id=mapped_column(reference_type(user_key), nullable=True),
+            actor_id=key_column(user_key),
         ),
         mapped(Delivery),
     )
     options = shared({key.table for key in (user_key, tenant_key) if key is not None})
     for each in models.tables:
         each.kwargs.update(options)
+        sa.event.listen(each, "before_create", match)
     return models

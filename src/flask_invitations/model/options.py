@@ -1,14 +1,18 @@
-"""What the host says about its tables on MariaDB and MySQL. A foreign key there needs the engine of the table that it
-points at, and, where keys are text, the character set and the collation of the column."""
+"""What the host's tables are like on MariaDB and MySQL. A foreign key there needs the engine of the table that it
+points at, and, where keys are text, the character set and the collation of the column.
+
+The host says so in its models, or it stands in the database only: where tables are made, that is what counts.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import ArgumentError
+from sqlalchemy.orm import mapped_column
 
 from ..errors import ConfigurationError
 
@@ -27,6 +31,15 @@ _SPELLED = {
 _WITHOUT_TRANSACTIONS = frozenset({"myisam", "aria", "memory", "heap", "csv", "archive"})
 
 
+#: In the ``info`` of a column of ours: the host's column whose keys it holds.
+_KEY = "flask_invitations_key"
+_IN_DATABASE = sa.text(
+    "SELECT LOWER(engine), character_set_name, collation_name, @@collation_database, LOWER(@@default_storage_engine)"
+    " FROM information_schema.columns JOIN information_schema.tables USING (table_schema, table_name)"
+    " WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table AND column_name = :column"
+)
+
+
 def shared(tables: Iterable[sa.Table]) -> dict[str, Any]:
     """The options of our tables: those that all these tables have in common.
 
@@ -40,17 +53,26 @@ def shared(tables: Iterable[sa.Table]) -> dict[str, Any]:
 def _refused(table: sa.Table) -> Mapping[str, Any]:
     options = {name: value for name, value in table.kwargs.items() if _meaning(name) is not None}
     for name, value in options.items():
-        if _meaning(name) == "engine" and str(value).lower() in _WITHOUT_TRANSACTIONS:
-            raise ConfigurationError(f"The table {table.name} uses {value}, which has no transactions. Use InnoDB.")
+        if _meaning(name) == "engine":
+            _refuse_without_transactions(table, str(value))
     return options
 
 
-def reference_type(target: sa.Column[Any]) -> Any:
-    """The type of a column that holds keys of a table of the host's."""
+def _refuse_without_transactions(table: Any, engine: str) -> None:
+    if engine.lower() in _WITHOUT_TRANSACTIONS:
+        raise ConfigurationError(f"The table {table.name} uses {engine}, which has no transactions. Use InnoDB.")
+
+
+def key_column(target: sa.Column[Any], *link: sa.ForeignKey, nullable: bool = True) -> Any:
+    """A column that holds keys of a table of the host's."""
+    return mapped_column(_key_type(target), *link, nullable=nullable, info={_KEY: target})
+
+
+def _key_type(target: sa.Column[Any]) -> Any:
     kind: Any = target.type
     for dialect in _DIALECTS:
         said = _said(target.table, dialect)
-        if said and isinstance(kind, sa.String) and not isinstance(kind, sa.Enum):
+        if said and _is_text(kind):
             kind = _with(kind, dialect, said)
     return kind
 
@@ -58,11 +80,19 @@ def reference_type(target: sa.Column[Any]) -> Any:
 def _with(kind: sa.String, dialect: str, said: Mapping[str, Any]) -> Any:
     if kind.collation or getattr(kind, "charset", None):
         return kind  # the column says so itself
-    sort: Any = mysql.CHAR if isinstance(kind, sa.CHAR) else mysql.VARCHAR
     try:
-        return kind.with_variant(sort(kind.length, **said), dialect)
+        return kind.with_variant(_text(kind, said), dialect)
     except ArgumentError:  # the host has a type of its own for this dialect
         return kind
+
+
+def _text(kind: sa.String, said: Mapping[str, Any]) -> Any:
+    sort: Any = mysql.CHAR if isinstance(kind, sa.CHAR) else mysql.VARCHAR
+    return sort(kind.length, **said)
+
+
+def _is_text(kind: Any) -> bool:
+    return isinstance(kind, sa.String) and not isinstance(kind, sa.Enum)
 
 
 def _said(table: Any, dialect: str) -> dict[str, Any]:
@@ -74,3 +104,31 @@ def _said(table: Any, dialect: str) -> dict[str, Any]:
 def _meaning(option: str) -> str | None:
     dialect, _, name = option.partition("_")
     return _SPELLED.get(name.lower().replace(" ", "_")) if dialect in _DIALECTS else None
+
+
+def match(table: sa.Table, connection: Any, **_more: Any) -> None:
+    """Fit one of our tables, which is about to be made, to what the host's tables are like in the database.
+
+    :raises ConfigurationError: one of them is kept by an engine without transactions.
+    """
+    if not isinstance(connection, sa.Connection) or connection.dialect.name not in _DIALECTS:
+        return
+    for column in table.columns:
+        if _KEY in column.info:
+            _match(column, column.info[_KEY], connection)
+
+
+def _match(column: sa.Column[Any], target: sa.Column[Any], connection: sa.Connection) -> None:
+    where = {"schema": target.table.schema, "table": target.table.name, "column": target.name}
+    found = connection.execute(_IN_DATABASE, where).first()
+    if found is None:
+        return  # there is no such table yet: then it will be what the models say
+    engine, charset, collation, usual_collation, usual_engine = found
+    dialect, kind = connection.dialect.name, cast(Any, target.type)
+    _refuse_without_transactions(target.table, engine)
+    if engine != usual_engine:
+        column.table.kwargs[f"{dialect}_engine"] = engine
+    if _is_text(kind) and collation != usual_collation:
+        base: Any = sa.CHAR if isinstance(kind, sa.CHAR) else sa.String
+        said = {"charset": charset, "collation": collation}
+        column.type = base(kind.length).with_variant(_text(kind, said), dialect)

@@ -195,10 +195,21 @@ def unwritable(error: DBAPIError) -> str | None:
 
 def _suspect(parameters: Any, encoding: str) -> str | None:
     """The parameter that is not in a character set: most databases do not tell which it was."""
-    given = parameters.items() if isinstance(parameters, Mapping) else enumerate(parameters or ())
-    odd = (name for name, value in given if isinstance(value, str) and not _fits(value, encoding))
+    odd = (name for name, value in _pairs(parameters) if isinstance(value, str) and not _fits(value, encoding))
     name = next(odd, None)
-    return re.sub(r"__\d+$", "", name) if isinstance(name, str) else None if name is None else "text"
+    return None if name is None else re.sub(r"(_\d+_\d+|__\d+)$", "", name)
+
+
+def _pairs(parameters: Any) -> Iterator[tuple[str, Any]]:
+    """The parameters of a statement, of one row or of several; what has no name is ``text``."""
+    if isinstance(parameters, Mapping):
+        yield from parameters.items()
+        return
+    for each in parameters or ():
+        if isinstance(each, (Mapping, list, tuple)):
+            yield from _pairs(each)
+        else:
+            yield "text", each
 
 
 def _fits(text: str, encoding: str) -> bool:
