@@ -10,7 +10,6 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date
 from types import CodeType
 from typing import Any
 
@@ -74,19 +73,19 @@ class Users:
         """An attribute as the class has it: no descriptor is asked."""
         return inspect.getattr_static(self.model, name, None)
 
-    def property(self, name: str) -> Any:
+    def mapped(self, name: str) -> Any:
         """What an attribute is to the mapper, a synonym followed; ``None``: nothing."""
         found = self.mapper.attrs.get(name)
-        return self.property(found.name) if isinstance(found, SynonymProperty) else found
+        return self.mapped(found.name) if isinstance(found, SynonymProperty) else found
 
     def column(self, name: str) -> sa.Column[Any] | None:
-        found = self.property(name)
+        found = self.mapped(name)
         column = found.columns[0] if isinstance(found, ColumnProperty) else None
         return column if isinstance(column, sa.Column) else None
 
     def is_writable(self, name: str) -> bool:
         """Whether what is assigned to it is stored, as far as can be seen."""
-        found = self.property(name)
+        found = self.mapped(name)
         if isinstance(found, ColumnProperty):
             return isinstance(found.columns[0], sa.Column)
         static = self.static(name)
@@ -155,8 +154,8 @@ def _searchable(users: Users) -> Iterator[Complaint]:
 
 
 def _writable(users: Users) -> Iterator[Complaint]:
-    verified = ["email_verified"] if users.has("email_verified") else []
-    for name in (*users.ours, *verified, *(users.profile or ())):
+    assigned = [*users.ours, *(users.profile or ())] if _takes_what_it_has(users) else []
+    for name in (*assigned, "email_verified"):
         if users.has(name) and not users.is_writable(name):
             yield Complaint(f".{name} cannot be set", "Make it a column, or give it a setter", ("create_user",))
 
@@ -169,7 +168,7 @@ def _email_is_long_enough(users: Users) -> Iterator[Complaint]:
 
 
 def _role_is_text(users: Users) -> Iterator[Complaint]:
-    if isinstance(users.property("role"), RelationshipProperty):
+    if isinstance(users.mapped("role"), RelationshipProperty):
         fix = "Make it a column of text or of an Enum"
         yield Complaint(".role is a relationship, and roles are names", fix, ("role_of", "create_user"))
     elif inspect.isroutine(users.static("role")):
@@ -218,20 +217,20 @@ def _verified_is_yes_or_no(users: Users) -> Iterator[Complaint]:
     fix, hooks = "Make it a Boolean column or a hybrid", ("email_is_verified", "create_user")
     if inspect.isroutine(users.static("email_verified")):
         yield Complaint(".email_verified is a method, which is always true", fix, hooks)
-    column = users.column("email_verified")
-    if column is not None and _python_type(column) not in (bool, int, None):
-        kind = "a moment" if issubclass(column.type.python_type, date) else "no yes or no"
-        yield Complaint(f".email_verified is {kind}", fix, hooks)
+        return
+    kind = _python_type(sql_of(users.model, "email_verified")) if users.has("email_verified") else None
+    if kind not in (bool, int, None):
+        yield Complaint(f".email_verified is a {kind.__name__}, not yes or no", fix, hooks)
 
 
 def _tenant_id_is_its_key(users: Users) -> Iterator[Complaint]:
     column, tenant = users.column("tenant_id"), users.models.tenant
     if tenant is None or not users.has("tenant_id"):
         return
-    if isinstance(users.property("tenant_id"), RelationshipProperty):
+    if isinstance(users.mapped("tenant_id"), RelationshipProperty):
         hooks = ("tenant_of", "role_of", "create_user")
         yield Complaint(".tenant_id is a relationship", "Make it a column", hooks)
-    kinds = None if column is None else _python_type(column), key_type(tenant)
+    kinds = _python_type(column), key_type(tenant)
     if None not in kinds and kinds[0] is not kinds[1]:
         fix = f"Give it the type of {tenant.__name__}.{primary_key(tenant).key}"
         yield Complaint(".tenant_id has another type than the key of tenants", fix, ("tenant_of", "create_user"))
@@ -245,6 +244,16 @@ def _password(users: Users) -> Iterator[Complaint]:
         yield Complaint(".set_password is no method", "Make it take the password", hooks)
     elif (kind := never_run(inspect.unwrap(getattr(setter, "__func__", setter)))) is not None:
         yield Complaint(f".set_password is {kind}, which does nothing when it is called", "Make it plain", hooks)
+    elif inspect.isfunction(setter) and not _can_be_called(setter, "self", "password"):
+        yield Complaint(".set_password takes other arguments than the password", "Make it take the password", hooks)
+
+
+def _can_be_called(function: Any, *arguments: str) -> bool:
+    try:
+        inspect.signature(function).bind(*arguments)
+    except TypeError:
+        return False
+    return True
 
 
 def _password_hash(users: Users) -> Iterator[Complaint]:
@@ -264,8 +273,8 @@ def _constructor(users: Users) -> Iterator[Complaint]:
         try:
             inspect.signature(users.model).bind(**dict.fromkeys(passed))
         except TypeError as error:
-            what = f"({', '.join(f'{name}=...' for name in passed)}) fails ({error})"
-            yield Complaint(what, "Let it be called so", ("create_user",))
+            what = f"({', '.join(f'{name}=...' for name in passed)}) cannot be called ({error})"
+            yield Complaint(what, "Let it take these keywords", ("create_user",))
         except ValueError:  # Python cannot tell how it is called
             return
 
@@ -284,11 +293,11 @@ RULES: Sequence[Callable[[Users], Iterator[Complaint]]] = (
 )
 
 
-def _python_type(column: sa.Column[Any]) -> type[Any] | None:
+def _python_type(expression: Any) -> type[Any] | None:
     """``None``: its type does not say."""
     try:
-        kind: type[Any] = column.type.python_type
-    except NotImplementedError:
+        kind: type[Any] = expression.type.python_type
+    except (NotImplementedError, AttributeError):
         return None
     return None if kind is object else kind
 
@@ -308,7 +317,8 @@ def _has_listeners(users: Users, house: House) -> bool:
     flush: Any = ()
     with suppress(Exception):  # not every session tells before there is an app
         flush = house.session().session_factory().dispatch.before_flush
-    return bool(of_ours) or bool(list(users.mapper.dispatch.before_insert)) or bool(list(flush))
+    on_set = (each for mapped in users.mapper.column_attrs for each in mapped.class_attribute.dispatch.set)
+    return any(True for each in (of_ours, users.mapper.dispatch.before_insert, flush, on_set) for _ in each)
 
 
 def _check_filled(users: Users) -> None:
@@ -347,7 +357,7 @@ def _filled(users: Users) -> set[str] | None:
 
 def _stored(users: Users, name: str) -> set[str] | None:
     """The attributes that are filled where one is set, or called."""
-    found = users.property(name)
+    found = users.mapped(name)
     if isinstance(found, RelationshipProperty):
         return {each.key for each in users.mapper.column_attrs if found.local_columns & set(each.columns)}
     if found is not None:

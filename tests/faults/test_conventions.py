@@ -20,7 +20,7 @@ from sqlalchemy.ext.hybrid import hybrid_property
 from flask_invitations import ConfigurationError, Invitations, canonical_email
 from flask_invitations.current import get_state
 from flask_invitations.testing import RecordingMailer
-from tests.hosts import ACCEPT_URL, PASSWORD
+from tests.hosts import _TEMPLATES, ACCEPT_URL, PASSWORD, _Rule
 
 # Hosts, as small as they come
 
@@ -82,10 +82,12 @@ class Small:
 def set_up(user: Any, session: Any = None, config: Mapping[str, Any] | None = None, **given: Any) -> Small:
     """``init_app`` with nothing but what it takes."""
     app = Flask("small")
+    app.jinja_options = {**app.jinja_options, "bytecode_cache": _TEMPLATES}
+    app.url_rule_class = _Rule
     app.config.update(SECRET_KEY="k", INVITATIONS_ACCEPT_URL=ACCEPT_URL, **(config or {}))
     session = session or orm.scoped_session(orm.sessionmaker())
     small = Small(app, Invitations(), session)
-    given = {"current_user": lambda: None, "mailer": small.mailer, **given}
+    given = {"current_user": lambda: None, "mailer": small.mailer, "validate_password": lambda *_: None, **given}
     small.invitations.init_app(app, SimpleNamespace(session=session), user_model=user, **given)
     return small
 
@@ -184,6 +186,25 @@ class AsyncPassword:
     async def set_password(self, password: str) -> None: ...
 
 
+class OldPassword:
+    """A setter that wants more than the password."""
+
+    def set_password(self, old: str, new: str) -> None: ...
+
+
+class VerifiedHybrid:
+    """A moment by another name."""
+
+    verified_at = orm.mapped_column(sa.DateTime)
+
+    @hybrid_property
+    def email_verified(self) -> Any:
+        return self.verified_at
+
+    @email_verified.inplace.setter
+    def _set(self, _value: Any) -> None: ...
+
+
 class Trimmed(sa.types.TypeDecorator[str]):
     """A type that takes some words only."""
 
@@ -256,18 +277,28 @@ REFUSED: dict[str, tuple[Callable[[], Any], str, str]] = {
     ),
     "verified is a moment": (
         lambda: users(email_verified=orm.mapped_column(sa.DateTime)),
-        "a moment",
+        "is a datetime, not yes or no",
         "email_is_verified and create_user",
     ),
     "verified is a day": (
         lambda: users(email_verified=orm.mapped_column(sa.Date)),
-        "a moment",
+        "is a date, not yes or no",
         "email_is_verified and create_user",
     ),
-    "verified is text": (lambda: users(email_verified=text(3)), "no yes or no", "email_is_verified and create_user"),
+    "verified is a hybrid of a moment": (
+        lambda: users(VerifiedHybrid),
+        "is a datetime, not yes or no",
+        "email_is_verified and create_user",
+    ),
+    "verified is text": (
+        lambda: users(email_verified=text(3)),
+        "is a str, not yes or no",
+        "email_is_verified and create_user",
+    ),
     "verified cannot be set": (lambda: users(VerifiedAt), ".email_verified cannot be set", "create_user"),
     "hash is cut": (lambda: users(password_hash=text(128)), ".password_hash holds 128", "create_user"),
     "async set_password": (lambda: users(AsyncPassword), ".set_password is an async function", "create_user"),
+    "set_password wants the old one": (lambda: users(OldPassword), ".set_password takes other", "create_user"),
     "set_password is a column": (lambda: users(set_password=text()), ".set_password is no method", "create_user"),
 }
 
@@ -360,6 +391,28 @@ class Stamped:
     twice = orm.mapped_column(sa.Integer, sa.Computed("2 * 2"), nullable=False)
 
 
+class Validated:
+    """Fills a column when another is set."""
+
+    @orm.validates("email")
+    def fill(self, _key: str, email: str) -> str:
+        self.username = email
+        return email
+
+
+class OwnWay:
+    """A constructor that puts what it gets elsewhere."""
+
+    login = text(nullable=False)
+
+    def __init__(self, email: str, role: str) -> None:
+        self.login, self.role = email, role
+
+    @hybrid_property
+    def email(self) -> Any:
+        return self.login
+
+
 def versioned() -> Any:
     version = whole(nullable=False)
     return users(version=version, __mapper_args__={"version_id_col": version})
@@ -436,6 +489,8 @@ TAKEN: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "columns fill themselves": (lambda: users(Stamped), {}),
     "counted version": (versioned, {}),
     "a listener fills": (listening, {}),
+    "a validator fills": (lambda: users(Validated, username=text(nullable=False)), {}),
+    "init stores it elsewhere": (lambda: users(OwnWay, email=...), {}),
     "dataclass": (
         lambda: dataclass_user(password_hash=text(255, default="", nullable=False), points=whole(default=0)),
         {},
@@ -532,24 +587,42 @@ def test_profile_of_another_model() -> None:
     set_up(users(Takes), profile_schema=MayBeFilled)
 
 
-def test_a_hybrid_says_when_it_was_verified() -> None:
-    """U: a hybrid as ``email_verified`` counts; one that answers with a moment is an error that names the hook."""
+def test_a_property_says_when_it_was_verified() -> None:
+    """U: a Python property as ``email_verified`` counts; one that answers with a moment is an error that names the
+    hook."""
 
     class Moment:
-        @hybrid_property
-        def email_verified(self) -> Any:
-            return "on Monday"
+        said: Any = True
 
-        @email_verified.inplace.setter
-        def _set(self, _value: Any) -> None: ...
+        @property
+        def email_verified(self) -> Any:
+            return self.said
+
+        @email_verified.setter
+        def email_verified(self, _value: Any) -> None: ...
 
     user = users(Moment)
     with running(user, join=lambda *_: None, role_of=lambda *_: None) as small:
         account = user(email="guest@example.com", role="user", password_hash="x")
         small.session.add(account)
         small.session.commit()
+        token = small.invited()
+        account.said = "on Monday"
         with pytest.raises(TypeError, match=r"^email_is_verified returned str\. Return True or False\.$"):
-            small.invitations.accept(small.invited(), by=account)
+            small.invitations.accept(token, by=account)
+        account.said = 1
+        assert small.invitations.accept(token, by=account).user.id == account.id
+
+
+def test_email_that_sql_does_not_know() -> None:
+    """U: with hooks of the host's own, an address that only Python knows is no obstacle to any call."""
+    makes: list[Callable[[], Any]] = [lambda: users(WithHybrid, email=...), lambda: users(WithEmail, email=...)]
+    for make in makes:
+        with running(make(), find_user=lambda email: None, create_user=create_user) as small:
+            made = small.invitations.invite("guest@example.com")
+            assert [each.id for each in small.invitations.list()] == [made.id]
+            assert small.invitations.get(made.id).invited_by is None
+            assert len(small.invitations.events(made.id)) == 2
 
 
 # Addresses as hosts have stored them
@@ -566,6 +639,7 @@ STORED: dict[str, Callable[[], Any]] = {
     "lower": indexed,
     "lower as text": lambda: users(__table_args__=(sa.Index("ix_users_lower", sa.text("lower(email)")),)),
     "lower, unique": lambda: indexed(unique=True),
+    "lower, backwards": lambda: users(__table_args__=(sa.Index("ix_users_lower", sa.text("lower((email)) DESC")),)),
     "collation": lambda: users(email=orm.mapped_column(sa.String(254, collation="NOCASE"), unique=True)),
 }
 

@@ -412,6 +412,18 @@ def test_deleted_user_leaves(shared: Host) -> None:
         assert shared.invitations.revoke_for(guest) == 1
 
 
+@pytest.mark.parametrize("how", HOW)
+def test_user_of_another_session_leaves(shared: Host, how: str) -> None:
+    """H4: ``revoke_for`` takes a user of another session, even one whose attributes nobody can read any more."""
+    case = fresh(shared)
+    with elsewhere(shared, case.admin, how=how) as user, shared.app.app_context():
+        assert shared.invitations.revoke_for(user) == 1
+    case = fresh(shared)
+    guest = shared.user(case.email, tenant=case.tenant)
+    with elsewhere(shared, guest, how=how) as user, shared.app.app_context():
+        assert shared.invitations.revoke_for(user) == 1
+
+
 MADE = ["nobody", "other class", "other session", "committed elsewhere", "another address", "deleted"]
 
 

@@ -132,10 +132,9 @@ def _has_lower_index(email: Any) -> bool:
     if not columns or not isinstance(columns[0], sa.Column):
         return False
     name, table = columns[0].name, columns[0].table
-    written = (
-        re.sub(r"""::\w+|\w+\.|[()"`\s]""", "", str(each)) for index in table.indexes for each in index.expressions
-    )
-    return f"lower{name}".lower() in (each.lower() for each in written)
+    expressions = (str(each).rpartition(")")[0] for index in table.indexes for each in index.expressions)
+    written = (re.sub(r"""::\w+|\w+\.|[()"`\s]""", "", each).lower() for each in expressions)
+    return f"lower{name}".lower() in written
 
 
 def _uuid_or_text(text: str) -> uuid.UUID | str:
