@@ -12,12 +12,13 @@ from marshmallow import Schema
 from . import acts, config, defaults, hooks, shapes
 from .calls import Calls
 from .cli import cli
-from .context import Context
+from .context import Context, log
 from .current import State, bind, get_state, refuse_second
 from .errors import ConfigurationError
 from .gate import Giving, Word
 from .hooks import Given, Hooks, HookTable
 from .languages.babel import languages
+from .mail.smtp import SMTPMailer
 from .model import binding
 from .model.binding import Models
 from .store.invitations import Store
@@ -95,6 +96,7 @@ class Invitations(HookTable, Giving, Calls):
         bind(app, State(ctx, *bodies, profile_schema=said["profile_schema"]))
         self._bound.append(bound)
         _register(app, settings)
+        _compare(said["mailer"], settings)
 
     def _read(self, word: Word) -> Callable[[C], C]:
         def decorate(given: C) -> C:
@@ -141,6 +143,16 @@ def _check(db: Any, given: Mapping[str, Any]) -> Callable[[], Any]:
 
 def _load(schema: Schema, typed: Mapping[str, Any]) -> Mapping[str, Any]:
     return shapes.load(schema, dict(typed))
+
+
+def _compare(mailer: Any, settings: config.Config) -> None:
+    """Say it where a worker may still be sending an email that another one sends again."""
+    if isinstance(mailer, SMTPMailer) and mailer.timeout >= settings.delivery_lease.total_seconds():
+        log.warning(
+            "The timeout of SMTPMailer, %s seconds, is not below INVITATIONS_DELIVERY_LEASE. "
+            "Lower it, or emails may be sent twice.",
+            mailer.timeout,
+        )
 
 
 def _register(app: Flask, settings: config.Config) -> None:
