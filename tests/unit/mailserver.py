@@ -6,7 +6,7 @@ import asyncio
 import socket
 import ssl
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -196,7 +196,7 @@ class Slow:
     :param pause: seconds between two pieces.
     """
 
-    manners: dict[str, Callable[[], Iterable[bytes]]]
+    manners: Mapping[str, Callable[[], Iterable[bytes]]]
     pause: float = 0.05
     port: int = 0
     #: What was said to it, and how often somebody connected.

@@ -289,6 +289,6 @@ def _is_accepted_by(by: Caller, row: Invitation, link: Token) -> bool:
 
 def _offer(ctx: Context, found: Found, account: Any, obstacle: InvitationError | None, now: datetime) -> Offer:
     tenant_id = found.row.tenant_id
-    tenant = TenantInfo(tenant_id, shortened(ctx.hooks.tenant_name(tenant_id), NAME))
+    tenant = TenantInfo(tenant_id, shortened(str(ctx.hooks.tenant_name(tenant_id)), NAME))
     invitation = replace(found.info(now), invited_by=introduce(ctx, found.inviter))
     return Offer(invitation, tenant, account is not None, obstacle)

@@ -44,7 +44,9 @@ def introduce(ctx: Context, user: Any) -> Inviter | None:
     email = address_of(getattr(user, "email", None))
     proved = email is not None and ctx.hooks.email_is_verified(user)
     name = ctx.hooks.display_name(user)
-    return Inviter(ctx.models.user_id(user), email.typed if email and proved else None, name and shortened(name, NAME))
+    return Inviter(
+        ctx.models.user_id(user), email.typed if email and proved else None, name and shortened(str(name), NAME)
+    )
 
 
 def compose(ctx: Context, letter: Letter) -> Message:
