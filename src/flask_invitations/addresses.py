@@ -11,9 +11,9 @@ from email_validator import EmailNotValidError, validate_email
 
 #: RFC 5321, sections 4.5.3.1.1 and 4.5.3.1.3, counted in octets.
 MAX_LOCAL, MAX_ADDRESS = 64, 254
-#: Local parts that a mail system may read as another mailbox: an encoded word (RFC 2047), the routes ``user%other`` and
-#: ``other!user`` (Postfix follows them by default, Exim refuses them), a file or a command.
-_ROUTE = re.compile(r"=\?|[%!]|^[/|]")
+#: Local parts that a mail system may read as another mailbox: an encoded word (RFC 2047), a route by way of a domain,
+#: ``user%other.com`` and ``other.com!user`` (Postfix follows them by default, Exim refuses them), a file or a command.
+_ROUTE = re.compile(r"=\?|.%[^%]*\.|\.[^!]*!.|^[/|]")
 #: Characters that nobody sees, and that Unicode does not count as format characters.
 _UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]")
 

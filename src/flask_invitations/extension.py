@@ -13,12 +13,13 @@ from sqlalchemy.orm import scoped_session
 from . import acts, config, conventions, defaults, hooks, shapes, templating
 from .calls import Calls
 from .cli import cli
-from .context import Context
+from .context import Context, log
 from .current import Late, State, bind, get_state, refuse_second, too_late
 from .errors import ConfigurationError
 from .gate import Giving, Word
 from .hooks import Given, Hooks, HookTable
 from .languages.babel import languages
+from .mail.smtp import SMTPMailer
 from .model import binding
 from .model.binding import Models
 from .replies import House
@@ -107,6 +108,7 @@ class Invitations(HookTable, Giving, Calls):
         self._late = late
         self._bound.append(bound)
         _register(app, settings)
+        _compare(said["mailer"], settings)
 
     def _read(self, word: Word) -> Callable[[C], C]:
         def decorate(given: C) -> C:
@@ -168,6 +170,16 @@ def _templates(app: Flask) -> Callable[[str], Template]:
     """The templates, by their names; the host can still change its own environment until one is asked for."""
     environment = cache(partial(templating.environment, app))
     return lambda name: environment().get_template(templating.OURS + name)
+
+
+def _compare(mailer: Any, settings: config.Config) -> None:
+    """Say it where a worker may still be sending an email that another one sends again."""
+    if isinstance(mailer, SMTPMailer) and mailer.timeout >= settings.delivery_lease.total_seconds():
+        log.warning(
+            "The timeout of SMTPMailer, %s seconds, is not below INVITATIONS_DELIVERY_LEASE. "
+            "Lower it, or emails may be sent twice.",
+            mailer.timeout,
+        )
 
 
 def _register(app: Flask, settings: config.Config) -> None:

@@ -16,7 +16,7 @@ from flask_invitations import MailRefused, SMTPMailer
 from flask_invitations.current import override
 from flask_invitations.mail.failures import described, is_final
 from tests.hosts import build
-from tests.unit.mailserver import SENDER, Server, a_message
+from tests.unit.mailserver import SENDER, Server, Slow, a_message
 
 
 class Line(NamedTuple):
@@ -176,6 +176,34 @@ def test_what_is_final() -> None:
 
 
 @pytest.mark.parametrize(
+    ("answer", "source"),
+    [
+        ("554 5.7.1 Service unavailable; Client host [192.0.2.1] blocked using zen.spamhaus.org", POSTFIX),
+        ("521 5.7.1 Blocked by postscreen", POSTFIX),
+        ("554 No SMTP service here", "RFC 5321, section 3.1"),
+        ("421-4.7.0 [192.0.2.1] Our system has detected an unusual rate of|421 4.7.0 unsolicited mail", GMAIL),
+        ("550 5.7.511 Access denied, banned sender [192.0.2.1]", EXCHANGE),
+        ("550 Access denied - Invalid HELO name (See RFC2821 4.1.1.1)", EXIM),
+        ("501 5.0.0 Invalid domain name", SENDMAIL),
+        ("504 5.5.2 <localhost>: Helo command rejected: need fully-qualified hostname", POSTFIX),
+        ("550 5.1.1 No such user", "made up"),
+    ],
+)
+@pytest.mark.parametrize("moment", ["banner", "HELO"])
+def test_nothing_is_final_before_a_recipient(moment: str, answer: str, source: str) -> None:
+    """E4: what is said at the connection or to our greeting is about us, whatever it says."""
+    assert source
+    told = [answer.replace("|", "\r\n").encode() + b"\r\n"]
+    manners = {"banner": lambda: told} if moment == "banner" else {"EHLO": lambda: told, "HELO": lambda: told}
+    with Slow(manners, pause=0) as server:
+        mailer = SMTPMailer("127.0.0.1", server.port, sender=SENDER, security="none")
+        with pytest.raises(smtplib.SMTPException) as refused:
+            mailer(a_message())
+    assert not is_final(refused.value)
+    assert described(refused.value).split()[1] == answer[:3]
+
+
+@pytest.mark.parametrize(
     "error",
     [
         smtplib.SMTPConnectError(554, b"5.1.1 No such user"),
@@ -187,6 +215,7 @@ def test_what_is_final() -> None:
         smtplib.SMTPRecipientsRefused({"a@b.example": "550 5.1.1"}),  # type: ignore[dict-item]
         smtplib.SMTPRecipientsRefused({"a@b.example": ("550", b"5.1.1")}),  # type: ignore[dict-item]
         smtplib.SMTPRecipientsRefused({"a@b.example": (550, None)}),  # type: ignore[dict-item]
+        smtplib.SMTPRecipientsRefused({"a@b.example": (550, b"5.1.1 x"), "c@d.example": None}),  # type: ignore[dict-item]
         smtplib.SMTPDataError("550", b"5.1.1"),  # type: ignore[arg-type]
         smtplib.SMTPDataError(550, "5.1.1 " + "x" * 10**6 + " your"),
         requests.HTTPError("404 no such user"),

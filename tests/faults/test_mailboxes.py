@@ -83,6 +83,10 @@ NOT_ONE_MAILBOX = [
 ONE_MAILBOX = [
     "Ann.Lee+x=y@Example.COM",
     "o'neil@example.com",
+    "b%b@example.com",
+    "100%@example.com",
+    "hi!@example.com",
+    "a!b@example.com",
     "#$&'*+/=?^_`{|}~-@example.com".replace("=?", "=-"),
     "a" * 64 + "@" + ".".join(["b" * 60] * 3) + ".com",
     "ann@bücher.example",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import uuid
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from email import message_from_bytes, policy
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import trustme
@@ -182,3 +185,68 @@ class Server:
     def connections(self, verb: str) -> list[int]:
         """Over which connection, by number from 0, each ``verb`` came."""
         return [number for number, heard in self.heard if heard == verb]
+
+
+@dataclass
+class Slow:
+    """A bare SMTP server that can take its time, for the length of a ``with`` block.
+
+    :param manners: what to send at a moment (``"banner"``, a verb, ``"."`` for the end of the text) in place of the
+        usual answer: pieces, until the other side hangs up.
+    :param pause: seconds between two pieces.
+    """
+
+    manners: Mapping[str, Callable[[], Iterable[bytes]]]
+    pause: float = 0.05
+    port: int = 0
+    #: What was said to it, and how often somebody connected.
+    heard: list[str] = field(default_factory=list)
+    connections: int = 0
+
+    def __enter__(self) -> Slow:  # noqa: PYI034 - Self is of Python 3.11
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        self._stopped = Event()
+        self._thread = Thread(target=self._serve, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                sock, _ = self._listening.accept()
+                self.connections += 1
+                with sock, suppress(OSError):
+                    self._talk(sock, sock.makefile("rb"))
+
+    def _talk(self, sock: socket.socket, lines: Any) -> None:
+        self._answer(sock, "banner", b"220 slow ESMTP\r\n")
+        in_text = False
+        for line in lines:
+            if in_text and line != b".\r\n":
+                continue
+            verb = line.split()[0].decode("latin-1").upper() if line.split() else ""
+            self.heard.append(verb)
+            in_text = verb == "DATA" and verb not in self.manners
+            self._answer(sock, verb, b"354 go on\r\n" if in_text else b"250 OK\r\n")
+
+    def _answer(self, sock: socket.socket, moment: str, usual: bytes) -> None:
+        if moment not in self.manners:
+            sock.sendall(usual)
+            return
+        for piece in self.manners[moment]():
+            sock.sendall(piece)
+            if self._stopped.wait(self.pause):
+                return
+
+
+def drip(answer: bytes = b"250-" + b"x" * 4000) -> Iterable[bytes]:
+    """An answer that comes byte by byte."""
+    return (answer[place : place + 1] for place in range(len(answer)))

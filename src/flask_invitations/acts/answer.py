@@ -22,6 +22,7 @@ from ..errors import (
     TryAgain,
 )
 from ..hooks import invitation_accepted, invitation_declined
+from ..languages.plain import NAME, shortened
 from ..mail.compose import introduce
 from ..model.states import ACCEPT, DECLINE, EventType, Kind, Status
 from ..model.tables import Invitation
@@ -352,6 +353,6 @@ def _is_accepted_by(by: Caller, row: Invitation, link: Token) -> bool:
 
 def _offer(ctx: Context, found: Found, account: Any, obstacle: InvitationError | None, now: datetime) -> Offer:
     tenant_id = found.row.tenant_id
-    tenant = TenantInfo(tenant_id, ctx.hooks.tenant_name(tenant_id))
+    tenant = TenantInfo(tenant_id, shortened(str(ctx.hooks.tenant_name(tenant_id)), NAME))
     invitation = replace(found.info(now), invited_by=introduce(ctx, found.inviter))
     return Offer(invitation, tenant, account is not None, obstacle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,11 +11,15 @@ from ..context import Context
 from ..errors import MailRefused
 from ..gate import WrongAnswer
 from ..hooks import Message
-from ..languages.plain import one_line, plain
+from ..languages.plain import NAME, one_line, plain, shortened
 from ..model.states import TO_INVITER, WITH_LINK, Kind
 from ..model.values import DeliveryInfo, InvitationInfo, Inviter
 from ..tokens import Token
 from .headers import header_text
+
+#: In characters: a name in a subject, of which inboxes show about 70.
+IN_SUBJECT = 50
+_NAMES = ("app_name", "tenant_name", "inviter_name", "inviter_email", "invitee_email")
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,10 @@ def introduce(ctx: Context, user: Any) -> Inviter | None:
         return None
     email = address_of(getattr(user, "email", None))
     proved = email is not None and ctx.hooks.email_is_verified(user)
-    return Inviter(ctx.models.user_id(user), email.typed if email and proved else None, ctx.hooks.display_name(user))
+    name = ctx.hooks.display_name(user)
+    return Inviter(
+        ctx.models.user_id(user), email.typed if email and proved else None, name and shortened(str(name), NAME)
+    )
 
 
 def compose(ctx: Context, letter: Letter) -> Message:
@@ -60,14 +68,14 @@ def compose(ctx: Context, letter: Letter) -> Message:
         "expires_at": language.moment(info.expires_at),
     }
 
-    def render(part: str) -> str:
-        return ctx.template(f"mail/{letter.kind}{part}").render(**language.words(), **words)
+    def render(part: str, **other: Any) -> str:
+        return ctx.template(f"mail/{letter.kind}{part}").render(**language.words(), **{**words, **other})
 
     return Message(
         id=letter.delivery.id,
         kind=letter.kind,
         to=_recipient(letter),
-        subject=header_text(render(".subject.txt")),
+        subject=header_text(render(".subject.txt", **_short(words))),
         text=_with_link(letter, ".txt", render(".txt")),
         html=_with_link(letter, ".html", render(".html")),
         headers={
@@ -87,6 +95,12 @@ def _with_link(letter: Letter, part: str, text: str) -> str:
     if letter.kind in WITH_LINK and letter.token is not None and letter.token.reveal() not in text:
         raise WrongAnswer(f"invitations/mail/{letter.kind}{part} shows no link. Put {{{{ accept_url }}}} into it.")
     return text
+
+
+def _short(words: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The names in a subject, so short that an inbox shows the words around them too: nobody's name is a subject."""
+    names = {name: words[name] for name in _NAMES if words[name] is not None}
+    return {name: shortened(value, IN_SUBJECT) for name, value in names.items()}
 
 
 def _recipient(letter: Letter) -> str:

@@ -61,8 +61,8 @@ def _answers(error: BaseException) -> Iterator[tuple[int, str]]:
     pairs = told.values() if isinstance(told, dict) else [_pair(error)]
     for pair in pairs:
         code, text = pair if isinstance(pair, tuple) and len(pair) == 2 else (None, "")
-        if isinstance(code, int):
-            yield code, (text.decode("latin-1") if isinstance(text, bytes) else str(text))[:_ANSWER]
+        said = text.decode("latin-1") if isinstance(text, bytes) else str(text)
+        yield (code if isinstance(code, int) else 0), said[:_ANSWER]
 
 
 def _pair(error: BaseException) -> tuple[Any, Any]:
@@ -84,7 +84,8 @@ def _plain(text: str) -> str:
 
 
 def _codes(failure: BaseException) -> Iterator[str | int]:
-    for code, text in _answers(failure):
+    code, text = next(_answers(failure), (0, ""))
+    if code:
         yield code
         yield from _STATUS.findall(_plain(text))[:1]
         return

@@ -23,8 +23,7 @@ class LogMailer:
     Outside of debug it sends nothing, and the delivery is recorded as ``failed``.
     """
 
-    def __init__(self) -> None:
-        self._said = False
+    _said = False
 
     def __call__(self, message: Message) -> None:
         """:raises MailRefused: the app is not in debug."""

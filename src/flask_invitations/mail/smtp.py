@@ -17,6 +17,7 @@ from ..config import LOOPBACK
 from ..errors import ConfigurationError, MailRefused
 from ..hooks import Message
 from .headers import read_sender, to_email
+from .session import Deadline, Session
 
 #: At most so many mails over one connection: servers count, and 100 is a usual limit.
 MAILS_PER_CONNECTION = 100
@@ -24,7 +25,8 @@ MAILS_PER_CONNECTION = 100
 IDLE_CONNECTIONS = 4
 #: Seconds: idle for longer, a connection is replaced; for less than ``UNASKED``, used without asking the server.
 IDLE, UNASKED = 30.0, 1.0
-#: Seconds to wait for the answer to that question; a server that takes longer gets a new connection.
+#: Seconds to wait for the answer to that question, at most a quarter of what there is; a server that takes longer gets
+#: a new connection.
 ASKING = 1.0
 
 
@@ -35,43 +37,42 @@ class _Connection:
     :param pid: the process that opened it. Another one, forked later, shares the socket: it must not say a word.
     """
 
-    server: smtplib.SMTP
+    server: Session
     mails: int = 0
     used: float = field(default_factory=monotonic)
     pid: int = field(default_factory=os.getpid)
 
-    def is_usable(self) -> bool:
-        """Whether the next mail may go over it."""
+    def is_usable(self, deadline: Deadline) -> bool:
+        """Whether the next mail may go over it, which takes it over then.
+
+        :param deadline: of that mail.
+        """
         idle = monotonic() - self.used
         if self.pid != os.getpid() or idle > IDLE or self._has_news():
             return False
-        return idle < UNASKED or self._answers()
+        usable = idle < UNASKED or self._answers(Deadline(min(ASKING, deadline.left() / 4)))
+        self.server.deadline = deadline
+        return usable
 
     def _has_news(self) -> bool:
         """Whether the server hung up, or is about to: nobody asked it anything, so it has nothing else to say."""
-        if self.server.sock is None:  # smtplib itself closed it, at a 421
+        if self.server.sock is None or self.server.unread:  # smtplib itself closed it, at a 421
             return True
         with selectors.DefaultSelector() as selector:
             selector.register(self.server.sock, selectors.EVENT_READ)
             return bool(selector.select(0))
 
-    def _answers(self) -> bool:
-        sock = self.server.sock
-        if sock is None:
-            return False
-        timeout = sock.gettimeout() or ASKING
-        sock.settimeout(min(timeout, ASKING))
-        try:
-            answered = self.server.noop()[0] == 250
-            sock.settimeout(timeout)
-        except OSError:  # every smtplib.SMTPException is one
-            return False
-        return answered
+    def _answers(self, deadline: Deadline) -> bool:
+        self.server.deadline = deadline
+        with suppress(OSError):  # every smtplib.SMTPException is one
+            return self.server.noop()[0] == 250
+        return False
 
     def hang_up(self) -> None:
         """Say goodbye, without waiting for an answer, and close."""
         with suppress(OSError):
             if self.pid == os.getpid():
+                self.server.deadline = Deadline(ASKING)
                 self.server.putcmd("quit")
         self.server.close()
 
@@ -99,7 +100,8 @@ class SMTPMailer:
     :param username: authenticate as; ``None`` or empty: do not.
     :param password: goes with ``username``; ASCII, both.
     :param security: ``"starttls"``, ``"tls"`` or ``"none"``; the last for a loopback host only.
-    :param timeout: seconds for each network operation.
+    :param timeout: seconds for one email as a whole: connecting, TLS, the login and all that is said. It must be
+        shorter than ``INVITATIONS_DELIVERY_LEASE``.
     :raises ConfigurationError: when made with values that cannot work.
     """
 
@@ -124,7 +126,8 @@ class SMTPMailer:
             raise ConfigurationError(
                 "SMTPMailer needs a host name, a port from 1 to 65535, and a timeout above 0 seconds."
             )
-        self._address, self._timeout = (host, port), timeout
+        self._address, self.timeout = (host, port), timeout
+        self._name: str | None = None
         self._sender, self._security = sender, security
         self._from = read_sender(sender)[1]
         self._credentials = _credentials(username, password)
@@ -143,28 +146,31 @@ class SMTPMailer:
         """
         email = to_email(message, self._sender)
         to = str(email["To"].addresses[0].addr_spec)  # what the header says, the envelope says
-        connection = self._kept()
+        deadline = Deadline(self.timeout)
+        connection = self._kept(deadline)
         if connection is not None:
             try:
                 return self._send(connection, email, to)
             except smtplib.SMTPSenderRefused as refused:
                 if refused.smtp_code != 421:  # "enough for one connection", before anything was handed over
                     raise
-        return self._send(self._connect(), email, to)
+        return self._send(self._connect(deadline), email, to)
 
     def close(self) -> None:
         """Close the idle connections. The mailer can still be used: it opens new ones."""
         _hang_up(self._idle)
 
-    def _kept(self) -> _Connection | None:
+    def _kept(self, deadline: Deadline) -> _Connection | None:
         for connection in _take_out(self._idle):
-            if connection.is_usable():
+            if connection.is_usable(deadline):
                 return connection
             connection.hang_up()
         return None
 
-    def _connect(self) -> _Connection:
-        server = self._open()
+    def _connect(self, deadline: Deadline) -> _Connection:
+        implicit = self._tls if self._security == "tls" else None
+        server = Session(*self._address, deadline, implicit, self._name)
+        self._name = server.local_hostname  # a look-up that can take long, and gives the same again
         try:
             if self._security == "starttls":
                 server.starttls(context=self._tls)
@@ -175,11 +181,6 @@ class SMTPMailer:
             server.close()
             raise
         return _Connection(server)
-
-    def _open(self) -> smtplib.SMTP:
-        if self._security == "tls":
-            return smtplib.SMTP_SSL(*self._address, timeout=self._timeout, context=self._tls)
-        return smtplib.SMTP(*self._address, timeout=self._timeout)
 
     def _send(self, connection: _Connection, email: EmailMessage, to: str) -> None:
         """Send and keep the connection, if what happened leaves it fit for a next mail."""
@@ -209,6 +210,8 @@ class SMTPMailer:
 
     def _keep(self, connection: _Connection, *, used: float) -> None:
         connection.mails, connection.used = connection.mails + 1, used
+        if connection.server.sock is not None:
+            connection.server.sock.settimeout(self.timeout)
         if connection.mails >= MAILS_PER_CONNECTION or len(self._idle) >= IDLE_CONNECTIONS:
             connection.hang_up()
         else:
