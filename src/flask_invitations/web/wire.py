@@ -17,9 +17,9 @@ from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 from ..current import get_state
 from ..errors import BodyTooLarge, CrossSite, InvalidRequest, InvitationError, MalformedRequest, UnsupportedMediaType
 from ..gate import unwrap
-from ..origins import Origin, origin_of
+from ..origins import Origin
 from ..shapes import check_text, whole
-from .sites import is_from_elsewhere
+from .sites import is_from_elsewhere, read
 
 #: Where templates and static files lie.
 PACKAGE = "flask_invitations"
@@ -177,7 +177,7 @@ def check_site(call: Request, *, page: bool) -> None:
 
 
 def _own() -> Origin | None:
-    return origin_of(request.host_url)
+    return read(f"{request.scheme}://{request.host}")
 
 
 def _trusted() -> Collection[Origin]:
