@@ -103,6 +103,18 @@ class Seconds(fields.Integer):
         return timedelta(seconds=seconds)
 
 
+class Limit(fields.Integer):
+    """How many, 1 to 100: a whole number, or the text of one."""
+
+    def __init__(self, default: int) -> None:
+        super().__init__(load_default=default, validate=validate.Range(1, 100))
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        if not isinstance(value, (int, str)) or isinstance(value, bool):
+            raise self.make_error("invalid")
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
 class Flag(fields.Boolean):
     """``true`` or ``false``: 1 is not taken for one of them."""
 
@@ -198,7 +210,7 @@ def list_query(config: Config) -> Schema:
             "role": Text(validate=_known_role(config)),
             "email": EmailAddress(),
             "q": Text(validate=validate.Length(1, 254)),
-            "limit": fields.Integer(load_default=20, validate=validate.Range(1, 100)),
+            "limit": Limit(20),
             "cursor": Cursor(),
         },
         name="ListQuery",
@@ -210,7 +222,7 @@ def list_query(config: Config) -> Schema:
 class EventsQuery(Body):
     """What ``GET /invitations/<id>/events`` takes."""
 
-    limit: fields.Integer = fields.Integer(load_default=100, validate=validate.Range(1, 100))
+    limit: Limit = Limit(100)
     cursor: Cursor = Cursor()
 
 

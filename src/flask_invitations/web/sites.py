@@ -37,16 +37,16 @@ def is_from_elsewhere(
         return False
     if site is None and (sender is None or (page and sender == "null")):
         return False
-    origin = _read(sender)
+    origin = read(sender or "")
     if origin is not None and origin in trusted():
         return False
     return site not in _OWN_SITE if site is not None else origin is None or not _is(origin, own())
 
 
-def _read(sender: str | None) -> Origin | None:
-    """The one origin that the header is, and nothing besides."""
+def read(text: str) -> Origin | None:
+    """The one origin that ``text`` is, and nothing besides."""
     try:
-        origin, rest = split(sender or "")
+        origin, rest = split(text)
     except InvalidOrigin:
         return None
     return None if rest else origin

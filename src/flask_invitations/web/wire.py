@@ -27,10 +27,10 @@ from ..errors import (
     UnsupportedMediaType,
 )
 from ..gate import unwrap
-from ..origins import Origin, origin_of
+from ..origins import Origin
 from ..shapes import check_text, whole
 from ..store.drivers import is_busy
-from .sites import is_from_elsewhere
+from .sites import is_from_elsewhere, read
 
 #: Where templates and static files lie.
 PACKAGE = "flask_invitations"
@@ -188,7 +188,7 @@ def check_site(call: Request, *, page: bool) -> None:
 
 
 def _own() -> Origin | None:
-    return origin_of(request.host_url)
+    return read(f"{request.scheme}://{request.host}")
 
 
 def _trusted() -> Collection[Origin]:
