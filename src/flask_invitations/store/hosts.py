@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 
 from ..model.binding import Models
 from .statements import Tables, chunks
-from .unit import Unit
+from .unit import Unit, log
+
+UNENFORCED = (
+    "SQLite does not enforce foreign keys on this engine. Deleting a tenant or a user leaves invitations behind, and a"
+    " new tenant or user may get the old id. Run PRAGMA foreign_keys = ON on every connection. See docs/security.md."
+)
+_unenforced: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
 
 class Hosts(Tables):
@@ -19,6 +26,20 @@ class Hosts(Tables):
     def __init__(self, session: Callable[[], Any], models: Models, unit: Unit) -> None:
         super().__init__(session, models)
         self._unit = unit
+
+    @property
+    def ids_come_again(self) -> bool:
+        """Whether the id of a deleted tenant or user may be given to a new one while our rows still point at it: SQLite
+        does that where it enforces no foreign keys. Asked once for each engine, and warned of."""
+        connection = self.connection
+        if connection.dialect.name != "sqlite":
+            return False
+        if connection.engine not in _unenforced:
+            found = not connection.exec_driver_sql("PRAGMA foreign_keys").scalar()
+            _unenforced[connection.engine] = found
+            if found:
+                log.warning(UNENFORCED)
+        return _unenforced[connection.engine]
 
     def user(self, user_id: Any) -> Any:
         return self._get(self.models.user, user_id)

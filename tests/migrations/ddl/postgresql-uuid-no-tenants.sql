@@ -15,6 +15,7 @@ CREATE TABLE user_invitations (
     status VARCHAR(16) NOT NULL
     pending_key VARCHAR(64)
     inviter_ref VARCHAR(255)
+    made_for VARCHAR(64)
     message TEXT
     details JSON
     locale VARCHAR(35)
