@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from email_validator import EmailNotValidError, validate_email
 
@@ -19,8 +19,8 @@ class InvalidAddress(ValueError):
 class Address:
     """:param typed: what was typed, less surrounding white space; :param key: its canonical form."""
 
-    typed: str
-    key: str
+    typed: str = field(repr=False)
+    key: str = field(repr=False)
 
 
 def parse(text: str) -> Address:

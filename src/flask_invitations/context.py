@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -42,7 +43,7 @@ class Context:
     language: Callable[[str | None], Language]
     forbids: Callable[[Context, Sequence[FoundMail], datetime], Sequence[InvitationError | None]]
     render: Callable[..., str]
-    hide: Callable[[BaseException], None]
+    hide: Callable[[BaseException, BaseException | None], None]
     sender: Any
 
     @property
@@ -54,10 +55,11 @@ class Context:
 
     def observe(self, what: str, invitation_id: object, call: Callable[[], T]) -> T | None:
         """Call an observer: after the commit nothing that it raises may turn the success into an error."""
+        handled = sys.exc_info()[1]
         try:
             return call()
         except Exception as error:
-            self.hide(error)
+            self.hide(error, handled)
             log.exception("%s failed after the commit of invitation %s", what, invitation_id)
             return None
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 
@@ -17,7 +16,6 @@ UNENFORCED = (
     "SQLite does not enforce foreign keys on this engine. Deleting a tenant or a user leaves invitations behind, and a"
     " new tenant or user may get the old id. Run PRAGMA foreign_keys = ON on every connection. See docs/security.md."
 )
-_unenforced: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
 
 class Hosts(Tables):
@@ -27,19 +25,15 @@ class Hosts(Tables):
         super().__init__(session, models)
         self._unit = unit
 
-    @property
+    @cached_property
     def ids_come_again(self) -> bool:
         """Whether the id of a deleted tenant or user may be given to a new one while our rows still point at it: SQLite
-        does that where it enforces no foreign keys. Asked once for each engine, and warned of."""
+        does that where it enforces no foreign keys. Asked at the first use, and warned of."""
         connection = self.connection
-        if connection.dialect.name != "sqlite":
+        if connection.dialect.name != "sqlite" or connection.exec_driver_sql("PRAGMA foreign_keys").scalar():
             return False
-        if connection.engine not in _unenforced:
-            found = not connection.exec_driver_sql("PRAGMA foreign_keys").scalar()
-            _unenforced[connection.engine] = found
-            if found:
-                log.warning(UNENFORCED)
-        return _unenforced[connection.engine]
+        log.warning(UNENFORCED)
+        return True
 
     def user(self, user_id: Any) -> Any:
         return self._get(self.models.user, user_id)
