@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import cached_property
 from typing import Any
 
@@ -30,10 +31,14 @@ class Hosts(Tables):
         """Whether the id of a deleted tenant or user may be given to a new one while our rows still point at it: SQLite
         does that where it enforces no foreign keys. Asked at the first use, and warned of."""
         connection = self.connection
-        if connection.dialect.name != "sqlite" or connection.exec_driver_sql("PRAGMA foreign_keys").scalar():
+        if connection.dialect.name != "sqlite":
             return False
-        log.warning(UNENFORCED)
-        return True
+        with closing(connection.connection.cursor()) as cursor:
+            cursor.execute("PRAGMA foreign_keys")
+            enforced = bool(cursor.fetchone()[0])
+        if not enforced:
+            log.warning(UNENFORCED)
+        return not enforced
 
     def user(self, user_id: Any) -> Any:
         return self._get(self.models.user, user_id)
