@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from email_validator import EmailNotValidError, validate_email
@@ -26,8 +26,8 @@ class InvalidAddress(ValueError):
 class Address:
     """:param typed: what was typed, less surrounding white space; :param key: its canonical form."""
 
-    typed: str
-    key: str
+    typed: str = field(repr=False)
+    key: str = field(repr=False)
 
     @property
     def mailbox(self) -> str:

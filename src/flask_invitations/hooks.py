@@ -47,7 +47,7 @@ invitation_expired: NamedSignal = _signals.signal("invitation-expired")
 
 @dataclass(frozen=True)
 class Message:
-    """One mail, ready to send. Its ``repr`` shows neither link nor text.
+    """One mail, ready to send. Its ``repr`` shows neither link, text nor address.
 
     :param id: the delivery's; the same on every try: an idempotency key for providers.
     :param kind: ``"invitation"``, ``"reminder"`` or ``"revoked"``, to the invitee; ``"accepted"``, ``"declined"`` or
@@ -60,8 +60,8 @@ class Message:
 
     id: uuid.UUID
     kind: str
-    to: str
-    subject: str
+    to: str = field(repr=False)
+    subject: str = field(repr=False)
     text: str = field(repr=False)
     html: str = field(repr=False)
     headers: Mapping[str, str]

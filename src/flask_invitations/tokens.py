@@ -127,6 +127,7 @@ class RedactFilter(logging.Filter):
             _redact_record(record)
         except Exception:  # what cannot be looked at is not shown
             record.msg, record.args, record.exc_info, record.exc_text = _MASK, (), None, None
+            vars(record).update(dict.fromkeys(vars(record).keys() - _OWN, _MASK))
         return True
 
 
@@ -139,8 +140,7 @@ _DEPTH = 8
 def _redact_record(record: logging.LogRecord) -> None:
     said = _message(record)
     record.msg, record.args = _redacted(record.msg), _redacted(record.args)
-    now = _message(record)
-    if said is not None and (now is None or redact(now) != now):
+    if _holds([said]) and _message(record) != redact(said):
         record.msg, record.args = redact(said), ()
     for name in vars(record).keys() - _OWN:
         setattr(record, name, _redacted(getattr(record, name)))
@@ -151,12 +151,13 @@ def _redact_record(record: logging.LogRecord) -> None:
         record.exc_text = redact(logging.Formatter().formatException(record.exc_info))
 
 
-def _message(record: logging.LogRecord) -> str | None:
-    """``None``: its arguments do not fit, which whoever prints it will say."""
+def _message(record: logging.LogRecord) -> str:
+    """What a record says; where its arguments do not fit, it is made to say that, for whoever prints it."""
     try:
         return record.getMessage()
     except Exception:
-        return None
+        record.msg, record.args = f"{record.msg} (with other arguments: {record.args})", ()
+        return str(record.msg)
 
 
 def _holds(texts: Iterable[str]) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 import sysconfig
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -39,26 +40,30 @@ def unaddressed(text: str) -> str:
     return _ADDRESS.sub("***", text)
 
 
-def hide(error: BaseException) -> None:
-    """Take out of an exception, and of those that led to it, what must not be reported; see the module."""
-    for each in _family(error):
+def hide(error: BaseException, but: BaseException | None = None) -> None:
+    """Take out of an exception, and of those that led to it, what must not be reported; see the module.
+
+    :param but: what the host was handling already when it called us is its own.
+    """
+    for each in _family(error, but):
         if isinstance(each, StatementError):
             _hide_values(each)
         for frame in _frames(each.__traceback__):
             _hide_variables(frame)
 
 
-def hidden(call: F, hide: Callable[[BaseException], None] = hide) -> F:
+def hidden(call: F, hide: Callable[[BaseException, BaseException | None], None] = hide) -> F:
     """``call``, of whose exceptions nothing can be reported but what ``hide`` leaves."""
 
     @wraps(call)
     def guarded(*given: Any, **named: Any) -> Any:
         handed_over: list[Any] = [given, named]
         del given, named  # this call's own variables are there while the exception passes
+        handled = sys.exc_info()[1]
         try:
             return call(*handed_over.pop(0), **handed_over.pop())
         except BaseException as error:
-            hide(error)
+            hide(error, handled)
             raise
 
     return cast(F, guarded)
@@ -72,9 +77,9 @@ def all_hidden(face: type[T]) -> type[T]:
     return face
 
 
-def _family(error: BaseException) -> Iterator[BaseException]:
+def _family(error: BaseException, but: BaseException | None) -> Iterator[BaseException]:
     """An exception and all that led to it, each once."""
-    seen, waiting = set[int](), [error]
+    seen, waiting = {id(but)}, [error]
     while waiting:
         each = waiting.pop()
         if id(each) in seen:

@@ -62,7 +62,7 @@ class AcceptedUser:
     """The account that accepted, and what it was granted."""
 
     id: Any
-    email: str | None
+    email: str | None = field(repr=False)
     role: str
     tenant_id: Any
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
@@ -144,7 +145,7 @@ def sending(
         account = accounts.get(row.email_key or "")
         return Facts(
             ended=_ended_mail(found, now),
-            tenant_active=active(row.tenant_id),
+            tenant_active=active(row.tenant_id) and _is_same_tenant(ctx, row),
             **_inviter(ctx, found),
             **_membership(ctx, account, row.tenant_id),
             **_joining(ctx),
@@ -172,16 +173,34 @@ def _inviter(ctx: Context, found: Found) -> dict[str, Any]:
     row, inviter = found.row, found.inviter
     if not ctx.config.recheck_inviter or row.inviter_ref is None:
         return {"inviter_there": True, "inviter_may_grant": True}
-    if inviter is None:
+    if inviter is None or not _is_same_inviter(row, inviter):
         return {"inviter_there": False, "inviter_may_grant": False}
     is_member = ctx.hooks.role_of(inviter, row.tenant_id) is not None
     may = ctx.hooks.can_invite(inviter, row.tenant_id, row.role)
     return {"inviter_there": is_member or may, "inviter_may_grant": may}
 
 
+def mark(ctx: Context, tenant_id: Any, inviter: Any) -> str:
+    """A mark of a tenant and an inviter by what people know them by, beside their ids: where the database gives ids of
+    deleted rows to new ones, a link must not open somebody else's tenant."""
+    return _digest(ctx.hooks.tenant_name(tenant_id)) + _digest(key_of(getattr(inviter, "email", None)))
+
+
+def _digest(name: str | None) -> str:
+    return sha256(str(name).encode()).hexdigest()[:32]
+
+
+def _is_same_tenant(ctx: Context, row: Invitation) -> bool:
+    return row.made_for is None or row.made_for[:32] == _digest(ctx.hooks.tenant_name(row.tenant_id))
+
+
+def _is_same_inviter(row: Invitation, inviter: Any) -> bool:
+    return row.made_for is None or row.made_for[32:] == _digest(key_of(getattr(inviter, "email", None)))
+
+
 def opening(ctx: Context, found: Found, link: Token, now: datetime) -> Facts:
     """The facts of a link: whether it leads anywhere."""
-    active = ctx.hooks.tenant_is_active(found.row.tenant_id)
+    active = ctx.hooks.tenant_is_active(found.row.tenant_id) and _is_same_tenant(ctx, found.row)
     return Facts(ended=ended(found.row, link, now), tenant_active=active, **_inviter(ctx, found))
 
 

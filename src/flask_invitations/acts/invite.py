@@ -22,7 +22,7 @@ from ..outbox import Posting
 from ..store.statements import EVERYWHERE
 from ..tokens import Token
 from .callers import Manager
-from .facts import Case, draft, making
+from .facts import Case, draft, making, mark
 from .rules import MAKE, first, obstacle, reasons
 
 
@@ -201,7 +201,7 @@ def _columns(
         "previous_token_hash": None,
         "status": Status.PENDING,
         "pending_key": pending_key(by.tenant_id, case.draft.email_key),
-        **vouched(by),
+        **vouched(ctx, by, by.tenant_id),
         "accepted_by_id": None,
         "lifetime": ceil(span.total_seconds()),
         "expires_at": now + span,
@@ -211,9 +211,10 @@ def _columns(
     }
 
 
-def vouched(by: Manager) -> dict[str, Any]:
-    """The columns that name the inviter."""
-    return {"invited_by_id": by.id, "inviter_ref": None if by.id is None else str(by.id)}
+def vouched(ctx: Context, by: Manager, tenant_id: Any) -> dict[str, Any]:
+    """The columns that name the inviter, and the mark of whom it is made for."""
+    made_for = mark(ctx, tenant_id, by.user) if ctx.store.hosts.ids_come_again else None
+    return {"invited_by_id": by.id, "inviter_ref": None if by.id is None else str(by.id), "made_for": made_for}
 
 
 def _shown(ctx: Context, row: Invitation, token: Token, info: InvitationInfo) -> InvitationInfo:

@@ -51,7 +51,7 @@ def resend(
         now, found = ctx.now(), find(ctx, by, invitation_id)
         case = resending(ctx, by, found.row, by.user, now, confirm)
         rules.first(rules.RESEND, case.facts)
-        how = Renewal(by, by.user, vouched(by), expires_in)
+        how = Renewal(by, by.user, vouched(ctx, by, found.row.tenant_id), expires_in)
         return renew(ctx, found.row, case.past, how, now, rotate=rotate, show_link=ctx.config.return_link)
 
     return ctx.unit.run(again)

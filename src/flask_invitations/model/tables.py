@@ -99,6 +99,8 @@ class Invitation:
     pending_key: Mapped[str | None] = mapped_column(text(64))
     #: The inviter's id as text: tells "inviter gone" (key NULL) from "made by the system" (both NULL).
     inviter_ref: Mapped[str | None] = mapped_column(text(255))
+    #: A mark of the tenant and the inviter, where the database may give their ids to others (:class:`.store.hosts`).
+    made_for: Mapped[str | None] = mapped_column(text(64))
     message: Mapped[str | None] = mapped_column(text())
     details: Mapped[Any] = mapped_column(sa.JSON(none_as_null=True), nullable=True)
     locale: Mapped[str | None] = mapped_column(text(35))

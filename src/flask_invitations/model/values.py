@@ -25,8 +25,8 @@ class Inviter:
     """
 
     id: Any
-    email: str | None
-    name: str | None = None
+    email: str | None = field(repr=False)
+    name: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

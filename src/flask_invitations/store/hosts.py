@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
 from functools import cached_property
 from typing import Any
 
@@ -10,7 +11,12 @@ import sqlalchemy as sa
 
 from ..model.binding import Models
 from .statements import Tables, chunks
-from .unit import Unit
+from .unit import Unit, log
+
+UNENFORCED = (
+    "SQLite does not enforce foreign keys on this engine. Deleting a tenant or a user leaves invitations behind, and a"
+    " new tenant or user may get the old id. Run PRAGMA foreign_keys = ON on every connection. See docs/security.md."
+)
 
 
 class Hosts(Tables):
@@ -19,6 +25,20 @@ class Hosts(Tables):
     def __init__(self, session: Callable[[], Any], models: Models, unit: Unit) -> None:
         super().__init__(session, models)
         self._session, self._unit = session, unit
+
+    @cached_property
+    def ids_come_again(self) -> bool:
+        """Whether the id of a deleted tenant or user may be given to a new one while our rows still point at it: SQLite
+        does that where it enforces no foreign keys. Asked at the first use, and warned of."""
+        connection = self._binds.connection()
+        if connection.dialect.name != "sqlite":
+            return False
+        with closing(connection.connection.cursor()) as cursor:
+            cursor.execute("PRAGMA foreign_keys")
+            enforced = bool(cursor.fetchone()[0])
+        if not enforced:
+            log.warning(UNENFORCED)
+        return not enforced
 
     def user(self, user_id: Any) -> Any:
         return self._get(self.models.user, user_id)

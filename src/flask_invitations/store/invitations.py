@@ -286,7 +286,7 @@ class Store(Tables):
 
     def purge(self, rows: Sequence[Invitation], now: datetime) -> None:
         """Forget who was invited, and from where the events came; what happened when is kept."""
-        personal: dict[str, Any] = dict.fromkeys(("email", "email_key", "message", "details", "locale"))
+        personal: dict[str, Any] = dict.fromkeys(("email", "email_key", "message", "details", "locale", "made_for"))
         self.change_all(rows, now, self._columns.status != Status.PENDING, **personal)
         self.events.forget([row.id for row in rows])
 
