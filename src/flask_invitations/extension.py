@@ -21,7 +21,7 @@ from .languages.babel import languages
 from .model import binding
 from .model.binding import Models
 from .store.invitations import Store
-from .tokens import Mint
+from .tokens import Mint, maker
 from .web.api import api
 from .web.desk import desk
 from .web.pages import pages
@@ -78,7 +78,7 @@ class Invitations(HookTable, Giving, Calls):
         settings = config.read(app.config, app.name)
         profile = said["profile_schema"] = shapes.profile_of(said.get("profile_schema"))
         bound = binding.bind(said["user_model"], said.get("tenant_model"))
-        store = Store(session, bound)
+        store = Store(session, bound, maker(settings.secret_keys, settings.accept_url))
         complete = defaults.complete(app, settings, store, said)
         ctx = Context(
             config=settings,

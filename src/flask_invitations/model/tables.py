@@ -207,7 +207,12 @@ class Delivery:
     )
     kind: Mapped[str] = mapped_column(sa.String(32))
     state: Mapped[str] = mapped_column(sa.String(16))
-    #: Tries begun; also the fencing number: a worker completes only the attempt that it claimed.
+    #: The app whose row this is, see :class:`..tokens.Maker`; ``None``: anybody's.
+    maker: Mapped[str | None] = mapped_column(sa.String(33))
+    #: Changes whenever a worker leases the row, and whenever it writes down how that went: a worker completes only
+    #: what it leased, and only once.
+    fence: Mapped[uuid.UUID | None] = mapped_column(sa.Uuid)
+    #: Tries begun.
     attempts: Mapped[int] = mapped_column(sa.Integer)
     next_attempt_at: Mapped[datetime | None] = mapped_column(Timestamp)
     last_attempt_at: Mapped[datetime | None] = mapped_column(Timestamp)

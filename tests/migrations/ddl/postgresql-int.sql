@@ -84,6 +84,8 @@ CREATE TABLE user_invitation_deliveries (
     invitation_id UUID NOT NULL
     kind VARCHAR(32) NOT NULL
     state VARCHAR(16) NOT NULL
+    maker VARCHAR(33)
+    fence UUID
     attempts INTEGER NOT NULL
     next_attempt_at TIMESTAMP WITH TIME ZONE
     last_attempt_at TIMESTAMP WITH TIME ZONE

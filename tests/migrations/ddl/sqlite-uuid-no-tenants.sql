@@ -82,6 +82,8 @@ CREATE TABLE user_invitation_deliveries (
     invitation_id CHAR(32) NOT NULL
     kind VARCHAR(32) NOT NULL
     state VARCHAR(16) NOT NULL
+    maker VARCHAR(33)
+    fence CHAR(32)
     attempts INTEGER NOT NULL
     next_attempt_at DATETIME
     last_attempt_at DATETIME
