@@ -186,7 +186,7 @@ def perform(ctx: Context, work: Work[L], hold: Hold[L], patience: timedelta) -> 
 
 
 def let_go(ctx: Context, hold: Hold[Any]) -> None:
-    """Put back whatever is still leased together with this, where an exception goes on afterwards."""
+    """Put back whatever is still leased together with this; what went wrong goes on afterwards."""
     with suppress(TryAgain, SQLAlchemyError):
         ctx.unit.run(lambda: ctx.store.mails.release(hold.fence, ctx.now()))
 

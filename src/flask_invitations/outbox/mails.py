@@ -60,7 +60,7 @@ def post(ctx: Context, postings: Sequence[Posting], now: datetime, inviter: Any)
             name = ctx.hooks.tenant_name(each.row.tenant_id)
             letter = Letter(mail, kind, replace(each.info), name, introduce(ctx, inviter), each.token)
             one = replace(held, ready=[letter], outcomes=[], is_asked=not ctx.unit.goes_on())
-            ctx.unit.after_commit(partial(_dispatch, ctx, one, each.info))
+            ctx.unit.after_commit(partial(_dispatch, ctx, one, each.info), partial(engine.let_go, ctx, one))
 
 
 def _leased(held: Hold[Letter]) -> dict[str, Any]:
@@ -87,11 +87,7 @@ def notify(ctx: Context, rows: Sequence[Invitation], kind: Kind, now: datetime) 
 def _dispatch(ctx: Context, held: Hold[Letter], info: InvitationInfo) -> None:
     """Send the email of a row that was born leased, unless a host's own transaction went on after it was posted, and
     has revoked or resent (B11, R13), or went on for so long that a worker has it by now."""
-    try:
-        sent = ctx.observe("sending an email", info.id, partial(_send_posted, ctx, held))
-    except BaseException:
-        engine.let_go(ctx, held)  # of those that were posted with it, too
-        raise
+    sent = ctx.observe("sending an email", info.id, partial(_send_posted, ctx, held))
     complete(info, delivery=sent or held.ready[0].delivery)
 
 

@@ -41,10 +41,12 @@ class _Part:
 
     :param within: the transactions that it was done in, savepoints of ours and of the host's; with any of them it is
         undone.
+    :param instead: what to do where work that waits for the commit is not done, since some of it was interrupted.
     """
 
     what: Any
     within: Sequence[Any]
+    instead: Callable[[], Any] | None = None
 
 
 @dataclass
@@ -147,11 +149,14 @@ class Unit:
         finally:
             del session.info[_FRAME]
 
-    def after_commit(self, act: Callable[[], Any]) -> None:
-        """Called inside a unit: do ``act`` once its transaction is committed, never if it is not."""
+    def after_commit(self, act: Callable[[], Any], instead: Callable[[], Any] | None = None) -> None:
+        """Called inside a unit: do ``act`` once its transaction is committed, never if it is not.
+
+        :param instead: done where ``act``, or what comes before it, is interrupted by what is no ``Exception``.
+        """
         session = self._session()
         frame: _Frame = session.info[_FRAME]
-        frame.after.append(_Part(act, _within(session, frame)))
+        frame.after.append(_Part(act, _within(session, frame), instead))
 
     def keep(self, rows: Iterable[Any]) -> None:
         """Hold rows of the host's until the unit, or the look, is over: the session alone would forget them."""
@@ -198,7 +203,7 @@ class Unit:
         finally:
             del session.info[_FRAME]
             frame.read.clear()
-        _run_all([part.what for part in frame.after])
+        _run_all(frame.after)
         frame.done = True
 
     @contextmanager
@@ -293,12 +298,17 @@ def _forgetting_what_is_undone(session: Any, frame: _Frame) -> Iterator[None]:
         sa.event.remove(own, "after_soft_rollback", forget)
 
 
-def _run_all(waiting: Sequence[Callable[[], Any]]) -> None:
-    for act in waiting:
+def _run_all(waiting: Sequence[_Part]) -> None:
+    for number, part in enumerate(waiting):
         try:
-            act()
+            part.what()
         except Exception:
             log.exception("work after the commit failed")
+        except BaseException:
+            for left in waiting[number:]:
+                if left.instead is not None:
+                    left.instead()
+            raise
 
 
 def _is_worth_another(error: Stale | DBAPIError) -> bool:
