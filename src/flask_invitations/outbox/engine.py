@@ -196,8 +196,9 @@ def _perform_some(ctx: Context, work: Work[L], hold: Hold[L], stop: Callable[[],
 
     Where the database does not answer, nobody can tell whether the next one still is to be performed.
     """
+    breaker = breaker_of(ctx.sender)
     for each in hold.ready:
-        if hold.done and (stop() or not hold.is_fresh(ctx.now())):
+        if hold.done and (stop() or not breaker.is_closed or not hold.is_fresh(ctx.now())):
             break
         try:
             hold.outcomes.append(each if isinstance(each, Outcome) else work.perform(ctx, each, hold))

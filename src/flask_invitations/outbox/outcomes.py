@@ -177,12 +177,14 @@ def _told(one: Outcome) -> Mapping[str, Any]:
 
 def spare(ctx: Context, hold: Hold[L]) -> None:
     """What was given up of this batch is not, where the breaker has found since that it was about us."""
-    wronged = breaker_of(ctx.sender).wronged()
-    if wronged:
-        again = ctx.now() + backoff(1)
-        hold.outcomes[:] = [
-            replace(one, delivery=replace(one.delivery, state=DeliveryState.QUEUED), next_attempt_at=again)
-            if one.delivery.id in wronged
-            else one
-            for one in hold.outcomes
-        ]
+    breaker = breaker_of(ctx.sender)
+    wronged = breaker.wronged()
+    here = {one.delivery.id for one in hold.outcomes if one.delivery.id in wronged}
+    if here:
+        hold.outcomes[:] = [_again(ctx, one) if one.delivery.id in here else one for one in hold.outcomes]
+        breaker.righted(here)
+
+
+def _again(ctx: Context, one: Outcome) -> Outcome:
+    queued = replace(one.delivery, state=DeliveryState.QUEUED)
+    return replace(one, delivery=queued, next_attempt_at=ctx.now() + backoff(1))
