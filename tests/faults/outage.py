@@ -43,13 +43,20 @@ class Database:
 
 
 @contextmanager
+def reached_by(url: str) -> Iterator[Database]:
+    """The database at ``url``, so that it can be sent away."""
+    if url.startswith("sqlite"):
+        yield Database(url)
+        return
+    with Proxy(url) as proxy:
+        yield Database(proxy.url, proxy)
+
+
+@contextmanager
 def fragile(url: str, **options: Any) -> Iterator[tuple[Host, Database]]:
     """A host whose emails a worker sends, on a database that can be sent away."""
     config = {"INVITATIONS_DELIVERY": "queue", **options.pop("config", {})}
     if url.startswith("sqlite"):
-        impatient = {"SQLALCHEMY_ENGINE_OPTIONS": {"connect_args": {"timeout": 0.02}}}
-        with build(url, config={**impatient, **config}, **options) as host:
-            yield host, Database(url)
-        return
-    with Proxy(url) as proxy, build(proxy.url, config=config, **options) as host:
-        yield host, Database(proxy.url, proxy)
+        config["SQLALCHEMY_ENGINE_OPTIONS"] = {"connect_args": {"timeout": 0.02}}  # it does not wait for a lock
+    with reached_by(url) as database, build(database.url, config=config, **options) as host:
+        yield host, database
