@@ -6,10 +6,12 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from flask_invitations import TryAgain, invitation_created, invitation_sent, outbox
 from flask_invitations.contrib import Jobs
@@ -500,3 +502,30 @@ def test_a_batch_is_never_endless(queued: Host) -> None:
         deliver(queued, batch=10**9, stop=lambda: bool(told), progress=told.append)
         leased = [row for row in mails(queued) if row.last_attempt_at is not None]
     assert len(leased) == 1000
+
+
+def test_writing_down_that_is_interrupted(queued: Host) -> None:
+    """E5: what is raised while outcomes are written down goes on, once they are."""
+    waiting(queued, 2)
+    interrupts: list[BaseException] = []
+
+    def interrupted(_connection: Any) -> None:
+        if interrupts:
+            raise interrupts.pop()
+
+    mailer = after(queued, 1, lambda _: interrupts.append(Timeout()))
+    for watched in (False, True):
+        queued.outbox.clear()
+        sa.event.listen(queued.engine, "commit", interrupted)
+        try:
+            with override(queued.app, mailer=mailer), pytest.raises(Timeout):
+                watch_and_deliver(queued, watched)
+        finally:
+            sa.event.remove(queued.engine, "commit", interrupted)
+    assert states(queued) == {"sent": 2}
+    assert set(sent_events(queued).values()) == {1}
+
+
+def watch_and_deliver(host: Host, watched: bool) -> None:
+    with invitation_sent.connected_to(lambda *_, invitation: None, sender=host.app) if watched else nullcontext():
+        deliver(host)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache, partial
+from time import monotonic
 from typing import Any
 
 from ..context import Context
@@ -191,8 +192,10 @@ def _overtaken(ctx: Context, letter: Letter, held: Hold[Letter]) -> str | None:
     """The code of what has become of the invitation since the rules were asked; where that was some time ago, we have
     the row for ourselves once more from now on."""
     now = ctx.now()
-    if not held.is_fresh(now) and not ctx.store.mails.renew(letter.delivery.id, held.fence, now + held.lease):
-        raise Lost
+    if not held.is_fresh(now):
+        if not ctx.store.mails.renew(letter.delivery.id, held.fence, now + held.lease):
+            raise Lost
+        held.renewed = monotonic()
     found = _found(ctx, letter, held)
     refusal = untrue(found, now)
     if refusal is None and letter.token is not None and found.row.token_hash != letter.token.hash:

@@ -76,7 +76,7 @@ def keep(
     :returns: the rows that were still ours to write.
     :raises TryAgain: the database did not answer in time.
     """
-    end = hold.began + hold.lease.total_seconds() if patience is None else time.monotonic() + patience.total_seconds()
+    end = hold.until if patience is None else time.monotonic() + patience.total_seconds()
     pause = FIRST_PAUSE
 
     def close() -> Collection[uuid.UUID]:
@@ -91,8 +91,12 @@ def keep(
             if time.monotonic() + pause > end:
                 _cry(hold)
                 raise
-        time.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE)
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+        except BaseException:
+            with suppress(Exception):
+                ctx.unit.run(close)
+            raise
 
 
 def keep_before_the_end(ctx: Context, work: Work[L], hold: Hold[L], patience: timedelta | None) -> None:

@@ -58,7 +58,8 @@ L = TypeVar("L", bound=Leased)
 class Hold(Generic[L]):
     """What a worker has in hand: the rows of one lease, and how those went that it has done.
 
-    :param since: when they were leased, or found to be ours; ``began``: the same by a clock that nobody sets.
+    :param since: when they were leased; ``began``: the same by a clock that nobody sets, as is ``renewed``: when one of
+        them was last leased for longer.
     :param lease: for how long, at least, nobody else takes them.
     :param fence: names the lease.
     :param ready: the rows; ``done``: how many of them are.
@@ -69,6 +70,7 @@ class Hold(Generic[L]):
     lease: timedelta
     fence: uuid.UUID = field(default_factory=uuid.uuid4)
     began: float = field(default_factory=time.monotonic)
+    renewed: float = 0
     ready: Sequence[L | Outcome] = ()
     done: int = 0
     outcomes: list[Outcome] = field(default_factory=list)
@@ -78,6 +80,11 @@ class Hold(Generic[L]):
         """Whether so little time has passed, by any clock, that what was asked when they were leased is still so."""
         passed = timedelta(seconds=time.monotonic() - self.began)
         return self.is_asked and max(abs(now - self.since), passed) <= min(FRESH, self.lease / 4)
+
+    @property
+    def until(self) -> float:
+        """When the last lease is over, by the same clock."""
+        return max(self.began, self.renewed) + self.lease.total_seconds()
 
     @property
     def untried(self) -> Sequence[uuid.UUID]:
