@@ -18,6 +18,7 @@ from tests.servers import File, find_mariadb, find_postgresql, scratch
 from .failures import hang, outage, poison
 from .kills import crowd, kills, web_kill
 from .report import Report
+from .storm import storm
 from .throughput import throughput
 
 #: A new, empty database of the kind that is measured: its URL.
@@ -39,6 +40,9 @@ SCENARIOS: Mapping[str, Callable[[Options, str, New, Path], Report]] = {
     ),
     "web-kill-queue": lambda o, _, new, folder: web_kill(new(), folder, kills=o.mails // 10, delivery="queue"),
     "web-kill-inline": lambda o, _, new, folder: web_kill(new(), folder, kills=o.mails // 10, delivery="inline"),
+    "storm": lambda o, name, new, folder: storm(
+        new(), folder, mails=o.mails, workers=_processes(name, 4), outages=10, away=3, seconds=2 * o.seconds
+    ),
     "outage": lambda o, _, new, folder: outage(new(), new(), folder, calls=o.mails),
     "hang": lambda o, _, new, folder: hang(new(), folder, mails=o.mails // 10, timeout=5),
     "poison": lambda o, _, new, folder: poison(new(), folder, mails=o.mails // 10, batch=o.batch),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import time
 from contextlib import AbstractContextManager, redirect_stdout
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from io import StringIO
 from typing import Any
 
@@ -14,7 +17,8 @@ import psycopg
 import pymysql
 from flask.cli import ScriptInfo
 
-from flask_invitations import SMTPMailer
+from flask_invitations import Message, SMTPMailer, invitation_sent
+from flask_invitations.clock import utcnow
 from tests.hosts import Host, build
 
 from .postoffice import SENDER, start
@@ -30,6 +34,9 @@ class Job:
     :param port: the SMTP server's, on loopback.
     :param lease: INVITATIONS_DELIVERY_LEASE, in seconds.
     :param timeout: of the mailer, in seconds.
+    :param ahead: by how many seconds its clock is.
+    :param diary: a file for a line about each email that it begins to send; then the receiver of ``invitation_sent``
+        takes its time, too.
     """
 
     database_url: str
@@ -38,12 +45,32 @@ class Job:
     lease: float = 120
     timeout: float = 10
     delivery: str = "queue"
+    ahead: float = 0
+    diary: str | None = None
 
 
 def host_for(job: Job) -> Host:
     """The host app on ``job``'s database, whose tables are there; by the real clock."""
-    mailer = SMTPMailer("127.0.0.1", job.port, sender=SENDER, security="none", timeout=job.timeout)
-    return build(job.database_url, config=settings(job), mailer=mailer, clock=None, create_all=False)
+    mailer: Any = SMTPMailer("127.0.0.1", job.port, sender=SENDER, security="none", timeout=job.timeout)
+    clock = (lambda: utcnow() + timedelta(seconds=job.ahead)) if job.ahead else None
+    if job.diary is not None:
+        mailer = partial(_note_and_send, job.diary, mailer)
+    host = build(job.database_url, config=settings(job), mailer=mailer, clock=clock, create_all=False)
+    if job.diary is not None:
+        invitation_sent.connect(_take_a_nap, host.app)
+    return host
+
+
+def _note_and_send(diary: str, mailer: SMTPMailer, message: Message) -> None:
+    began = time.monotonic()
+    with open(diary, "a") as file:
+        file.write(json.dumps([began, str(message.id), message.accept_url]) + "\n")
+    mailer(message)
+
+
+def _take_a_nap(_app: Any, *, invitation: Any) -> None:
+    """Mostly a short one."""
+    time.sleep(3 if invitation.id.int % 100 == 0 else 0.02)
 
 
 def settings(job: Job) -> dict[str, Any]:

@@ -176,7 +176,9 @@ def revoke_command(invitation_id: str) -> None:
 
 @command("deliver")
 @click.option("--watch", is_flag=True, help="Keep running until SIGTERM or SIGINT.")
-@click.option("--batch", type=click.IntRange(1, 1000), default=1, show_default=True, help="Emails to lease at a time.")
+@click.option(
+    "--batch", type=click.IntRange(1, outbox.MOST), default=1, show_default=True, help="Emails to lease at a time."
+)
 @click.option("--retry-failed", is_flag=True, help="First, requeue the emails that were given up.")
 def deliver_command(watch: bool, batch: int, retry_failed: bool) -> None:
     """Send the emails that are due. Exit with status 1 if an email was given up."""

@@ -24,7 +24,7 @@ from .model import binding
 from .model.binding import Models
 from .replies import House
 from .store.invitations import Store
-from .tokens import Mint
+from .tokens import Mint, maker
 from .web.api import api
 from .web.desk import desk
 from .web.faces import hide
@@ -85,7 +85,7 @@ class Invitations(HookTable, Giving, Calls):
         in_forms = settings.pages_prefix is not None
         profile = said["profile_schema"] = shapes.profile_of(said.get("profile_schema"), in_forms=in_forms)
         bound = binding.bind(said["user_model"], said.get("tenant_model"))
-        store = Store(session, bound)
+        store = Store(session, bound, maker(settings.secret_keys, settings.accept_url))
         house = House(bound, session, settings.roles, partial(_as_json, app))
         conventions.check(house, settings, said, shapes.profile_keys(profile))
         complete = defaults.complete(app, settings, store, house, said)

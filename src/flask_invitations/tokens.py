@@ -14,6 +14,7 @@ import secrets
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,6 +22,7 @@ from itsdangerous import BadData, Signer, TimestampSigner
 
 _SALT = b"flask-invitations.link.v1"
 _FORM_SALT = "flask-invitations.form.v1"
+_MAKER_SALT = "flask-invitations.maker.v1"
 _SHAPE = re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
 #: A letter of a token in the code of a link (also coded twice) or of quoted-printable, which also breaks lines.
 _CODED = "(?:2[dD]|3[0-9]|[46][1-9a-fA-F]|[57][0-9aA]|5[fF])"
@@ -219,6 +221,36 @@ class Mint:
     @staticmethod
     def _sign(signer: Signer, nonce: bytes) -> Token:
         return Token(signer.get_signature(nonce).decode())
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Which app a row of the outbox belongs to: known by where its links lead and by the keys that make them, so that
+    nothing has to be configured for it. Neither can be read back.
+
+    :param site: of ``ACCEPT_URL``; ``keys``: of ``SECRET_KEY``, then of its fallbacks.
+    """
+
+    site: str
+    keys: Sequence[str]
+
+    @property
+    def marks(self) -> Sequence[str]:
+        """What stands in the rows of this app: the present one, then those from before a key was changed."""
+        return [f"{self.site}.{key}" for key in self.keys]
+
+
+def maker(keys: Sequence[str | bytes], accept_url: str) -> Maker:
+    """The app with these keys, newest first, whose links lead there."""
+    return Maker(_short(accept_url.encode()), [_short(_derived(key)) for key in keys])
+
+
+def _derived(key: str | bytes) -> bytes:
+    return Signer(key, salt=_MAKER_SALT, key_derivation="hmac", digest_method=hashlib.sha256).get_signature(b"")
+
+
+def _short(value: bytes) -> str:
+    return hashlib.sha256(value).hexdigest()[:16]
 
 
 class FormSeal(TimestampSigner):

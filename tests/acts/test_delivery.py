@@ -150,19 +150,28 @@ def test_the_last_attempt_counts(database_url: str) -> None:
         host.clock.tick(MINUTE)
         assert deliver(host) == {"sent": 1}
 
-        def die(_message: Any) -> None:
-            raise SystemExit
-
-        with override(host.app, mailer=die):
-            with pytest.raises(SystemExit):
-                invite(host.client(case.admin), "other@example.com")
-            host.clock.tick(LEASE)
-            with pytest.raises(SystemExit):
-                deliver(host)
-            host.clock.tick(LEASE)
+        host.outbox.fail_with = MailDown()
+        invite(host.client(case.admin), "other@example.com")
+        host.outbox.fail_with = None
+        die(host, attempts=2)
+        assert deliver(host) == {}
+        host.clock.tick(LEASE)
         assert deliver(host) == {"failed": 1}
         assert states(host) == ["sent", "failed"]
         assert len(host.outbox.messages) == 1
+
+
+def die(host: Host, attempts: int) -> None:
+    """Leave the latest email as somebody does who was killed while sending it."""
+    leased = {"state": "sending", "next_attempt_at": None, "leased_until": host.clock() + LEASE, "sent_at": None}
+    set_columns(
+        host,
+        host.invitations.models.Delivery,
+        deliveries(host)[-1].id,
+        **leased,
+        attempts=attempts,
+        fence=uuid.uuid4(),
+    )
 
 
 # A worker
@@ -338,14 +347,8 @@ def test_revoke_cancels_a_failed_try(host: Host) -> None:
 
 def test_abandoned_lease(host: Host) -> None:
     """J3: a mail whose sender died is sent by the worker when its lease is over, not before."""
-    _, admin, *_ = people(host)
-
-    def die(_message: Any) -> None:
-        raise SystemExit
-
-    with override(host.app, mailer=die), pytest.raises(SystemExit):
-        invite(host.client(admin), "guest@example.com")
-    assert states(host) == ["sending"]
+    failed_once(host)
+    die(host, attempts=1)
     assert deliver(host) == {}
     host.clock.tick(LEASE - timedelta(microseconds=1))
     assert deliver(host) == {}

@@ -21,6 +21,8 @@ class Proxy(AbstractContextManager["Proxy"]):
         self._cut: str | None = None
         self._countdown: int | None = None
         self._was_cut = False
+        self._away = False
+        self._open: set[socket.socket] = set()
         threading.Thread(target=self._serve, daemon=True).start()
 
     @property
@@ -39,6 +41,21 @@ class Proxy(AbstractContextManager["Proxy"]):
         """Hang up instead of passing on the client's message of that number from now on."""
         self._countdown = number
 
+    def go_away(self) -> None:
+        """Hang up on everybody, and on everybody who calls, until :meth:`come_back`."""
+        with self._lock:
+            self._away = True
+            ends = list(self._open)
+        _hang_up(*ends)
+
+    def come_back(self) -> None:
+        self._away = False
+
+    def leave_for(self, seconds: float) -> None:
+        """Be away for so long from now on."""
+        self.go_away()
+        threading.Timer(seconds, self.come_back).start()
+
     def calm_down(self) -> bool:
         """Hang up no more; whether it came to that since the last time."""
         with self._lock:
@@ -49,8 +66,13 @@ class Proxy(AbstractContextManager["Proxy"]):
         with suppress(OSError):  # the listener was closed
             while True:
                 client, _ = self._listener.accept()
+                if self._away:
+                    client.close()
+                    continue
                 server = socket.create_connection((self._url.host or "127.0.0.1", self._url.port or _port(self._url)))
                 swallow = threading.Event()
+                with self._lock:
+                    self._open |= {client, server}
                 for work in (self._upwards, self._downwards):
                     threading.Thread(target=work, args=(client, server, swallow), daemon=True).start()
 

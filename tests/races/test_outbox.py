@@ -13,6 +13,7 @@ import pytest
 from benchmarks.delivery.failures import hang, poison
 from benchmarks.delivery.kills import crowd, kills, web_kill
 from benchmarks.delivery.report import Report
+from benchmarks.delivery.storm import storm
 from tests.conftest import DATABASES
 from tests.races.harness import SOAK, rounds
 
@@ -57,6 +58,16 @@ def test_workers_are_killed(database_url: str, tmp_path: Path) -> None:
 def test_crowd_of_workers(database_url: str, tmp_path: Path) -> None:
     """R8: workers that nobody kills send no mail twice, however many there are."""
     kept(crowd(database_url, tmp_path, mails=rounds(60, 1000), workers=crew(database_url, rounds(4, 8))))
+
+
+@on("postgresql", "mariadb")
+def test_all_at_once(database_url: str, tmp_path: Path) -> None:
+    """E1, E2, E3: while the database goes away again and again, clocks are seconds apart, and receivers sleep, no email
+    is lost or sent twice, and none is sent for an invitation that was revoked or resent before."""
+    outages, mails = rounds(1, 10), rounds(40, 1000)
+    away, seconds = (3.0, 60.0) if SOAK else (1.5, 3.0)
+    workers = crew(database_url, 4)
+    kept(storm(database_url, tmp_path, mails=mails, workers=workers, outages=outages, away=away, seconds=seconds))
 
 
 @on("postgresql")

@@ -14,14 +14,14 @@ from ..addresses import key_of
 from ..context import Context
 from ..errors import InvitationError, InvitationNotFound, InvitationReplaced
 from ..gate import WrongAnswer
-from ..model.states import Status
+from ..model.states import ENDED, Status
 from ..model.tables import Invitation, new_id
 from ..model.values import InvitationDraft, InvitationInfo
 from ..store.found import Found, FoundMail
 from ..store.histories import Past
 from ..tokens import Token
 from .callers import Caller, Manager, may_grant
-from .rules import ACCEPT, ENDED, Facts, Session, obstacle
+from .rules import ACCEPT, Facts, Session, obstacle
 
 
 def draft(address: Any, **columns: Any) -> InvitationDraft:

@@ -7,8 +7,9 @@ import uuid
 from collections.abc import Mapping
 
 from ..context import Context
-from ..errors import InvalidRequest, text_of
-from ..model.states import DeliveryState, EventType
+from ..errors import InvalidRequest, MailBounced, text_of
+from ..model.states import TO_INVITER, UNWANTED, DeliveryState, EventType
+from ..store.found import FoundMail
 from ..traces import unaddressed
 
 _BEFORE_SENT = (DeliveryState.QUEUED, DeliveryState.SENDING, DeliveryState.SENT)
@@ -42,6 +43,8 @@ EVENTS: Mapping[str, DeliveryState | None] = {
     "inbound_failed": None,
     "unknown": None,
 }
+#: Those that say that the provider never sent it.
+_NEVER_SENT = ("failed", "rejected")
 #: What the audit trail says of each.
 _TOLD: Mapping[DeliveryState, EventType] = {
     DeliveryState.DEFERRED: EventType.DEFERRED,
@@ -76,13 +79,22 @@ def _record(ctx: Context, delivery_id: uuid.UUID, state: DeliveryState, event: s
     found = next(iter(ctx.store.mails.find([delivery_id])), None)
     if found is None or found.row.email_key is None:  # a purged invitation's email is nobody's
         return False
-    if not ctx.store.mails.report(found, state, _AFTER[state], now):
+    if not ctx.store.mails.report(found, state, _AFTER[state], None if event in _NEVER_SENT else now):
         return False
     about = {"delivery_id": str(delivery_id), "event": event}
     if detail:
         about["detail"] = unaddressed(text_of(detail).replace("\0", ""))[:MAX_DETAIL]
     ctx.store.events.add(found.row, _TOLD[state], now, details=about)
+    if state in UNWANTED and found.kind not in TO_INVITER:
+        _stop(ctx, found)
     return True
+
+
+def _stop(ctx: Context, unwanted: FoundMail) -> None:
+    """Whatever else waits for that address there is not sent either. What is made from now on needs to be confirmed, or
+    is looked at again before it leaves."""
+    row, key = unwanted.row, unwanted.row.email_key or ""
+    ctx.store.mails.stop(ctx.store.histories.of(row.tenant_id, [key])[key].rows, MailBounced.code)
 
 
 def _delivery_id(message_id: uuid.UUID | str) -> uuid.UUID | None:

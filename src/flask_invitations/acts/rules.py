@@ -7,7 +7,7 @@ all of them, with :func:`reasons`. So what is shown and what is done cannot diff
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from uuid import UUID
@@ -19,11 +19,7 @@ from ..errors import (
     AlreadyInvited,
     AlreadyMember,
     GrantsNotAllowed,
-    InvitationAccepted,
-    InvitationDeclined,
     InvitationError,
-    InvitationExpired,
-    InvitationRevoked,
     InvitationWithdrawn,
     MailBounced,
     NoSeats,
@@ -33,15 +29,6 @@ from ..errors import (
     TooManyPending,
     WrongAccount,
 )
-from ..model.states import Status
-
-#: What to answer for an invitation that is no longer pending.
-ENDED: Mapping[Status, type[InvitationError]] = {
-    Status.ACCEPTED: InvitationAccepted,
-    Status.DECLINED: InvitationDeclined,
-    Status.REVOKED: InvitationRevoked,
-    Status.EXPIRED: InvitationExpired,
-}
 
 
 class Session(Enum):

@@ -10,6 +10,14 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
+from ..errors import (
+    InvitationAccepted,
+    InvitationDeclined,
+    InvitationError,
+    InvitationExpired,
+    InvitationRevoked,
+)
+
 
 class _Text(str, Enum):
     """A string enum that prints its value, as ``enum.StrEnum`` does from Python 3.11 on."""
@@ -44,6 +52,14 @@ StatusValue = Literal[
     "revoked",
     "expired",
 ]
+
+#: What to answer for an invitation that is no longer pending.
+ENDED: Mapping[Status, type[InvitationError]] = {
+    Status.ACCEPTED: InvitationAccepted,
+    Status.DECLINED: InvitationDeclined,
+    Status.REVOKED: InvitationRevoked,
+    Status.EXPIRED: InvitationExpired,
+}
 
 #: What can be resent and revoked.
 OPEN = (Status.PENDING, Status.EXPIRED)
@@ -201,6 +217,8 @@ class Kind(_Text):
 WITH_LINK = (Kind.INVITATION, Kind.REMINDER)
 #: Those to the inviter; the others go to the invitee.
 TO_INVITER = (Kind.ACCEPTED, Kind.DECLINED, Kind.LINK_REQUEST)
+#: Those to the invitee that nobody has asked for one by one: none of them after a bounce or a complaint.
+UNASKED = (Kind.REMINDER, Kind.REVOKED)
 #: The status that an invitation must still have for a notice, an email without a link, to be true.
 WHILE: Mapping[str, Status] = {
     Kind.REVOKED: Status.REVOKED,

@@ -253,7 +253,12 @@ class Delivery:
     link_number: Mapped[int] = mapped_column(sa.Integer, server_default=_FIRST)
     kind: Mapped[str] = mapped_column(text(32))
     state: Mapped[str] = mapped_column(text(16))
-    #: Tries begun; also the fencing number: a worker completes only the attempt that it claimed.
+    #: The app whose row this is, see :class:`..tokens.Maker`; ``None``: anybody's.
+    maker: Mapped[str | None] = mapped_column(text(33))
+    #: Changes whenever a worker leases the row, and whenever it writes down how that went: a worker completes only
+    #: what it leased, and only once.
+    fence: Mapped[uuid.UUID | None] = mapped_column(sa.Uuid)
+    #: Tries begun.
     attempts: Mapped[int] = mapped_column(sa.Integer)
     next_attempt_at: Mapped[datetime | None] = mapped_column(Timestamp)
     last_attempt_at: Mapped[datetime | None] = mapped_column(Timestamp)

@@ -2,82 +2,35 @@
 
 A row is ``queued`` until its time comes, ``sending`` while one worker holds its lease, then ``sent``, ``failed`` or
 ``cancelled``. Between two of them a worker runs one short transaction: it writes down how the last one went, leases the
-next, and prepares that. No transaction is open while it is performed. The number of the attempt fences: a worker that
-outlived its lease completes nothing.
+next, and prepares that. No transaction is open while it is performed. A fence, which each lease changes, keeps a worker
+that outlived its lease from completing anything; what it knows of its own it keeps until that is written down.
 """
 
 from __future__ import annotations
 
-import random
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
 from functools import partial
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from ..context import Context, log
-from ..errors import MailRefused, TryAgain
-from ..gate import WrongAnswer
-from ..mail.failures import described, is_final
-from ..model.states import DeliveryState, EventType, Kind
-from ..model.values import DeliveryInfo, InvitationInfo
+from ..errors import TryAgain
+from ..model.states import DeliveryState
 from ..store.found import FoundMail
+from .breaker import breaker_of
+from .outcomes import end, failed, keep, keep_before_the_end, spare, write_down
+from .work import Hold, L, Lost, Outcome, Work
 
-FIRST_DELAY, LONGEST_DELAY = timedelta(minutes=1), timedelta(hours=6)
-#: What was prepared longer ago is not performed, but put back and prepared again: it may have been revoked.
-FRESH = timedelta(seconds=1)
 #: How often a worker looks first for what another one died over: however many wait, those do not wait for long.
 RESCUE = timedelta(seconds=1)
-
-
-class Leased(Protocol):
-    """One row that is leased to us, made ready to perform.
-
-    ``delivery`` is as it was leased: its number of attempts fences the outcome.
-    """
-
-    @property
-    def delivery(self) -> DeliveryInfo: ...
-
-    @property
-    def kind(self) -> Kind: ...
-
-    @property
-    def invitation(self) -> InvitationInfo: ...
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How one attempt went.
-
-    :param delivery: as it is afterwards; its number of attempts is the fence.
-    """
-
-    delivery: DeliveryInfo
-    kind: Kind
-    invitation: InvitationInfo
-    next_attempt_at: datetime | None = None
-
-
-L = TypeVar("L", bound=Leased)
-
-
-@dataclass(frozen=True)
-class Work(Generic[L]):
-    """What leaves by the outbox.
-
-    :param prepare: inside the transaction that leased them; what need not be performed has its outcome already.
-    :param bare: one of them without anything that the host must be asked for: to write down that preparing it failed.
-    :param perform: outside of any transaction; never raises.
-    :param settled: inside the transaction that writes an outcome down, where the row was still ours.
-    """
-
-    prepare: Callable[[Context, Sequence[FoundMail]], Sequence[L | Outcome]]
-    bare: Callable[[Context, FoundMail], L]
-    perform: Callable[[Context, L], Outcome]
-    settled: Callable[[Context, Outcome], None]
+#: At most so many are leased at a time.
+MOST = 1000
 
 
 def deliver(
@@ -88,30 +41,34 @@ def deliver(
     batch: int = 1,
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int], None] = lambda count: None,
+    patience: timedelta | None = None,
 ) -> Counter[str]:
     """Perform one row if it is due, or all that are.
 
-    :param batch: how many are leased, and how their outcomes are written, at a time. A worker that dies performs again
-        what it has performed of its batch: at most so many.
+    :param batch: how many are leased, and how their outcomes are written, at a time; at most :data:`MOST`. A worker
+        that dies performs again what it has performed of its batch: at most so many.
     :param stop: asked after each; ``True``: put back what was not begun, and return.
     :param progress: told how many have ended since it was told last.
+    :param patience: for how long to try to write an outcome down; default: as long as the lease holds.
     :returns: how many ended in which state.
     :raises TryAgain: the database does not answer; leased rows are due again when their lease is over.
     """
-    ended: Counter[str] = Counter()
-    outcomes, ready = list[Outcome](), list[L | Outcome]()
-    wanted, rescued = 1 if delivery_id is not None else batch, ctx.now()
+    ended, rescued, hold = Counter[str](), ctx.now(), _nothing(ctx)
     while True:
-        take = 0 if stop() or (ended and delivery_id is not None) else wanted
+        over = stop() or (ended and delivery_id is not None)
+        take = 0 if over else breaker_of(ctx.sender).room(1 if delivery_id is not None else min(batch, MOST), ctx.now())
         rescue = ctx.now() - rescued >= RESCUE
         rescued = ctx.now() if rescue else rescued
-        lease = partial(_lease, ctx, take, only=delivery_id, rescue=rescue)
-        ready = _turn(ctx, work, outcomes, ready[len(outcomes) :], lease)
-        if not ready:
+        hold = _turn(ctx, work, hold, partial(_lease, ctx, take, only=delivery_id, rescue=rescue), patience)
+        if not hold.ready:
             return ended
-        outcomes = _perform_some(ctx, work, ready, stop)
-        ended.update(str(outcome.delivery.state) for outcome in outcomes)
-        progress(len(outcomes))
+        try:
+            _perform_some(ctx, work, hold, stop)
+            ended.update(str(outcome.delivery.state) for outcome in hold.outcomes)
+            progress(len(hold.outcomes))
+        except BaseException:
+            keep_before_the_end(ctx, work, hold, patience)
+            raise
 
 
 def count_due(ctx: Context) -> int:
@@ -127,41 +84,69 @@ def retry_failed(ctx: Context) -> int:
     return ctx.unit.run(lambda: ctx.store.mails.revive(ctx.now()))
 
 
-def _lease(ctx: Context, count: int, *, only: uuid.UUID | None, rescue: bool) -> Sequence[FoundMail]:
+def _nothing(ctx: Context) -> Hold[Any]:
+    return Hold(ctx.now(), ctx.config.delivery_lease)
+
+
+def _lease(ctx: Context, count: int, fence: uuid.UUID, *, only: uuid.UUID | None, rescue: bool) -> Sequence[FoundMail]:
     now = ctx.now()
     until = now + ctx.config.delivery_lease
-    return ctx.store.mails.lease(now, until, count, only=only, rescue=rescue) if count else ()
+    return ctx.store.mails.lease(now, until, count, only=only, rescue=rescue, mark=fence) if count else ()
 
 
 def _turn(
     ctx: Context,
     work: Work[L],
-    outcomes: Sequence[Outcome],
-    untried: Sequence[L | Outcome],
-    lease: Callable[[], Sequence[FoundMail]],
-) -> list[L | Outcome]:
+    before: Hold[L],
+    lease: Callable[[uuid.UUID], Sequence[FoundMail]],
+    patience: timedelta | None,
+) -> Hold[L]:
     """Between two batches, in one transaction: write down how the last one went, lease the next, and prepare it.
 
     A hook that fails for one row must not keep the others from leaving (J5): then these are three steps, and each row
     is prepared on its own.
 
-    :param untried: what was leased and not begun; it is put back.
-    :returns: what there is to perform; what need not be performed has its outcome already.
+    :param before: the last batch; what of it was not begun is put back.
+    :returns: the next; what need not be performed has its outcome already.
     """
+    if before.outcomes and work.is_watched(ctx):
+        keep(ctx, work, before, patience)
+        before = _nothing(ctx)
+    after = _nothing(ctx)
 
-    def turn() -> list[L | Outcome]:
-        write_down(ctx, work, outcomes, untried)
-        return _prepared(ctx, work, lease())
+    def turn() -> Sequence[L | Outcome]:
+        write_down(ctx, work, before)
+        return _prepared(ctx, work, lease(after.fence))
 
     try:
-        return ctx.unit.run(turn)
+        after.ready = ctx.unit.run(turn)
     except TryAgain:
-        raise
+        if not before.ready:
+            let_go(ctx, after)  # nobody knows whether it was leased
+            raise
+        keep(ctx, work, before, patience, lost=after.fence)
+        return _turn(ctx, work, _nothing(ctx), lease, patience)
     except Exception as error:
         ctx.hide(error, None)
         log.exception("a hook failed for an email that is due")
-        ctx.unit.run(lambda: write_down(ctx, work, outcomes, untried))
-        return [each for one in ctx.unit.run(lease) for each in _prepared_alone(ctx, work, one)]
+        keep(ctx, work, before, patience)
+        return _turn_apart(ctx, work, lease)
+    except BaseException:
+        keep_before_the_end(ctx, work, before, patience)
+        raise
+    return after
+
+
+def _turn_apart(ctx: Context, work: Work[L], lease: Callable[[uuid.UUID], Sequence[FoundMail]]) -> Hold[L]:
+    """The next batch, each row prepared on its own."""
+    after: Hold[L] = _nothing(ctx)
+    leased = ctx.unit.run(lambda: lease(after.fence))
+    try:
+        after.ready = [each for one in leased for each in _prepared_alone(ctx, work, one)]
+    except BaseException:
+        let_go(ctx, after)
+        raise
+    return after
 
 
 def _prepared(ctx: Context, work: Work[L], leased: Sequence[FoundMail]) -> list[L | Outcome]:
@@ -187,103 +172,46 @@ def _prepared_alone(ctx: Context, work: Work[L], leased: FoundMail) -> list[L | 
         return [failed(ctx, work.bare(ctx, leased), error)]
 
 
-def _perform_some(ctx: Context, work: Work[L], ready: Sequence[L | Outcome], stop: Callable[[], bool]) -> list[Outcome]:
-    """Perform the first of them, and as many more as there is time for."""
-    looked_at, outcomes = ctx.now(), list[Outcome]()
-    for each in ready:
-        if outcomes and (stop() or ctx.now() - looked_at > FRESH):
-            break
-        outcomes.append(each if isinstance(each, Outcome) else work.perform(ctx, each))
-    return outcomes
+def perform(ctx: Context, work: Work[L], hold: Hold[L], patience: timedelta) -> Collection[uuid.UUID]:
+    """Perform what we have leased in another way, and write down how that went.
 
-
-# Outcomes
-
-
-def end(one: Leased, state: DeliveryState, **values: Any) -> Outcome:
-    """The outcome of an attempt that ends in ``state``."""
-    return Outcome(replace(one.delivery, state=state, **values), one.kind, one.invitation)
-
-
-def failed(ctx: Context, one: Leased, failure: Exception) -> Outcome:
-    """The outcome of a try that failed: another one later, or none where that cannot help or there were enough."""
-    attempts = one.delivery.attempts
-    error = _name(failure)
-    log.warning("email for invitation %s was not sent: %s", one.invitation.id, _said(failure))
-    if is_final(failure) or attempts % ctx.config.delivery_attempts == 0:
-        return end(one, DeliveryState.FAILED, error=error)
-    outcome = end(one, DeliveryState.QUEUED, error=error)
-    return replace(outcome, next_attempt_at=ctx.now() + backoff(attempts % ctx.config.delivery_attempts))
-
-
-def _name(failure: Exception) -> str:
-    """What is kept of a failure: of one that a mailer says is final, what it says was its cause."""
-    reason = failure.__cause__ if isinstance(failure, MailRefused) and failure.__cause__ else failure
-    return described(reason)
-
-
-def _said(failure: Exception) -> str:
-    """What the log says of a failure: of a hook's wrong answer all of it, since that holds nothing personal."""
-    return str(failure) if isinstance(failure, WrongAnswer) else _name(failure)
-
-
-def backoff(attempt: int) -> timedelta:
-    """How long to wait after failed attempt number ``attempt``: 1 minute doubling, at most 6 hours, less up to a
-    tenth, so that emails which failed together do not come back together."""
-    delay = min(FIRST_DELAY * float(2 ** (attempt - 1)), LONGEST_DELAY)
-    return delay * random.uniform(0.9, 1)  # noqa: S311 - jitter, no secret
-
-
-def write_down(
-    ctx: Context, work: Work[L], outcomes: Sequence[Outcome], untried: Sequence[Leased | Outcome] = ()
-) -> Collection[uuid.UUID]:
-    """How attempts went; what was leased and not begun is put back.
-
-    :returns: the rows that were still ours to write.
+    :param patience: for how long to try that.
+    :returns: the rows of which it was written down.
+    :raises TryAgain: the database does not answer.
     """
-    now = ctx.now()
-    tenants = {each.invitation.tenant_id for each in (*outcomes, *untried)}
-    ctx.store.mails.put_back({each.delivery.id: each.delivery.attempts for each in untried}, tenants, now)
-    ours = {key for group in _alike(outcomes) for key in _settle(ctx, group, tenants)}
-    settled = [one for one in outcomes if one.delivery.id in ours]
-    told = [
-        (one.invitation, _EVENTS[one.delivery.state], _told(one)) for one in settled if one.delivery.state in _EVENTS
-    ]
-    ctx.store.events.add_all(told, now)
-    for one in settled:
-        work.settled(ctx, one)
-    return ours
+    try:
+        _perform_some(ctx, work, hold)
+    except BaseException:
+        keep_before_the_end(ctx, work, hold, patience)
+        raise
+    return keep(ctx, work, hold, patience)
 
 
-def _alike(outcomes: Sequence[Outcome]) -> Collection[list[Outcome]]:
-    """Those that one statement can write down; failed tries differ in when the next one is due."""
-    groups: dict[Any, list[Outcome]] = {}
-    for one in outcomes:
-        groups.setdefault((one.delivery.state, one.delivery.error, one.next_attempt_at), []).append(one)
-    return groups.values()
+def let_go(ctx: Context, hold: Hold[Any]) -> None:
+    """Put back whatever is still leased together with this; what went wrong goes on afterwards."""
+    with suppress(TryAgain, SQLAlchemyError):
+        ctx.unit.run(lambda: ctx.store.mails.release(hold.fence, ctx.now()))
 
 
-def _settle(ctx: Context, group: Sequence[Outcome], tenants: Collection[Any]) -> Collection[uuid.UUID]:
-    last = group[-1]
-    return ctx.store.mails.settle(
-        {one.delivery.id: one.delivery.attempts for one in group},
-        last.delivery.state,
-        tenants,
-        sent_at=last.delivery.sent_at,
-        last_error=last.delivery.error,
-        next_attempt_at=last.next_attempt_at,
-    )
+def _perform_some(ctx: Context, work: Work[L], hold: Hold[L], stop: Callable[[], bool] = lambda: False) -> None:
+    """Perform the first of them, and as many more as there is time for; those that are no longer ours are passed over.
 
-
-_EVENTS: Mapping[str, EventType] = {
-    DeliveryState.SENT: EventType.SENT,
-    DeliveryState.FAILED: EventType.MAIL_FAILED,
-}
-
-
-def _told(one: Outcome) -> Mapping[str, Any]:
-    """The columns of an outcome's line in the audit trail."""
-    about = {"delivery_id": str(one.delivery.id), "kind": one.kind}
-    if one.delivery.error is not None:
-        about["error"] = one.delivery.error
-    return {"details": about}
+    Where the database does not answer, nobody can tell whether the next one still is to be performed.
+    """
+    breaker = breaker_of(ctx.sender)
+    for each in hold.ready:
+        if hold.done and (stop() or not breaker.is_closed or not hold.is_fresh(ctx.now())):
+            break
+        try:
+            hold.outcomes.append(each if isinstance(each, Outcome) else work.perform(ctx, each, hold))
+        except Lost:
+            log.info("email %s was no longer ours to send", each.delivery.id)
+        except TryAgain:
+            break
+        except BaseException as interrupt:
+            if not isinstance(each, Outcome):
+                hold.outcomes.append(failed(ctx, each, interrupt))
+                hold.done += 1
+            raise
+        hold.done += 1
+    spare(ctx, hold)

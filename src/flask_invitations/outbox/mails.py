@@ -6,26 +6,31 @@ import uuid
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache, partial
+from time import monotonic
 from typing import Any
 
 from ..context import Context
-from ..errors import InvitationReplaced, InvitationWithdrawn
+from ..errors import InvitationError, InvitationNotFound, InvitationReplaced, InvitationWithdrawn, TryAgain
 from ..hooks import invitation_sent
 from ..mail.compose import Letter, compose, introduce
-from ..model.states import TO_INVITER, WITH_LINK, DeliveryState, Kind, Status
+from ..model.states import ENDED, TO_INVITER, WHILE, WITH_LINK, DeliveryState, Kind, Status
 from ..model.tables import Invitation
 from ..model.values import DeliveryInfo, InvitationInfo, complete
 from ..store.found import FoundMail
 from ..tokens import Token
 from . import engine
-from .engine import Outcome, Work, end
+from .breaker import breaker_of
+from .outcomes import end, failed
+from .work import Hold, Lost, Outcome, Work
 
 #: Where there is nobody (any more) to write to.
 NO_RECIPIENT = InvitationWithdrawn.code
 #: Where the key that made the link is gone: a newer email has to bring another.
 NO_LINK = InvitationReplaced.code
+#: For how long a request, which has sent an email itself, tries to write that down.
+PATIENCE = timedelta(seconds=5)
 
 
 @dataclass(frozen=True)
@@ -46,10 +51,8 @@ def post(ctx: Context, postings: Sequence[Posting], now: datetime, inviter: Any)
     :param inviter: the host's user who invites, or ``None``.
     """
     rows, kind = [each.row for each in postings], Kind.INVITATION
-    queued = ctx.config.delivery == "queue"
-    until = now + ctx.config.delivery_lease
-    leased = {"state": DeliveryState.SENDING, "attempts": 1, "next_attempt_at": None, "last_attempt_at": now}
-    mails = ctx.store.mails.add(rows, kind, now, **({} if queued else {**leased, "leased_until": until}))
+    queued, held = ctx.config.delivery == "queue", Hold[Letter](now, ctx.config.delivery_lease)
+    mails = ctx.store.mails.add(rows, kind, now, **({} if queued else _leased(held)))
     for each, mail in zip(postings, mails, strict=True):
         complete(each.info, delivery=mail)
         if queued:
@@ -57,8 +60,21 @@ def post(ctx: Context, postings: Sequence[Posting], now: datetime, inviter: Any)
         else:
             name = ctx.hooks.tenant_name(each.row.tenant_id)
             letter = Letter(mail, kind, replace(each.info), name, introduce(ctx, inviter), each.token)
-            dispatch = partial(_dispatch, ctx, letter, each.info, judge=ctx.unit.goes_on())
-            ctx.unit.after_commit(dispatch, otherwise=partial(_put_back, ctx, letter))
+            one = replace(held, ready=[letter], outcomes=[], is_asked=not ctx.unit.goes_on())
+            dispatch = partial(_dispatch, ctx, one, each.info)
+            ctx.unit.after_commit(dispatch, otherwise=partial(engine.let_go, ctx, one))
+
+
+def _leased(held: Hold[Letter]) -> dict[str, Any]:
+    """The columns of a row that is born leased."""
+    return {
+        "state": DeliveryState.SENDING,
+        "fence": held.fence,
+        "attempts": 1,
+        "next_attempt_at": None,
+        "last_attempt_at": held.since,
+        "leased_until": held.since + held.lease,
+    }
 
 
 def notify(ctx: Context, rows: Sequence[Invitation], kind: Kind, now: datetime) -> None:
@@ -70,50 +86,23 @@ def notify(ctx: Context, rows: Sequence[Invitation], kind: Kind, now: datetime) 
 # After the commit
 
 
-def _dispatch(ctx: Context, letter: Letter, info: InvitationInfo, *, judge: bool) -> None:
-    sent = ctx.observe("sending an email", info.id, partial(_send_posted, ctx, letter, judge=judge))
-    complete(info, delivery=sent or letter.delivery)
-
-
-def _put_back(ctx: Context, letter: Letter) -> None:
-    """The row was born leased to us; a worker shall not have to wait until that is over."""
-    ctx.unit.run(lambda: ctx.store.mails.put_back({letter.delivery.id: letter.delivery.attempts}, ctx.now()))
-
-
-def _send_posted(ctx: Context, letter: Letter, *, judge: bool) -> DeliveryInfo | None:
+def _dispatch(ctx: Context, held: Hold[Letter], info: InvitationInfo) -> None:
     """Send the email of a row that was born leased, unless a host's own transaction went on after it was posted, and
-    has revoked or resent (B11, R13), or went on for so long that a worker has it by now. ``None``: it is left to that.
-
-    :param judge: ask the rules too: they were asked in the same transaction, but that went on.
-    """
-    found = [one for one in ctx.unit.run(lambda: ctx.store.mails.find([letter.delivery.id])) if _is_ours(one, letter)]
-    if not found:
-        return None
-    why = _overtaken(found[0], letter, ctx.now())
-    if why is None and judge:
-        (refusal,) = ctx.unit.run(lambda: ctx.forbids(ctx, found, ctx.now()))
-        why = None if refusal is None else refusal.code
-    outcome = send(ctx, letter) if why is None else end(letter, DeliveryState.CANCELLED, error=why)
-    return outcome.delivery if ctx.unit.run(lambda: engine.write_down(ctx, MAILS, [outcome])) else None
+    has revoked or resent (B11, R13), or went on for so long that a worker has it by now."""
+    sent = ctx.observe("sending an email", info.id, partial(_send_posted, ctx, held))
+    complete(info, delivery=sent or held.ready[0].delivery)
 
 
-def _is_ours(found: FoundMail, letter: Letter) -> bool:
-    return found.mail.state == DeliveryState.SENDING and found.mail.attempts == letter.delivery.attempts
-
-
-def _overtaken(found: FoundMail, letter: Letter, now: datetime) -> str | None:
-    """The code of what has become of the invitation since its rules were asked, in the same transaction."""
-    status = found.row.status_at(now)
-    if status != Status.PENDING:
-        return f"invitation-{status}"
-    same = letter.token is not None and found.row.token_hash == letter.token.hash
-    return None if same and not found.replaced else InvitationReplaced.code
+def _send_posted(ctx: Context, held: Hold[Letter]) -> DeliveryInfo | None:
+    """``None``: it is left to a worker."""
+    written = engine.perform(ctx, MAILS, held, PATIENCE)
+    return held.outcomes[0].delivery if written else None
 
 
 def _wake(ctx: Context, invitation_id: uuid.UUID, delivery_id: uuid.UUID) -> None:
     enqueue = ctx.hooks.enqueue
     if ctx.config.delivery == "inline":
-        ctx.observe("sending an email", invitation_id, partial(deliver, ctx, delivery_id))
+        ctx.observe("sending an email", invitation_id, partial(deliver, ctx, delivery_id, patience=PATIENCE))
     elif enqueue is not None:
         ctx.observe("enqueue", invitation_id, partial(enqueue, delivery_id))
 
@@ -166,13 +155,70 @@ def _token(ctx: Context, row: Invitation, now: datetime, kind: Kind) -> Token | 
     return token
 
 
-def send(ctx: Context, letter: Letter) -> Outcome:
-    """Render and send one email. Never raises for what the mailer did."""
+def send(ctx: Context, letter: Letter, held: Hold[Letter]) -> Outcome:
+    """Render one email; look whether it still is to leave; send it. Between the last two no hook is called.
+
+    :raises Lost: it is no longer ours.
+    :raises TryAgain: the database does not answer, so nobody can look.
+    """
     try:
-        ctx.unit.apart("the mailer", lambda: ctx.hooks.mailer(compose(ctx, letter)))
+        message = compose(ctx, letter)
+        why = _forbidden(ctx, letter, held)
+    except (Lost, TryAgain):
+        raise
     except Exception as failure:
-        return engine.failed(ctx, letter, failure)
+        return failed(ctx, letter, failure)
+    if why is not None:
+        return end(letter, DeliveryState.CANCELLED, error=why)
+    try:
+        ctx.unit.apart("the mailer", lambda: ctx.hooks.mailer(message))
+    except Exception as failure:
+        return failed(ctx, letter, failure)
+    breaker_of(ctx.sender).succeeded()
     return end(letter, DeliveryState.SENT, sent_at=ctx.now(), error=None)
+
+
+def _forbidden(ctx: Context, letter: Letter, held: Hold[Letter]) -> str | None:
+    """The code of what forbids an email at the moment it leaves. The rules are asked only where they were asked some
+    time ago: that takes as long as the host's hooks take, so the row itself is looked at last."""
+    if not held.is_fresh(ctx.now()):
+        (refusal,) = ctx.unit.run(lambda: ctx.forbids(ctx, [_found(ctx, letter, held)], ctx.now()))
+        if refusal is not None:
+            return refusal.code
+    return ctx.unit.run(lambda: _overtaken(ctx, letter, held))
+
+
+def _overtaken(ctx: Context, letter: Letter, held: Hold[Letter]) -> str | None:
+    """The code of what has become of the invitation since the rules were asked; where that was some time ago, we have
+    the row for ourselves once more from now on."""
+    now = ctx.now()
+    if not held.is_fresh(now):
+        if not ctx.store.mails.renew(letter.delivery.id, held.fence, now + held.lease):
+            raise Lost
+        held.renewed = monotonic()
+    found = _found(ctx, letter, held)
+    refusal = untrue(found, now)
+    if refusal is None and letter.token is not None and found.row.token_hash != letter.token.hash:
+        refusal = InvitationReplaced()
+    return None if refusal is None else refusal.code
+
+
+def _found(ctx: Context, letter: Letter, held: Hold[Letter]) -> FoundMail:
+    """:raises Lost: another worker has it, or somebody has ended it."""
+    for found in ctx.store.mails.find([letter.delivery.id]):
+        if found.mail.state == DeliveryState.SENDING and found.fence == held.fence:
+            return found
+    raise Lost
+
+
+def untrue(found: FoundMail, now: datetime) -> InvitationError | None:
+    """Why what an email says is no longer so."""
+    status = found.row.status_at(now)
+    if found.row.email_key is None:
+        return InvitationNotFound()
+    if status != WHILE.get(found.kind, Status.PENDING):
+        return ENDED.get(status, InvitationReplaced)()
+    return InvitationReplaced() if found.replaced and found.kind in WITH_LINK else None
 
 
 def _settled(ctx: Context, one: Outcome) -> None:
@@ -182,5 +228,9 @@ def _settled(ctx: Context, one: Outcome) -> None:
         ctx.unit.after_commit(partial(ctx.announce, invitation_sent, info))
 
 
+def _is_watched(ctx: Context) -> bool:
+    return bool(invitation_sent.has_receivers_for(ctx.sender))
+
+
 #: The work of the outbox's engine that is emails.
-MAILS: Work[Letter] = Work(_prepare, _bare, send, _settled)
+MAILS: Work[Letter] = Work(_prepare, _bare, send, _settled, _is_watched)

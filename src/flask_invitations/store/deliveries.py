@@ -8,38 +8,48 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache, cached_property
 from typing import Any
 
 import sqlalchemy as sa
 
 from ..model.binding import Models
-from ..model.states import WITH_LINK, DeliveryState, Kind
+from ..model.states import TO_INVITER, WITH_LINK, DeliveryState, Kind
 from ..model.tables import Delivery, Invitation, new_id
 from ..model.values import DeliveryInfo
+from ..tokens import Maker
 from .found import FoundMail, People, made
 from .statements import LOOKUP, Tables, by_key, chunks
 from .unit import Stale
 
+#: An app takes up what is its own at once, and another's never; but what lies for so long, with links to our own pages,
+#: was made under a key that is gone, and what lies for so long, with links by one of our keys, before we moved.
+KEY_GONE, MOVED = timedelta(minutes=2), timedelta(hours=1)
 
-def _named(attempts: Mapping[uuid.UUID, int]) -> dict[str, Any]:
-    """The parameters of ``Mails._mine``."""
-    return {"ids": list(attempts), "pairs": list(attempts.items())}
+
+def _moments(now: datetime) -> dict[str, datetime]:
+    """What the rules of who takes up a mail, and when, are asked with."""
+    return {"now": now, "key_gone": now - KEY_GONE, "moved": now - MOVED}
 
 
 class Mails(Tables):
-    """The rows of ``user_invitation_deliveries``."""
+    """The rows of ``user_invitation_deliveries``.
 
-    def __init__(self, session: Callable[[], Any], models: Models, people: People) -> None:
+    :param maker: the app whose rows we make, and take up.
+    """
+
+    def __init__(self, session: Callable[[], Any], models: Models, people: People, maker: Maker) -> None:
         super().__init__(session, models)
-        self._people = people
+        self._people, self._maker = people, maker
 
     def add(self, rows: Sequence[Invitation], kind: Kind, now: datetime, **values: Any) -> Sequence[DeliveryInfo]:
         """An email about each of these invitations, waiting to be sent unless ``values`` say otherwise."""
         columns = {
             "kind": kind,
             "state": DeliveryState.QUEUED,
+            "maker": self._maker.marks[0],
+            "fence": None,
             "attempts": 0,
             "next_attempt_at": now,
             "last_attempt_at": None,
@@ -92,12 +102,24 @@ class Mails(Tables):
         count: int = self._rows(sa.select(sa.func.count(mail.id)).where(sa.or_(*self.due(now)))).scalar()
         return count
 
-    def due(self, now: Any) -> tuple[Any, Any]:
+    def due(self, now: datetime) -> tuple[Any, Any]:
         """The two rules by which a worker takes up a mail: its time has come; its last worker outlived its lease."""
+        return self._rules(**_moments(now))
+
+    def _rules(self, now: Any, key_gone: Any, moved: Any) -> tuple[Any, Any]:
+        def taken_up(state: DeliveryState, due: Any) -> Any:
+            ours = self._is_ours(due <= key_gone, due <= moved)
+            return sa.and_(self._table.c.state == state, due <= now, ours)
+
         mail = self._table.c
-        waiting = sa.and_(mail.state == DeliveryState.QUEUED, mail.next_attempt_at <= now)
-        abandoned = sa.and_(mail.state == DeliveryState.SENDING, mail.leased_until <= now)
-        return waiting, abandoned
+        return taken_up(DeliveryState.QUEUED, mail.next_attempt_at), taken_up(DeliveryState.SENDING, mail.leased_until)
+
+    def _is_ours(self, key_gone: Any = True, moved: Any = True) -> Any:
+        """That a mail is this app's, or has been left to it."""
+        made_by, maker = self._table.c.maker, self._maker
+        same_key = sa.or_(*(made_by.like(f"%.{key}") for key in maker.keys))
+        left = sa.and_(key_gone, made_by.like(f"{maker.site}.%")), sa.and_(moved, same_key)
+        return sa.or_(made_by.in_(maker.marks), made_by.is_(None), *left)
 
     def lease(
         self,
@@ -107,6 +129,7 @@ class Mails(Tables):
         *,
         only: uuid.UUID | None = None,
         rescue: bool = False,
+        mark: uuid.UUID | None = None,
     ) -> Sequence[FoundMail]:
         """Lease at most ``limit`` due mails, the longest waiting first, by UPDATEs that must find them still due.
 
@@ -115,10 +138,12 @@ class Mails(Tables):
 
         :param only: this one, if it is due.
         :param rescue: those that another worker died over come first; else they come when no other is due.
+        :param mark: the fence that they get.
         """
         leased: list[FoundMail] = []
+        lease = {**_moments(now), "until": until, "mark": mark or uuid.uuid4(), "only": only}
         for abandoned in (True, False) if rescue else (False, True):
-            given = {"now": now, "until": until, "count": limit - len(leased), "only": only}
+            given = {**lease, "count": limit - len(leased)}
             leased += [replace(one, abandoned=abandoned) for one in self._lease(abandoned, given)]
             if len(leased) == limit:
                 break
@@ -134,17 +159,26 @@ class Mails(Tables):
         elif due and self._take(due, given) != len(due):
             raise Stale  # cannot be, with their rows locked
         taken = {"state": DeliveryState.SENDING, "last_attempt_at": given["now"]}
-        return [replace(one, mail=replace(one.mail, attempts=one.mail.attempts + 1, **taken)) for one in due]
+        return [
+            replace(one, mail=replace(one.mail, attempts=one.mail.attempts + 1, **taken), fence=given["mark"])
+            for one in due
+        ]
 
     def _take(self, due: Sequence[FoundMail], given: Mapping[str, Any]) -> int:
-        these = _named({one.mail.id: one.mail.attempts for one in due})
-        return self._execute(self._lease_these, {**given, **these})
+        return self._execute(self._lease_these, {**given, "ids": [one.mail.id for one in due]})
+
+    def renew(self, delivery_id: uuid.UUID, fence: uuid.UUID, until: datetime) -> bool:
+        """Have a mail for ourselves until then; ``False``: it is no longer ours."""
+        mail = self.models.Delivery
+        mine = (mail.id == delivery_id, mail.fence == fence, mail.state == DeliveryState.SENDING)
+        return self._execute(sa.update(mail).where(*mine).values(leased_until=until)) == 1
 
     # Outcomes
 
     def settle(
         self,
-        attempts: Mapping[uuid.UUID, int],
+        ids: Collection[uuid.UUID],
+        fence: uuid.UUID,
         state: str,
         tenants: Collection[Any],
         *,
@@ -152,24 +186,33 @@ class Mails(Tables):
         last_error: str | None,
         next_attempt_at: datetime | None,
     ) -> Collection[uuid.UUID]:
-        """End attempts, all in the same way.
+        """End attempts, all in the same way. What somebody has reported of a mail meanwhile stands; only that it was
+        sent, and when, is added.
 
-        :param attempts: delivery ids, and which attempt at it this was: the number fences.
+        :param fence: by which they were leased.
         :param tenants: of all that this transaction writes down.
-        :returns: those that were still ours, and not another worker's since their lease ran out.
+        :returns: those that were still ours: neither another worker's since their lease ran out, nor written down
+            before.
         """
-        these = {**_named(attempts), **self._named_tenants(tenants)}
+        these = {"ids": list(ids), "held": fence, "mark": uuid.uuid4()}
+        held = self._named_tenants(tenants)
         how = {"to": state, "sent": sent_at, "error": last_error, "next": next_attempt_at}
-        if self._execute(self._settle, {**these, **how}) == len(attempts):
-            return attempts.keys()
-        ours = sa.select(self._table.c.id).where(self._table.c.state == state, *self._mine)
-        found: Sequence[uuid.UUID] = self._rows(ours, _named(attempts)).scalars().all()
+        if self._execute(self._settle, {**these, **how, **held}) == len(ids):
+            return ids
+        if state == DeliveryState.SENT:
+            self._execute(self._complete, {**these, **held, "sent": sent_at})
+        found: Sequence[uuid.UUID] = self._rows(self._settled, these).scalars().all()
         return found
 
-    def put_back(self, attempts: Mapping[uuid.UUID, int], tenants: Collection[Any], now: datetime) -> None:
+    def put_back(self, ids: Collection[uuid.UUID], fence: uuid.UUID, tenants: Collection[Any], now: datetime) -> None:
         """Give up leases on mails that were not tried: due again at once, and no attempt is counted."""
-        if attempts:
-            self._execute(self._put_back, {**_named(attempts), **self._named_tenants(tenants), "now": now})
+        if ids:
+            held = self._named_tenants(tenants)
+            self._execute(self._put_back, {"ids": list(ids), "held": fence, "now": now, **held})
+
+    def release(self, fence: uuid.UUID, now: datetime) -> None:
+        """The same for whatever was leased by this fence."""
+        self._execute(self._release, {"held": fence, "now": now})
 
     def _named_tenants(self, tenants: Collection[Any]) -> dict[str, Any]:
         """The parameters of ``_tenants_held``."""
@@ -193,7 +236,8 @@ class Mails(Tables):
         """By one rule the longest waiting mails, locked; on PostgreSQL, which can, leased as well."""
         mail = self._table.c
         since = mail.leased_until if abandoned else mail.next_attempt_at
-        due = sa.select(self._table).where(self.due(self._now)[abandoned]).order_by(since)
+        moments = {name: sa.bindparam(name, type_=since.type) for name in ("now", "key_gone", "moved")}
+        due = sa.select(self._table).where(self._rules(**moments)[abandoned]).order_by(since)
         due = due.where(mail.id == sa.bindparam("only")) if only else due
         due = due.limit(sa.bindparam("count", type_=sa.Integer)).with_for_update(skip_locked=True)
         if dialect != "postgresql":
@@ -211,6 +255,7 @@ class Mails(Tables):
         still_due = sa.func.coalesce(mail.next_attempt_at, mail.leased_until) <= self._now  # either rule, by the CHECKs
         lease = {
             "state": DeliveryState.SENDING,
+            "fence": sa.bindparam("mark"),
             "attempts": mail.attempts + 1,
             "next_attempt_at": None,
             "last_attempt_at": self._now,
@@ -220,19 +265,23 @@ class Mails(Tables):
 
     @cached_property
     def _lease_these(self) -> Any:
-        return self._leased.where(*self._mine)
+        return self._leased.where(self._named)
 
     @property
-    def _mine(self) -> tuple[Any, Any]:
+    def _named(self) -> Any:
+        return self._table.c.id.in_(sa.bindparam("ids", expanding=True))
+
+    @property
+    def _held(self) -> Any:
+        """An UPDATE of what was leased by a fence, and is not anybody else's by now."""
         mail = self._table.c
-        exactly = sa.tuple_(mail.id, mail.attempts).in_(sa.bindparam("pairs", expanding=True))
-        return mail.id.in_(sa.bindparam("ids", expanding=True)), exactly  # the first is what an index serves
+        return sa.update(self._table).where(mail.state == DeliveryState.SENDING, mail.fence == sa.bindparam("held"))
 
     @cached_property
     def _settle(self) -> Any:
-        ours = (self._tenants_held, self._table.c.state == DeliveryState.SENDING, *self._mine)
-        return by_key(sa.update(self._table).where(*ours)).values(
+        return by_key(self._held.where(self._tenants_held, self._named)).values(
             state=sa.bindparam("to"),
+            fence=sa.bindparam("mark"),
             leased_until=None,
             next_attempt_at=sa.bindparam("next"),
             last_error=sa.bindparam("error"),
@@ -240,14 +289,35 @@ class Mails(Tables):
         )
 
     @cached_property
-    def _put_back(self) -> Any:
+    def _complete(self) -> Any:
+        """Of what was leased by a fence, and is in another state by now without another lease, that it was sent."""
         mail = self._table.c
-        ours = (self._tenants_held, mail.state == DeliveryState.SENDING, *self._mine)
-        return by_key(sa.update(self._table).where(*ours)).values(
+        ended = mail.state.not_in((DeliveryState.QUEUED, DeliveryState.SENDING))
+        cancelled = mail.state == DeliveryState.CANCELLED
+        these = (self._tenants_held, self._named, mail.fence == sa.bindparam("held"), ended)
+        update = by_key(sa.update(self._table)).where(*these)
+        return update.ordered_values(  # in this order: MariaDB and MySQL read what the assignment before has written
+            (mail.last_error, sa.case((cancelled, sa.null()), else_=mail.last_error)),
+            (mail.state, sa.case((cancelled, sa.literal(DeliveryState.SENT.value)), else_=mail.state)),
+            (mail.sent_at, sa.bindparam("sent")),
+            (mail.fence, sa.bindparam("mark")),
+        )
+
+    @cached_property
+    def _settled(self) -> Any:
+        return sa.select(self._table.c.id).where(self._named, self._table.c.fence == sa.bindparam("mark"))
+
+    @cached_property
+    def _put_back(self) -> Any:
+        return by_key(self._release.where(self._tenants_held, self._named))
+
+    @cached_property
+    def _release(self) -> Any:
+        return self._held.values(
             state=DeliveryState.QUEUED,
             leased_until=None,
             next_attempt_at=sa.bindparam("now"),
-            attempts=mail.attempts - 1,
+            attempts=self._table.c.attempts - 1,
         )
 
     @property
@@ -262,20 +332,35 @@ class Mails(Tables):
 
         :param why: the code of the refusal that a link in them would meet.
         """
+        self._cancel(rows, why, self.models.Delivery.state == DeliveryState.QUEUED)
+
+    def stop(self, rows: Sequence[Invitation], why: str) -> None:
+        """The invitee wants none of the emails about these invitations: neither those that wait nor those that a worker
+        has in hand; of one that is on its way already, the worker writes down that it was sent."""
         mail = self.models.Delivery
+        in_hand = mail.state.in_((DeliveryState.QUEUED, DeliveryState.SENDING))
+        self._cancel(rows, why, in_hand, mail.kind.not_in(TO_INVITER))
+
+    def _cancel(self, rows: Sequence[Invitation], why: str, *which: Any) -> None:
+        mail = self.models.Delivery
+        ended = {"state": DeliveryState.CANCELLED, "next_attempt_at": None, "leased_until": None, "last_error": why}
         for chunk in chunks(rows):
-            waiting = (mail.invitation_id.in_([row.id for row in chunk]), mail.state == DeliveryState.QUEUED)
-            ended = {"state": DeliveryState.CANCELLED, "next_attempt_at": None, "last_error": why}
-            self._execute(sa.update(mail).where(*waiting).values(ended))
+            these = mail.invitation_id.in_([row.id for row in chunk])
+            self._execute(sa.update(mail).where(these, *which).values(ended))
 
-    def revive(self, now: datetime) -> int:
-        """Queue again what was given up; returns how many."""
+    def revive(self, due: datetime, only: Collection[uuid.UUID] | None = None) -> int:
+        """Queue again what was given up, or of that these; returns how many."""
         mail = self.models.Delivery
-        failed = sa.update(mail).where(mail.state == DeliveryState.FAILED)
-        return self._execute(failed.values(state=DeliveryState.QUEUED, next_attempt_at=now))
+        failed = sa.update(mail).where(mail.state == DeliveryState.FAILED, self._is_ours())
+        if only is not None:
+            failed = failed.where(mail.id.in_(only))
+        return self._execute(failed.values(state=DeliveryState.QUEUED, next_attempt_at=due))
 
-    def report(self, found: FoundMail, state: str, before: Sequence[str], sent_at: datetime) -> bool:
-        """Write down what the provider says of a mail; ``False`` where its state is none of ``before``."""
+    def report(self, found: FoundMail, state: str, before: Sequence[str], sent_at: datetime | None) -> bool:
+        """Write down what the provider says of a mail; ``False`` where its state is none of ``before``.
+
+        :param sent_at: by when it was sent, where the report tells that it was, and nobody has written down when.
+        """
         mail = self.models.Delivery
         sent = sa.func.coalesce(mail.sent_at, sa.literal(sent_at, mail.sent_at.type))
         still = (mail.id == found.mail.id, mail.state.in_(before))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Final, TypeVar
+from uuid import UUID
 
 import sqlalchemy as sa
 
@@ -56,12 +57,14 @@ class FoundMail(Found):
     """An invitation together with one of its emails, whichever it is.
 
     :param replaced: a resend has made another email since.
+    :param fence: what whoever writes the email's row next has to name.
     :param abandoned: leased to us, after the worker that had it before outlived its lease.
     """
 
     mail: DeliveryInfo
     kind: Kind
     replaced: bool
+    fence: UUID | None = None
     abandoned: bool = False
 
 
@@ -124,9 +127,9 @@ class People(Tables):
 
         :param these: the table of emails, or a subquery of it with all its columns.
         """
-        ours, read = self._ours, (these.c[name] for name in _MAIL)
+        ours, read = self._ours, (these.c[name] for name in (*_MAIL, "fence", "kind"))
         replaced = these.c.link_number < ours.c.link_number
-        statement = sa.select(*read, these.c.kind, replaced, *self._hosts, *ours.c)
+        statement = sa.select(*read, replaced, *self._hosts, *ours.c)
         return self._join(statement.select_from(these).join(ours, ours.c.id == these.c.invitation_id))
 
     def _join(self, statement: Any) -> Any:
@@ -163,8 +166,9 @@ class People(Tables):
                 mail=made(Delivery, _MAIL, mail).info(),
                 kind=Kind(kind),
                 replaced=bool(replaced),
+                fence=fence,
             )
-            for (*mail, kind, replaced), inviter, row in self._read(statement, given)
+            for (*mail, fence, kind, replaced), inviter, row in self._read(statement, given)
         ]
 
     def _read(self, statement: Any, given: Mapping[str, Any]) -> Sequence[tuple[Sequence[Any], Any, Invitation]]:

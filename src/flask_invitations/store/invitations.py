@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from ..model.binding import Models
 from ..model.states import EXPIRE, OPEN, Move, Status
 from ..model.tables import Invitation
+from ..tokens import Maker
 from .deliveries import Mails
 from .events import Events
 from .found import Found, People, made
@@ -30,16 +31,17 @@ class Store(Tables):
     """The rows of one host.
 
     :param session: gives the host's session.
+    :param maker: the app whose emails these are.
     """
 
-    def __init__(self, session: Callable[[], Any], models: Models) -> None:
+    def __init__(self, session: Callable[[], Any], models: Models, maker: Maker) -> None:
         super().__init__(session, models)
         self.unit: Unit = Unit(session, models)
         self.hosts: Hosts = Hosts(session, models, self.unit)
         self.events: Events = Events(session, models)
         self.histories: Histories = Histories(session, models)
         self._people = People(session, models, self.unit)
-        self.mails: Mails = Mails(session, models, self._people)
+        self.mails: Mails = Mails(session, models, self._people, maker)
         self._page, self._counts = cache(self._build_page), cache(self._build_counts)
 
     # One
