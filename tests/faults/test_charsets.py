@@ -69,7 +69,7 @@ class Site:
             __tablename__ = "users"
             __table_args__ = users
             id: orm.Mapped[Any] = orm.mapped_column(key, primary_key=True, default=partial(new_key, key))
-            email: orm.Mapped[str] = orm.mapped_column(sa.String(150), unique=True)
+            email: orm.Mapped[str] = orm.mapped_column(sa.String(254), unique=True)
             name: orm.Mapped[str | None] = orm.mapped_column(sa.String(50))
             role: orm.Mapped[str] = orm.mapped_column(sa.String(20))
             tenant_id: orm.Mapped[Any] = orm.mapped_column(tenant_key, nullable=True)
@@ -187,7 +187,7 @@ def test_what_stands_in_the_database_only(make: Callable[..., Site], made: str, 
     site = make(key=key)
     with site.engine.begin() as connection:
         connection.exec_driver_sql(made.format("tenants", f"id {key} PRIMARY KEY, name VARCHAR(50)"))
-        columns = "email VARCHAR(150), name VARCHAR(50), role VARCHAR(20), password_hash VARCHAR(255)"
+        columns = "email VARCHAR(254), name VARCHAR(50), role VARCHAR(20), password_hash VARCHAR(255)"
         connection.exec_driver_sql(made.format("users", f"id {key} PRIMARY KEY, tenant_id {key}, {columns}"))
     tenant = site.furnish()
     with site.app.app_context():
@@ -262,10 +262,9 @@ def test_an_emoji_on_an_old_connection(make: Callable[..., Site], charset: str) 
         assert site.invitations.list(tenant_id=tenant, q="ann")[0].details == {"a": "é"}
 
 
-@pytest.mark.parametrize("_database", ["postgresql"], indirect=True)
-@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
-def test_an_emoji_on_a_latin_database(empty_url: str, driver: str) -> None:
-    """D3: the same on a PostgreSQL database that is not in UTF-8."""
+@pytest.fixture
+def latin_url(empty_url: str) -> Iterator[str]:
+    """A PostgreSQL database that is not in UTF-8."""
     url = make_url(empty_url)
     name = f"{url.database}_latin"
     server = sa.create_engine(url, isolation_level="AUTOCOMMIT")
@@ -273,20 +272,24 @@ def test_an_emoji_on_a_latin_database(empty_url: str, driver: str) -> None:
         connection.exec_driver_sql(
             f"CREATE DATABASE {name} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
         )
-    site = Site(url.set(database=name, drivername=f"postgresql+{driver}").render_as_string(False), {}, {})
-    try:
-        tenant = site.furnish()
-        with site.app.app_context(), pytest.raises(InvalidRequest) as info:
-            site.invitations.invite("ann@example.com", tenant_id=tenant, role="user", message=EMOJI)
-        assert list(info.value.errors) == ["message"]
-        in_utf8 = sa.create_engine(site.engine.url.update_query_dict({"client_encoding": "utf8"}))
-        rows = [{"id": new_key(KEY), "name": name} for name in ("Acme", EMOJI)]
-        with in_utf8.connect() as connection, pytest.raises(DBAPIError) as failed:
-            connection.execute(sa.insert(site.Tenant), rows)
-        in_utf8.dispose()
-        assert unwritable(failed.value) == "name"
-    finally:
-        site.engine.dispose()
-        with server.connect() as connection:
-            connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
-        server.dispose()
+        yield url.set(database=name).render_as_string(False)
+        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+    server.dispose()
+
+
+@pytest.mark.parametrize("_database", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+def test_an_emoji_on_a_latin_database(latin_url: str, driver: str) -> None:
+    """D3: the same on a PostgreSQL database that is not in UTF-8, for one row and for several."""
+    site = Site(make_url(latin_url).set(drivername=f"postgresql+{driver}").render_as_string(False), {}, {})
+    tenant = site.furnish()
+    with site.app.app_context(), pytest.raises(InvalidRequest) as info:
+        site.invitations.invite("ann@example.com", tenant_id=tenant, role="user", message=EMOJI)
+    assert list(info.value.errors) == ["message"]
+    in_utf8 = sa.create_engine(site.engine.url.update_query_dict({"client_encoding": "utf8"}))
+    rows = [{"id": new_key(KEY), "name": name} for name in ("Acme", EMOJI)]
+    with in_utf8.connect() as connection, pytest.raises(DBAPIError) as failed:
+        connection.execute(sa.insert(site.Tenant), rows)
+    assert unwritable(failed.value) == "name"
+    for engine in (in_utf8, site.engine):
+        engine.dispose()

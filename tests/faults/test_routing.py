@@ -101,7 +101,7 @@ class Site:
             with orm.Session(engine) as session:
                 session.add(Tenant(id=TENANT, name="Acme"))
                 session.flush()
-                session.add(User(id=1, email="admin@example.com", role="admin", tenant_id=TENANT))
+                session.add(User(email="admin@example.com", role="admin", tenant_id=TENANT))
                 session.commit()
 
     def invite(self, email: str) -> Any:
