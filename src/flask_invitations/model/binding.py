@@ -44,7 +44,7 @@ class Models:
             raise ValueError("There are no tenants.")
         kind = _key_type(self.tenant)
         if kind is None or (isinstance(given, kind) and not isinstance(given, bool)):
-            return given
+            return _storable(given)
         if isinstance(given, str):
             return self.tenant_key(given)
         raise ValueError(f"{type(given).__name__} is no key.")
@@ -55,7 +55,7 @@ class Models:
         :raises ValueError: it cannot be one.
         """
         kind = str if self.tenant is None else _key_type(self.tenant)
-        return (kind or _uuid_or_text)(text)
+        return _storable((kind or _uuid_or_text)(text))
 
 
 def check_mapped(name: str, model: Any) -> None:
@@ -80,6 +80,15 @@ def _key_type(model: type[Any]) -> type[Any] | None:
     except NotImplementedError:
         return None
     return None if kind is object else kind
+
+
+def _storable(key: Any) -> Any:
+    """:raises ValueError: a number or text that no column holds, and some drivers choke on."""
+    if isinstance(key, int) and not -(2**63) <= key < 2**63:
+        raise ValueError("beyond 64 bits")
+    if isinstance(key, str) and "\0" in key.encode("utf-8").decode():
+        raise ValueError("NUL")
+    return key
 
 
 def _uuid_or_text(text: str) -> uuid.UUID | str:
