@@ -115,6 +115,7 @@ class InvitationError(Exception):
 
     def __init_subclass__(cls) -> None:
         """:raises TypeError: no answer could be made of it."""
+        super().__init_subclass__()
         if not isinstance(cls.code, str) or not isinstance(cls.status, int) or not 400 <= cls.status < 600:
             raise TypeError(f"{cls.__name__} needs a code, which is a string, and a status from 400 to 599.")
 

@@ -33,6 +33,12 @@ def theirs(answer: Response) -> Response:
     return answer
 
 
+def twice(answer: Response) -> Response:
+    theirs(answer).headers["Vary"] = "Origin"
+    answer.headers.add("Vary", "Accept-Encoding")
+    return answer
+
+
 def other(answer: Response) -> Response:
     answer.direct_passthrough = False
     made = make_response(answer.get_data(), answer.status_code, dict(answer.headers))
@@ -59,6 +65,10 @@ def _last_of_all(app: Flask) -> None:
     app.after_request_funcs.setdefault(None, []).insert(0, theirs)
 
 
+def _two_lines(app: Flask) -> None:
+    app.after_request(twice)
+
+
 def _replaced(app: Flask) -> None:
     app.after_request(other)
 
@@ -72,7 +82,14 @@ def _after_this_request(app: Flask) -> None:
     app.before_request(lambda: after_this_request(theirs) and None)
 
 
-HOSTS: list[Callable[[Flask], None]] = [_after_request, _last_of_all, _replaced, _in_the_session, _after_this_request]
+HOSTS: list[Callable[[Flask], None]] = [
+    _after_request,
+    _last_of_all,
+    _two_lines,
+    _replaced,
+    _in_the_session,
+    _after_this_request,
+]
 
 
 @pytest.fixture(params=HOSTS, ids=lambda each: each.__name__.strip("_"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import MappingProxyType
@@ -19,7 +20,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.test import EnvironBuilder
 
-from flask_invitations import InvalidRequest, InvitationError, PasswordRejected
+from flask_invitations import InvalidRequest, InvitationError, InvitationNotFound, PasswordRejected
 from flask_invitations.current import override
 from tests.hosts import PASSWORD, Host, build
 from tests.http.tools import ACCEPT, DECLINE, DOCUMENT, INVITE, LIST, PREVIEW, Case, make, refused, unchanged
@@ -204,6 +205,31 @@ def test_answers_from_python(local: Host) -> None:
             with pytest.raises(InvitationError):
                 ours.preview(link)  # type: ignore[arg-type]
             ours.request_link(link)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("key", ["int", "str", "uuid"])
+def test_keys_from_python(database_url: str, key: Any) -> None:
+    """W7: what can be no key of a tenant or an invitation is refused by its name, or not found, whatever it is."""
+    with build(database_url, key=key) as host, host.app.app_context(), unchanged(host):
+        odds: list[Any] = [[], object(), b"x", 1.5, {}, True, 10**400, 2**63, "\ud800", "1\0", "x" * 5000, ""]
+        for odd in odds:
+            for act in (lambda odd: host.invitations.invite("b@example.com", tenant_id=odd), _list_of(host)):
+                with suppress(InvitationError):
+                    act(odd)
+            for find in (
+                host.invitations.get,
+                host.invitations.events,
+                host.invitations.resend,
+                host.invitations.revoke,
+            ):
+                with pytest.raises(InvitationNotFound):
+                    find(odd)
+            assert host.invitations.deliver(odd) == {}
+            assert host.invitations.record_delivery(odd, "bounced", odd) is False
+
+
+def _list_of(host: Host) -> Any:
+    return lambda odd: host.invitations.list(tenant_id=odd)
 
 
 def test_lists_from_python(local: Host) -> None:

@@ -62,7 +62,7 @@ class Models:
             return _saved_key(given)
         kind = self._tenant_kind
         if kind is None or (isinstance(given, kind) and not isinstance(given, bool)):
-            return given
+            return _storable(given)
         if isinstance(given, str):
             return self.tenant_key(given)
         raise ValueError(f"{type(given).__name__} is no key.")
@@ -72,7 +72,7 @@ class Models:
 
         :raises ValueError: it cannot be one.
         """
-        return (self._tenant_kind or _uuid_or_text)(text)
+        return _storable((self._tenant_kind or _uuid_or_text)(text))
 
     @cached_property
     def _tenant_kind(self) -> type[Any] | None:
@@ -135,6 +135,15 @@ def _has_lower_index(email: Any) -> bool:
     expressions = (str(each).rpartition(")")[0] for index in table.indexes for each in index.expressions)
     written = (re.sub(r"""::\w+|\w+\.|[()"`\s]""", "", each).lower() for each in expressions)
     return f"lower{name}".lower() in written
+
+
+def _storable(key: Any) -> Any:
+    """:raises ValueError: a number or text that no column holds, and some drivers choke on."""
+    if isinstance(key, int) and not -(2**63) <= key < 2**63:
+        raise ValueError("beyond 64 bits")
+    if isinstance(key, str) and "\0" in key.encode("utf-8").decode():
+        raise ValueError("NUL")
+    return key
 
 
 def _uuid_or_text(text: str) -> uuid.UUID | str:

@@ -1,4 +1,4 @@
-"""HTTP as such, for both faces: what a request may look like before it means anything, and what stands on every
+"""HTTP as such, for every face: what a request may look like before it means anything, and what stands on every
 answer."""
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def bound_body(endpoint: str | None, values: Mapping[str, Any] | None) -> None:
     try:
         raw = _read(call)
     except InvitationError as refusal:
-        call.environ[_REFUSAL] = refusal
+        call.environ[_REFUSAL] = type(refusal)  # without what it has seen
     stream = io.BytesIO(raw)
     call.environ.update({"wsgi.input": stream, "CONTENT_LENGTH": str(len(raw))})
     vars(call).update(content_length=len(raw), stream=stream)  # what the host has read before us stays what it is
@@ -76,7 +76,7 @@ def bound_body(endpoint: str | None, values: Mapping[str, Any] | None) -> None:
 
 def check_body(call: Request) -> None:
     """:raises BodyTooLarge, MalformedRequest: the body is too long; it cannot be read to its end."""
-    refusal: InvitationError | None = call.environ.get(_REFUSAL)
+    refusal: type[InvitationError] | None = call.environ.get(_REFUSAL)
     if refusal is not None:
         raise refusal
 
@@ -99,7 +99,7 @@ def _read(call: Request) -> bytes:
 
 
 def read_form() -> MultiDict[str, str]:
-    """The form in the body of the request; none where it cannot be read, which the caller was told once.
+    """The form in the body of the request; where it cannot be read, an empty one is left for the page that says so.
 
     :raises BodyTooLarge: a limit of the host's own says so.
     :raises MalformedRequest: it holds what no database takes.
@@ -214,7 +214,7 @@ def seal(answer: Any) -> None:
         del answer.headers[name]
     answer.headers["Cache-Control"] = "no-store"
     answer.headers["X-Content-Type-Options"] = "nosniff"
-    varies = answer.headers.get("Vary", "")
+    varies = ", ".join(answer.headers.getlist("Vary"))
     if "cookie" not in varies.lower():
         answer.headers["Vary"] = f"{varies}, Cookie".lstrip(", ")
 
