@@ -102,11 +102,13 @@ class Answer:
     :param read: told the answer and the host's :class:`.replies.House`, gives what is handed on; raises ``Unfit``.
     :param fix: what to do where it does not fit.
     :param lazy: a generator is run, by ``read``.
+    :param misfit: how an object that does not fit is called, by its class.
     """
 
     read: Callable[[Any, Any], Any]
     fix: str
     lazy: bool = False
+    misfit: str = "%s"
 
     def taken(self, who: str, verb: str, given: Any, house: Any) -> Any:
         """What ``given`` comes to, a proxy seen through.
@@ -120,8 +122,9 @@ class Answer:
                 refuse_unrun(who, given)
         try:
             return self.read(given, house)
-        except Unfit as misfit:
-            raise WrongAnswer(f"{who} {verb} {misfit.what or type(given).__name__}. {self.fix}.") from misfit.__cause__
+        except Unfit as unfit:
+            what = unfit.what or self.misfit % type(given).__name__
+            raise WrongAnswer(f"{who} {verb} {what}. {self.fix}.") from unfit.__cause__
 
 
 # Declarations

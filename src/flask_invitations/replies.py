@@ -223,6 +223,7 @@ URL = Answer(_text, "Return a URL as a str. Without this hook, the pages do with
 SESSION = Answer(_session, "Return a mapping that your app can dump as JSON, or None")
 MOMENT = Answer(_moment, "Return an aware datetime, as datetime.now(timezone.utc) does")
 
+_STRANGER = "a %s, which is no user"
 #: Whoever calls from Python, and whoever leaves a tenant.
-BY = Answer(signed_in, "Pass one of your users, or None")
-LEAVER = Answer(left, "Pass one of your users")
+BY = Answer(signed_in, "Pass one of your users, or None", misfit=_STRANGER)
+LEAVER = Answer(left, "Pass one of your users", misfit=_STRANGER)
