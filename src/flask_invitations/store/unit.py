@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ..errors import ConfigurationError, TryAgain
 from ..gate import running
@@ -20,7 +21,7 @@ from ..model.binding import Models
 from .attempts import Conflict, Stale, attempt
 from .drivers import is_transient
 from .frames import Block, Frame, Part, TransactionMisuse, frame_of, guard, opener, put
-from .watch import commits_alone, has_written, watch
+from .watch import begin_anew, commits_alone, has_written, watch
 
 log: logging.Logger = logging.getLogger("flask_invitations")
 
@@ -122,6 +123,8 @@ class Unit:
         put(frame)
         try:
             return work()
+        except PoolTimeout as error:
+            raise TryAgain from error
         except DBAPIError as error:
             _try_again_or_raise(error)
         finally:
@@ -229,9 +232,11 @@ class Unit:
             frame.ending = True
             if frame.is_open:
                 session.rollback()
-            if frame.blame is None or str(error) == frame.blame:
+            if frame.blame is None:
                 raise
             self._session().rollback()  # where it is another one by now, that is where our statements went
+            if str(error) == frame.blame or not isinstance(error, Exception):
+                raise
             raise TransactionMisuse(frame.blame) from error
         finally:
             frame.close()
@@ -305,6 +310,8 @@ def _begun(session: Any, *, by_host: bool = False, opener: Any = None, shared: b
     put(frame)
     if by_host:
         frame.watch()
+    if shared:
+        begin_anew(session)
     return frame
 
 
