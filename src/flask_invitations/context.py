@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -67,15 +67,17 @@ class Context:
             return None
 
     def announce(self, signal: Any, invitation: Any, **more: Any) -> None:
-        """Send a signal, never with the link; one failing receiver keeps no other from being called."""
+        """Send a signal, never with the link; one failing receiver keeps no other from being called.
+
+        :param more: users, by the name that receivers know them by.
+        """
         if invitation.accept_url is not None:
             invitation = replace(invitation, accept_url=None)
         for receiver in signal.receivers_for(self.sender):
-            tell = partial(_tell, receiver, self.sender, invitation=invitation, **more)
-            self.observe(signal.name, invitation.id, tell)
+            self.observe(signal.name, invitation.id, partial(self._tell, receiver, invitation, more))
 
-
-def _tell(receiver: Callable[..., Any], sender: Any, **told: Any) -> None:
-    """:raises WrongAnswer: the receiver is async or a generator, and so heard nothing."""
-    name = getattr(receiver, "__qualname__", type(receiver).__qualname__)
-    refuse_unrun(f"the receiver {name}", unwrap(receiver(sender, **told)))
+    def _tell(self, receiver: Callable[..., Any], invitation: Any, more: Mapping[str, Any]) -> None:
+        """:raises WrongAnswer: the receiver is async or a generator, and so heard nothing."""
+        name = getattr(receiver, "__qualname__", type(receiver).__qualname__)
+        told = {key: self.store.hosts.attached(user) for key, user in more.items()}  # an earlier one may have closed it
+        refuse_unrun(f"the receiver {name}", unwrap(receiver(self.sender, invitation=invitation, **told)))

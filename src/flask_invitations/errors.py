@@ -2,7 +2,7 @@
 
 ::
 
-    ConfigurationError              the host's setup is wrong; raised by ``init_app`` only
+    ConfigurationError              the host's setup is wrong; raised by ``init_app``, or at first use
     MailRefused                     a mailer's word that trying again cannot help; never an HTTP answer
     InvitationError                 a refusal: ``code``, HTTP ``status``, one sentence
     ├── MalformedRequest            400
@@ -90,7 +90,8 @@ def plain(said: Any) -> Any:
 
 
 class ConfigurationError(Exception):
-    """The host's hooks or settings cannot work; the message names the argument or key and the fix."""
+    """The host's hooks or settings cannot work; the message names the argument or key and the fix. Raised by
+    ``init_app``; by the first act where only that can see it (a session in AUTOCOMMIT)."""
 
 
 class MailRefused(Exception):

@@ -13,8 +13,11 @@ from flask_invitations.current import override
 from tests.hosts import Host
 
 
-def elsewhere(host: Host, act: Callable[[], Any]) -> None:
-    """Do something in a session of its own, and come back when it is committed."""
+def elsewhere(host: Host, act: Callable[[], Any], patience: float | None = None) -> threading.Thread:
+    """Do something in a session of its own, and come back when it is committed.
+
+    :param patience: after so many seconds it may go on alone: it waits for a lock of whoever waits for it.
+    """
     raised: list[BaseException] = []
 
     def run() -> None:
@@ -26,9 +29,10 @@ def elsewhere(host: Host, act: Callable[[], Any]) -> None:
 
     thread = threading.Thread(target=run)
     thread.start()
-    thread.join()
+    thread.join(patience)
     if raised:
         raise raised[0]
+    return thread
 
 
 @contextmanager
@@ -100,11 +104,11 @@ def _lost_savepoint(host: Host, name: str) -> None:
 
 
 def _rename(host: Host, name: str) -> None:
-    row: Any = host.db.session.scalar(sa.select(host.Tenant).where(host.Tenant.name == "To rename"))
+    row: Any = host.db.session.scalar(sa.select(host.Tenant).where(host.Tenant.name == f"Old {name}"))
     row.name = name
 
 
-#: Each leaves a tenant of that name in the session's transaction, or in the session.
+#: Each leaves a tenant of that name in the session, written or not; one that is renamed is there as "Old" before.
 WRITES: dict[str, Callable[[Host, str], None]] = {
     each.__name__.strip("_"): each
     for each in (

@@ -26,7 +26,7 @@ SERVERS = pytest.mark.parametrize("_database", ["postgresql", "mariadb"], indire
 def case(host: Host) -> Case:
     """A pending invitation, and a tenant that will be renamed."""
     case = make(host, "pending")
-    host.tenant("To rename")
+    host.tenant("Old Written")
     return case
 
 

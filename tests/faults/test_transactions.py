@@ -186,6 +186,17 @@ def inviting(case: Case, end: Callable[[Host], None]) -> None:
         end(case.host)
 
 
+@pytest.mark.parametrize("_database", ["mariadb"], indirect=True)
+def test_what_the_host_ended_before_is_its_own(case: Case) -> None:
+    """T2: what committed in the transaction before the act is no matter of the act."""
+    host = case.host
+    with host.app.app_context():
+        host.db.session.execute(sa.text("DROP TABLE IF EXISTS no_such_table"))
+        WRITES["flush"](host, "Written")
+        assert host.invitations.revoke(case.id).status == "revoked"
+    assert is_there(host, "Written")
+
+
 AUTOCOMMIT = {"isolation_level": "AUTOCOMMIT"}
 
 
@@ -357,6 +368,24 @@ def test_what_an_observer_commits_stays(case: Case, caplog: pytest.LogCaptureFix
     assert (is_there(host, "Kept"), is_there(host, "Kept too"), is_there(host, "Left")) == (True, True, False)
     assert "on_accepted left changes in the session without a commit" in caplog.text
     assert host.outbox.messages[-1].to == "next@example.com"
+
+
+def test_each_receiver_gets_a_user_that_it_can_use(case: Case) -> None:
+    """T3: where one receiver closes the session, the next one's user is in a session all the same."""
+    host, heard = case.host, list[str]()
+
+    def closes(*_: Any, user: Any, **__: Any) -> None:
+        heard.append(user.email)
+        host.db.session.remove()
+
+    def closes_too(*_: Any, user: Any, **__: Any) -> None:
+        closes(user=user)
+
+    first = invitation_accepted.connected_to(closes, sender=host.app)
+    second = invitation_accepted.connected_to(closes_too, sender=host.app)
+    with first, second:
+        assert accept(host.client(), case.token).status_code == 201
+    assert heard == [case.email, case.email]
 
 
 def test_observers_expire_nothing_of_the_hosts(case: Case) -> None:

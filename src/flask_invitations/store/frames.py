@@ -41,7 +41,7 @@ class Part:
     otherwise: Callable[[], Any] | None = None
 
 
-@dataclass
+@dataclass(repr=False, eq=False)
 class Frame:
     """What an open unit, or a look, keeps on the session.
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, NoReturn, TypeVar
 
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ..errors import ConfigurationError, TryAgain
 from ..gate import running
@@ -21,7 +22,7 @@ from .attempts import Conflict, Stale, attempt
 from .binds import Binds, writing
 from .drivers import heeded, is_busy
 from .frames import Block, Frame, Part, TransactionMisuse, frame_of, guard, opener, put
-from .watch import commits_alone, has_written, watch
+from .watch import begin_anew, commits_alone, has_written, watch
 
 log: logging.Logger = logging.getLogger("flask_invitations")
 
@@ -140,6 +141,8 @@ class Unit:
         try:
             with heeded():
                 return work()
+        except PoolTimeout as error:
+            raise TryAgain from error
         except DBAPIError as error:
             _try_again_or_raise(error)
         finally:
@@ -249,9 +252,11 @@ class Unit:
             frame.ending = True
             if frame.is_open:
                 session.rollback()
-            if frame.blame is None or str(error) == frame.blame:
+            if frame.blame is None:
                 raise
             self._session().rollback()  # where it is another one by now, that is where our statements went
+            if str(error) == frame.blame or not isinstance(error, Exception):
+                raise
             raise TransactionMisuse(frame.blame) from error
         finally:
             frame.close()
@@ -321,6 +326,8 @@ def _begun(session: Any, *, by_host: bool = False, opener: Any = None, shared: b
     put(frame)
     if by_host:
         frame.watch()
+    if shared:
+        begin_anew(session)
     return frame
 
 

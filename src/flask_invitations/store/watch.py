@@ -36,7 +36,8 @@ _HARMLESS = re.compile(
 _ENDS = re.compile(r"\s*(?:COMMIT|END|ABORT|PREPARE\s+TRANSACTION|ROLLBACK(?!\s+(?:WORK\s+)?TO\b))\b", re.IGNORECASE)
 #: What MySQL and MariaDB commit before, whether or not somebody asked for that.
 _COMMITS = re.compile(
-    r"\s*(?:BEGIN|START|CREATE|ALTER|DROP|TRUNCATE|RENAME|GRANT|REVOKE|(?:UN)?LOCK|ANALYZE|OPTIMIZE)\b", re.IGNORECASE
+    r"\s*(?:BEGIN|START|(?:CREATE|DROP)(?!\s+TEMPORARY)|ALTER|TRUNCATE|RENAME|GRANT|REVOKE|(?:UN)?LOCK|ANALYZE)\b",
+    re.IGNORECASE,
 )
 
 _written: WeakSet[Any] = WeakSet()
@@ -58,6 +59,11 @@ def watch() -> None:
 def has_written(session: Any) -> bool:
     """Whether anything but reads was done in the transaction that is open on a session."""
     return bool([each for each in _connections(session) if each.get_transaction() in _written])
+
+
+def begin_anew(session: Any) -> None:
+    """What was ended in the transaction of a session so far is nobody's concern but whoever ended it."""
+    _ended.difference_update([each.get_transaction() for each in _connections(session)])
 
 
 def is_whole(session: Any) -> bool:
