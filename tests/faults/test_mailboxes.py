@@ -381,6 +381,6 @@ def test_text_that_no_email_can_carry(bad: str) -> None:
 @pytest.mark.parametrize("words", ["日本" * 50_000, "x" * 100_000, "é\u0301" * 50_000, "=?" * 50_000, "<" * 50_000])
 def test_building_is_cheap(words: str) -> None:
     """M3, W5: the time to build an email does not grow with what a name or subject is made of."""
-    started = time.perf_counter()
+    started = time.process_time()
     an_email(subject=words, sender=f"{words} <a@acme.example>").as_bytes()
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1

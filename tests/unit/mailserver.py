@@ -247,6 +247,6 @@ class Slow:
                 return
 
 
-def drip(answer: bytes = b"250-" + b"x" * 4000) -> Iterable[bytes]:
+def drip(answer: bytes = b"250-" + b"x" * 100) -> Iterable[bytes]:
     """An answer that comes byte by byte."""
     return (answer[place : place + 1] for place in range(len(answer)))
