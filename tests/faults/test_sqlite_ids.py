@@ -81,3 +81,21 @@ def test_no_mark_where_keys_are_enforced(host: Host, caplog: pytest.LogCaptureFi
     set_columns(host, host.User, case.admin, email="renamed@acme.example")
     assert UNENFORCED not in caplog.text
     assert accept(host.client(), case.token).status_code == 201
+
+
+def test_an_invitation_of_the_system(careless: Host) -> None:
+    """S7: one that nobody in particular made is compared by its tenant alone; an email that waits does not leave."""
+    tenant = careless.tenant()
+    with careless.app.app_context():
+        made = careless.invitations.invite("guest@example.com", tenant_id=tenant)
+        careless.outbox.fail_with = OSError("mail is down")
+        careless.invitations.invite("late@example.com", tenant_id=tenant)
+    reborn(careless, careless.Tenant, tenant, name="Globex", active=True)
+    careless.outbox.fail_with = None
+    careless.clock.tick(timedelta(minutes=5))
+    with careless.app.app_context():
+        assert careless.invitations.deliver() == {"cancelled": 1}
+        obstacle = careless.invitations.get(made.id).obstacle
+    assert obstacle is not None
+    assert obstacle.code == "tenant-inactive"
+    refused(accept(careless.client(), careless.outbox.token_to("guest@example.com")), 410, "invitation-withdrawn")
