@@ -175,6 +175,11 @@ def test_one_is_tried() -> None:
     assert breaker.room(50, NOW + 2 * MINUTE) == 1
 
 
+def test_a_clock_that_is_set_back() -> None:
+    """E4: a clock that is set back by more than the longest pause makes no pause longer."""
+    assert tripped().room(50, NOW - timedelta(days=1)) == 1
+
+
 def test_stragglers_lengthen_nothing() -> None:
     """E4: what was on its way when the breaker opened, and is refused during the pause, is spared, and the pause is no
     longer for it."""

@@ -46,7 +46,11 @@ class Breaker:
         with self._lock:
             if self._until is None:
                 return wanted
-            if now < self._until or not wanted or (self._tried is not None and now < self._tried + FIRST_PAUSE):
+            if (
+                not wanted
+                or _lies_ahead(self._until, now)
+                or _lies_ahead(self._tried and self._tried + FIRST_PAUSE, now)
+            ):
                 return 0
             self._tried = now
             return 1
@@ -75,7 +79,7 @@ class Breaker:
                 self._wronged.update(self._refused.values())
                 self._wronged.discard(delivery_id)
                 self._refused.clear()
-            if self._until is None or now >= self._until:
+            if not _lies_ahead(self._until, now):
                 self._pause(now)
             return True
 
@@ -102,11 +106,19 @@ class Breaker:
             self._wronged.difference_update(these)
 
 
+def _lies_ahead(moment: datetime | None, now: datetime) -> bool:
+    """Whether a pause that ends then still lasts; it does not where the clock was set back by more than any pause."""
+    return moment is not None and timedelta(0) < moment - now <= LONGEST_PAUSE
+
+
 _breakers: WeakKeyDictionary[Any, Breaker] = WeakKeyDictionary()
 _making = threading.Lock()
 
 
 def breaker_of(app: Any) -> Breaker:
     """The one of this app, in this process."""
-    with _making:
-        return _breakers.setdefault(app, Breaker())
+    found = _breakers.get(app)
+    if found is None:
+        with _making:
+            found = _breakers.setdefault(app, Breaker())
+    return found

@@ -129,10 +129,11 @@ def _turn(
     except Exception as error:
         ctx.hide(error, None)
         log.exception("a hook failed for an email that is due")
-        keep(ctx, work, before, patience)
+        keep(ctx, work, before, patience, lost=after.fence)
         return _turn_apart(ctx, work, lease)
     except BaseException:
         keep_before_the_end(ctx, work, before, patience)
+        let_go(ctx, after)
         raise
     return after
 
