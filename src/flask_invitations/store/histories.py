@@ -73,7 +73,7 @@ class Histories(Tables):
 
     @cached_property
     def _past(self) -> Any:
-        """Each invitation of some addresses with each of its emails that left for the invitee, in the order of those."""
+        """Each invitation of some addresses with each of its emails that left for the invitee, in their order."""
         ours, mail = self.models.Invitation.__table__, self.models.Delivery.__table__
         left = (mail.c.kind.not_in(TO_INVITER), mail.c.state.in_((*OUT, *UNWANTED)))
         both = ours.outerjoin(mail, sa.and_(mail.c.invitation_id == ours.c.id, *left))
