@@ -46,9 +46,11 @@ def fill(host: Host, tenant_id: Any) -> None:
         row = dict.fromkeys(models.Invitation.__table__.columns.keys())
         row |= {"id": new_id(at), "tenant_id": tenant_id, "email": email, "email_key": email, "role": "user"}
         row |= {"token_hash": uuid.uuid4().hex, "token_nonce": "", "status": "accepted", "link_shown": False}
+        row |= {"version": 1, "number": 1, "link_number": 1, "lifetime": 3600}
         row |= {"expires_at": at, "created_at": at, "updated_at": at, "closed_at": at, "accepted_at": at}
         mail = dict.fromkeys(models.Delivery.__table__.columns.keys())
         mail |= {"id": new_id(at), "invitation_id": row["id"], "kind": "invitation", "state": "sent", "attempts": 1}
+        mail |= {"version": 1, "link_number": 1}
         rows.append(row)
         mails.append(mail | {"created_at": at, "sent_at": at})
     with host.engine.begin() as connection:

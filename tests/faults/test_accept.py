@@ -115,6 +115,19 @@ def test_what_was_committed_while_hashing_counts(strict: Host, meanwhile: Meanwh
     assert [user.password_hash for user in strict.rows(strict.User, email=case.email)] in ([], [None])
 
 
+@pytest.mark.parametrize("_database", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+@pytest.mark.parametrize("meanwhile", [inviter_demoted, tenant_deactivated])
+def test_at_each_isolation_level(database_url: str, level: str, meanwhile: Meanwhile) -> None:
+    """T4: the same where the host's transactions keep the snapshot that they began with."""
+    with build(database_url, config={"SQLALCHEMY_ENGINE_OPTIONS": {"isolation_level": level}}) as host:
+        case = make(host, "pending", role="admin")
+        create_user, _ = hashing(host, case, meanwhile, reads=True)
+        with override(host.app, create_user=create_user):
+            refused(accept(host.client(), case.token), *MEANWHILE[meanwhile])
+        assert host.rows(host.User, email=case.email) == []
+
+
 @pytest.mark.parametrize("_database", ["postgresql", "mariadb"], indirect=True)
 def test_in_the_hosts_own_transaction(strict: Host) -> None:
     """T4: the same inside of a transaction of the host's, whose snapshot is older; what the host has changed and not
