@@ -122,7 +122,6 @@ def _turn(
         after.ready = ctx.unit.run(turn)
     except TryAgain:
         if not before.ready:
-            let_go(ctx, after)  # nobody knows whether it was leased
             raise
         keep(ctx, work, before, patience, lost=after.fence)
         return _turn(ctx, work, _nothing(ctx), lease, patience)
