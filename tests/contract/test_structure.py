@@ -45,6 +45,7 @@ OWNERS = {
 #: Rooms that may know Flask: the faces, what wires them, and what is called by the host's app only.
 FLASK = {
     "web/api.py",
+    "web/faces.py",
     "languages/babel.py",
     "cli.py",
     "contrib/__init__.py",
