@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from flask import Flask
 from jinja2 import Template
-from sqlalchemy.orm import scoped_session
 
 from . import acts, config, conventions, defaults, hooks, shapes, templating
 from .calls import Calls
@@ -156,7 +155,11 @@ def _check(db: Any, given: Mapping[str, Any]) -> Callable[[], Any]:
 def _session(db: Any) -> Any:
     """The session itself, of which a host may have given us a registry."""
     given = db.session
-    return given.registry() if isinstance(given, scoped_session) else given
+    try:
+        registry = given.registry
+    except AttributeError:
+        return given
+    return registry()
 
 
 def _as_json(app: Flask, value: Any) -> bytes:

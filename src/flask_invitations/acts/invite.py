@@ -45,7 +45,7 @@ class Wanted:
     def loaded(cls, given: Mapping[str, Any]) -> Wanted:
         """:param given: the fields of an invitation, as the shape of ``POST /invite`` has loaded them."""
         return cls(
-            given["email"], *(given.get(name) for name in ("role", "message", "details", "expires_in", "locale"))
+            given["email"], given["role"], given["message"], given["details"], given["expires_in"], given["locale"]
         )
 
 

@@ -58,10 +58,12 @@ class Models:
         """
         if self.tenant is None:
             raise ValueError("There are no tenants.")
+        kind = self._tenant_kind
+        if kind is not None and isinstance(given, kind) and not isinstance(given, bool):
+            return _storable(given)
         if isinstance(given, self.tenant):
             return _saved_key(given)
-        kind = self._tenant_kind
-        if kind is None or (isinstance(given, kind) and not isinstance(given, bool)):
+        if kind is None:
             return _storable(given)
         if isinstance(given, str):
             return self.tenant_key(given)
