@@ -102,6 +102,30 @@ def hang_up(host: Host, number: int) -> None:
 
 
 @SERVERS
+def test_a_broken_unit_stays_broken(case: Case) -> None:
+    """T1: a unit() whose connection was lost commits nothing, whatever the host catches; each act says so at once."""
+    host = case.host
+    with host.app.app_context():
+        with pytest.raises(TryAgain):
+            broken_unit(case)
+        assert host.invitations.get(case.id).status == "pending"
+    assert not is_there(host, "Written")
+
+
+def broken_unit(case: Case) -> None:
+    """A block that goes on after its transaction is lost."""
+    host = case.host
+    with host.invitations.unit():
+        WRITES["flush"](host, "Written")
+        number = number_of(host.db.session.connection())
+        with rival(host, lambda: hang_up(host, number)), pytest.raises(TryAgain):
+            host.invitations.revoke(case.id)
+        for again in (lambda: host.invitations.revoke(case.id), lambda: host.invitations.list(tenant_id=case.tenant)):
+            with pytest.raises(TryAgain):
+                again()
+
+
+@SERVERS
 def test_a_deadlock_raises(case: Case) -> None:
     """T1: where the database breaks a deadlock by giving up the host's transaction, the act raises TryAgain."""
     host, model = case.host, case.host.invitations.models.Invitation

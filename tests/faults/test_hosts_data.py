@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from flask_invitations import InvitationError
 from flask_invitations.current import override
@@ -39,7 +39,7 @@ PATIENCE = 0.2
 
 _numbers = itertools.count()
 #: What may reach the caller, in place of a success.
-ERRORS = (InvitationError, DBAPIError, TransactionMisuse)
+ERRORS = (InvitationError, SQLAlchemyError, TransactionMisuse)
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,8 @@ class Unit:
 
     def _look_inside(self, frame: Frame, work: Callable[[], T]) -> T:
         frame.refuse_from_elsewhere()
+        if frame.broken:
+            raise TryAgain
         try:
             result = work()
         except DBAPIError as error:
@@ -303,11 +305,16 @@ class Unit:
 
 
 def _refuse_misplaced(frame: Frame) -> None:
-    """:raises TransactionMisuse: an act that writes cannot join this."""
+    """
+    :raises TransactionMisuse: an act that writes cannot join this.
+    :raises TryAgain: nor can any, since the database gave it up.
+    """
     if frame.reads:
         who = running() or "A hook"
         raise TransactionMisuse(f"{who} called an act that writes inside one that only reads. Call it before or after.")
     frame.refuse_from_elsewhere()
+    if frame.broken:
+        raise TryAgain
     frame.check()
 
 
