@@ -23,7 +23,7 @@ class LogMailer:
     Outside of debug it sends nothing, and the delivery is recorded as ``failed``.
     """
 
-    _said = False
+    _said: bool = False
 
     def __call__(self, message: Message) -> None:
         """:raises MailRefused: the app is not in debug."""

@@ -43,8 +43,8 @@ class _Lines:
 
     def __init__(self, session: Session, sock: socket.socket) -> None:
         self._session, self._sock = session, sock
-        self.unread = b""
-        self.room = LONGEST_ANSWER
+        self.unread: bytes = b""
+        self.room: int = LONGEST_ANSWER
 
     def readline(self, limit: int) -> bytes:
         while b"\n" not in self.unread and len(self.unread) < limit:
@@ -74,7 +74,8 @@ class Session(smtplib.SMTP):
     def __init__(
         self, host: str, port: int, deadline: Deadline, tls: ssl.SSLContext | None, local_hostname: str | None
     ) -> None:
-        self.deadline, self._tls = deadline, tls
+        self.deadline: Deadline = deadline
+        self._tls = tls
         super().__init__(host, port, local_hostname, timeout=deadline.left())
 
     def _get_socket(self, host: str, port: int, timeout: float) -> Any:
@@ -99,7 +100,7 @@ class Session(smtplib.SMTP):
 
     def getreply(self) -> tuple[int, bytes]:
         if self.file is None and self.sock is not None:
-            self.file = _Lines(self, self.sock)
+            self.file: Any = _Lines(self, self.sock)
         if self.file is not None:
             self.file.room = LONGEST_ANSWER
         answer = super().getreply()

@@ -126,7 +126,8 @@ class SMTPMailer:
             raise ConfigurationError(
                 "SMTPMailer needs a host name, a port from 1 to 65535, and a timeout above 0 seconds."
             )
-        self._address, self.timeout = (host, port), timeout
+        self._address = host, port
+        self.timeout: float = timeout
         self._name: str | None = None
         self._sender, self._security = sender, security
         self._from = read_sender(sender)[1]
