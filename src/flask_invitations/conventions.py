@@ -138,9 +138,6 @@ def _missing(users: Users) -> Iterator[Complaint]:
             yield Complaint(f" has no {name!r}", "Add it", hooks)
     if not users.has("set_password") and not users.has("password_hash"):
         yield Complaint(" has neither set_password nor password_hash", "Add one", ("create_user",))
-    for name in users.profile or ():
-        if not users.has(name) and _takes_what_it_has(users):
-            yield Complaint(f" has no {name!r}, which profile_schema loads", "Add it", ("create_user",))
 
 
 def _takes_what_it_has(users: Users) -> bool:

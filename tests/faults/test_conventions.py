@@ -574,17 +574,16 @@ def test_password_that_nobody_sets() -> None:
     set_up(users(password_hash=text(255)), config={"INVITATIONS_PASSWORD_REQUIRED": False})
 
 
-def test_profile_of_another_model() -> None:
-    """U: a field that the class of users does not have is refused, and one that only its own constructor knows is
-    not."""
-    with pytest.raises(ConfigurationError, match=r"^User has no 'username', which profile_schema loads"):
-        set_up(users(), profile_schema=MayBeFilled)
+def test_profile_that_only_a_constructor_knows() -> None:
+    """U: a field that the class of users takes and does not keep is not refused, and one that it does not take is."""
 
     class Takes:
         def __init__(self, email: str, role: str, username: str = "") -> None:
             self.email, self.role = email, role
 
     set_up(users(Takes), profile_schema=MayBeFilled)
+    with pytest.raises(ConfigurationError, match=r"^User\(.*cannot be called .*'nickname'"):
+        set_up(users(Takes), profile_schema=profile(nickname=fields.String()))
 
 
 def test_a_property_says_when_it_was_verified() -> None:
