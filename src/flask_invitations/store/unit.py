@@ -146,12 +146,15 @@ class Unit:
         session = self._session()
         if session.info.get(_FRAME) is not None:
             return work()
-        is_ours = not _in_transaction(session)
-        try:
+        if _in_transaction(session):
             return self.look(work)
+        return _attempt(lambda: self._read_and_let_go(session, work), ATTEMPTS, None)
+
+    def _read_and_let_go(self, session: Any, work: Callable[[], T]) -> T:
+        try:
+            return self._read(session, work, is_ours=True)
         finally:
-            if is_ours:
-                session.rollback()
+            session.rollback()
 
     def _read(self, session: Any, work: Callable[[], T], is_ours: bool) -> T:
         session.info[_FRAME] = _Frame(by_host=False)
