@@ -6,9 +6,8 @@ Where no row matches any more, :class:`Stale` has the whole unit run again on wh
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from typing import Any, NoReturn, TypeVar
 
 from sqlalchemy.exc import DBAPIError
@@ -17,7 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from ..errors import ConfigurationError, TryAgain
 from ..gate import running
 from ..model.binding import Models
-from ..traces import hide
+from .after import clean, run_all
 from .attempts import Conflict, Stale, attempt
 from .binds import Binds, writing
 from .drivers import heeded, is_busy
@@ -130,12 +129,15 @@ class Unit:
         session = self._session()
         if frame_of(session) is not None:
             return work()
-        is_ours = not session.in_transaction()
-        try:
+        if session.in_transaction():
             return self.look(work)
+        return attempt(lambda: self._read_and_let_go(session, work))
+
+    def _read_and_let_go(self, session: Any, work: Callable[[], T]) -> T:
+        try:
+            return self._read_alone(session, work)
         finally:
-            if is_ours:
-                session.rollback()
+            session.rollback()
 
     def _read(self, session: Any, work: Callable[[], T]) -> T:
         frame = Frame(session, reads=True)
@@ -231,7 +233,7 @@ class Unit:
         try:
             return call()
         finally:
-            _clean(self._session(), what)
+            clean(self._session(), what)
 
     def begin_alone(self) -> None:
         """Before work of many transactions: commit what the host has left open, as any act does.
@@ -262,7 +264,7 @@ class Unit:
             raise TransactionMisuse(frame.blame) from error
         finally:
             frame.close()
-        _run_all(frame.after)
+        run_all(frame.after)
 
     @contextmanager
     def _savepoint(self, frame: Frame) -> Iterator[None]:
@@ -377,31 +379,3 @@ def _try_again_or_raise(error: DBAPIError) -> NoReturn:
     if is_busy(error):
         raise TryAgain from error
     raise error
-
-
-def _clean(session: Any, what: str) -> None:
-    left = frame_of(session)
-    if left is not None:
-        left.ending = True
-        left.close()
-    if session.new or session.dirty or session.deleted or has_written(session):
-        log.warning("%s left changes in the session without a commit, and they were rolled back", what)
-        session.rollback()
-    elif session.in_nested_transaction():
-        session.rollback()
-    elif session.in_transaction():
-        session.get_transaction().close()  # a rollback would expire what the host has loaded
-
-
-def _run_all(waiting: Sequence[Part]) -> None:
-    """An error of one keeps no other from being done. What is no error (a time-out of gevent's, an exit) is not ours to
-    keep: it leaves at once, and what was not done is put back."""
-    for number, part in enumerate(waiting):
-        try:
-            part.what()
-        except Exception as error:
-            hide(error)
-            log.exception("work after the commit failed")
-        except BaseException:
-            _run_all([replace(each, what=each.otherwise) for each in waiting[number:] if each.otherwise is not None])
-            raise
