@@ -158,7 +158,7 @@ def _turn(
     except TryAgain:
         raise
     except Exception as error:
-        ctx.hide(error, None)
+        ctx.hide(error)
         log.exception("a hook failed for an email that is due")
         ctx.unit.run(lambda: write_down(ctx, work, outcomes, untried))
         return [each for one in ctx.unit.run(lease) for each in _prepared_alone(ctx, work, one)]
