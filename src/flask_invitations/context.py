@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -45,7 +44,7 @@ class Context:
     language: Callable[[str | None], Language]
     forbids: Callable[[Context, Sequence[FoundMail], datetime], Sequence[InvitationError | None]]
     template: Callable[[str], Template]
-    hide: Callable[[BaseException, BaseException | None], None]
+    hide: Callable[[BaseException], None]
     sender: Any
 
     @property
@@ -58,11 +57,10 @@ class Context:
     def observe(self, what: str, invitation_id: object, call: Callable[[], T]) -> T | None:
         """Call an observer: after the commit nothing that it raises may turn the success into an error, and nothing
         that it leaves in the session reaches ours, or the next observer's."""
-        handled = sys.exc_info()[1]
         try:
             return self.unit.apart(what, call)
         except Exception as error:
-            self.hide(error, handled)
+            self.hide(error)
             log.exception("%s failed after the commit of invitation %s", what, invitation_id)
             return None
 

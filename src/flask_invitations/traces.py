@@ -13,6 +13,7 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from contextvars import ContextVar
 from functools import lru_cache, wraps
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -35,24 +36,25 @@ _ADDRESS = re.compile(r"[^\s\"'<>(),;:=]+@[^\s\"'<>(),;:=]+")
 _DETAIL, _VALUE = re.compile(r"\s*DETAIL:.*", re.DOTALL), re.compile(r"\b(entry|value:?) '.*' for ", re.DOTALL)
 
 
+#: What the host was handling already when it called us: that is its own.
+_handled: ContextVar[tuple[BaseException, ...]] = ContextVar("flask_invitations_handled", default=())
+
+
 def unaddressed(text: str) -> str:
     """``text`` with a mask in place of every email address."""
     return _ADDRESS.sub("***", text)
 
 
-def hide(error: BaseException, but: BaseException | None = None) -> None:
-    """Take out of an exception, and of those that led to it, what must not be reported; see the module.
-
-    :param but: what the host was handling already when it called us is its own.
-    """
-    for each in _family(error, but):
+def hide(error: BaseException) -> None:
+    """Take out of an exception, and of those that led to it, what must not be reported; see the module."""
+    for each in _family(error):
         if isinstance(each, StatementError):
             _hide_values(each)
         for frame in _frames(each.__traceback__):
             _hide_variables(frame)
 
 
-def hidden(call: F, hide: Callable[[BaseException, BaseException | None], None] = hide) -> F:
+def hidden(call: F, hide: Callable[[BaseException], None] = hide) -> F:
     """``call``, of whose exceptions nothing can be reported but what ``hide`` leaves."""
 
     @wraps(call)
@@ -60,11 +62,15 @@ def hidden(call: F, hide: Callable[[BaseException, BaseException | None], None] 
         handed_over: list[Any] = [given, named]
         del given, named  # this call's own variables are there while the exception passes
         handled = sys.exc_info()[1]
+        before = None if handled is None else _handled.set((*_handled.get(), handled))
         try:
             return call(*handed_over.pop(0), **handed_over.pop())
         except BaseException as error:
-            hide(error, handled)
+            hide(error)
             raise
+        finally:
+            if before is not None:
+                _handled.reset(before)
 
     return cast(F, guarded)
 
@@ -77,9 +83,9 @@ def all_hidden(face: type[T]) -> type[T]:
     return face
 
 
-def _family(error: BaseException, but: BaseException | None) -> Iterator[BaseException]:
-    """An exception and all that led to it, each once."""
-    seen, waiting = {id(but)}, [error]
+def _family(error: BaseException) -> Iterator[BaseException]:
+    """An exception and all that led to it, each once; but not what the host was handling before."""
+    seen, waiting = set(map(id, _handled.get())), [error]
     while waiting:
         each = waiting.pop()
         if id(each) in seen:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sentry_sdk
+import sqlalchemy as sa
 from jinja2 import FileSystemLoader
 from sentry_sdk.envelope import Envelope
 from sentry_sdk.transport import Transport
 
 import flask_invitations
+from flask_invitations import InvitationError
 from flask_invitations.contrib import Jobs
 from flask_invitations.current import override
 from flask_invitations.hooks import TABLE
@@ -335,3 +338,16 @@ def test_a_database_that_refuses(host: Host, tracker: Tracker, table: str) -> No
         check(scene, tracker, f"{table} refused")
     assert tracker.events
     assert not any("somebody@else" in event for event in tracker.events)
+
+
+def test_what_the_host_was_handling_is_its_own(local: Host) -> None:
+    """S3: an exception that the host handles while it calls us keeps its text and its variables."""
+    with local.app.app_context():
+        try:
+            local.db.session.execute(sa.text("SELECT :it FROM nowhere"), {"it": "somebody@else.example"})
+        except sa.exc.OperationalError as mine:
+            local.db.session.rollback()
+            with suppress(InvitationError):
+                local.invitations.preview("A" * 43)
+            said = str(mine)
+    assert "somebody@else.example" in said

@@ -126,7 +126,7 @@ def _turn(
         keep(ctx, work, before, patience, lost=after.fence)
         return _turn(ctx, work, _nothing(ctx), lease, patience)
     except Exception as error:
-        ctx.hide(error, None)
+        ctx.hide(error)
         log.exception("a hook failed for an email that is due")
         keep(ctx, work, before, patience, lost=after.fence)
         return _turn_apart(ctx, work, lease)
