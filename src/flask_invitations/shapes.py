@@ -7,7 +7,7 @@ import json
 import uuid
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, validate
 
@@ -210,6 +210,8 @@ def list_query(config: Config) -> Schema:
 
 class EventsQuery(Body):
     """What ``GET /invitations/<id>/events`` takes."""
+
+    error_messages: ClassVar[dict[str, str]] = {"unknown": "Unknown parameter."}
 
     limit: Limit = Limit(100)
     cursor: Cursor = Cursor()
