@@ -7,7 +7,7 @@ import json
 import uuid
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any
 
 from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, validate
 
@@ -211,7 +211,7 @@ def list_query(config: Config) -> Schema:
 class EventsQuery(Body):
     """What ``GET /invitations/<id>/events`` takes."""
 
-    error_messages: ClassVar[dict[str, str]] = {"unknown": "Unknown parameter."}
+    error_messages: dict[str, str] = {"unknown": "Unknown parameter."}  # noqa: RUF012 - marshmallow declares it so
 
     limit: Limit = Limit(100)
     cursor: Cursor = Cursor()
