@@ -222,6 +222,8 @@ def list_query(config: Config) -> Schema:
 class EventsQuery(Body):
     """What ``GET /invitations/<id>/events`` takes."""
 
+    error_messages: dict[str, str] = {"unknown": "Unknown parameter."}  # noqa: RUF012 - marshmallow declares it so
+
     limit: Limit = Limit(100)
     cursor: Cursor = Cursor()
 
