@@ -34,12 +34,9 @@ def _hidden(view: Callable[..., Any]) -> Callable[..., Any]:
     return traces.hidden(view, hide)
 
 
-def hide(error: BaseException, but: BaseException | None = None) -> None:
-    """Take out of an exception, and out of the current request where it is to us, what must not be reported.
-
-    :param but: an exception that is the host's own.
-    """
-    traces.hide(error, but)
+def hide(error: BaseException) -> None:
+    """Take out of an exception, and out of the current request where it is to us, what must not be reported."""
+    traces.hide(error)
     is_answer = isinstance(error, (InvitationError, HTTPException))
     if not is_answer and has_request_context() and _is_ours():
         _hide_body()
