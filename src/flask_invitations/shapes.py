@@ -84,7 +84,7 @@ class EmailAddress(Text):
             raise ValidationError(str(error)) from error
 
 
-class SecretText(fields.String):
+class SecretText(Text):
     """Text that is nobody else's to see; loads a :class:`~flask_invitations.tokens.Secret`."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
