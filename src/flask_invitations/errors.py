@@ -98,6 +98,9 @@ class MailRefused(Exception):
     """Raise it from a mailer where trying again cannot help (the address does not exist, the provider blocks it):
     the email fails at once. Raise it ``from`` the library's error: the outbox records the class and code of that."""
 
+    #: Many of these in a row say that something is wrong with the sender, and the emails are tried again.
+    in_doubt: ClassVar[bool] = True
+
 
 class InvitationError(Exception):
     """A refusal. Subclasses fix ``code`` (stable), ``status`` (HTTP) and ``sentence`` (what

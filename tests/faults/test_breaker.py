@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from flask_invitations import MailRefused, outbox
+from flask_invitations import LogMailer, MailRefused, outbox
 from flask_invitations.current import get_state, override
 from flask_invitations.outbox.breaker import LONGEST_PAUSE, TRIP, Breaker
 from tests.hosts import Host, build
@@ -69,6 +69,14 @@ def test_many_refusals_in_a_row_are_about_us(queued: Host, batch: int, caplog: p
     queued.clock.tick(timedelta(hours=1))
     assert deliver(queued, batch=batch) == {"sent": 12}
     assert len({message.to for message in queued.outbox.messages}) == 12
+
+
+def test_a_mailer_that_sends_nothing(queued: Host) -> None:
+    """M4: however many emails LogMailer is given outside of debug, each is given up: there is nothing to wait for."""
+    waiting(queued, 12)
+    with override(queued.app, mailer=LogMailer()):
+        deliver(queued, batch=5)
+    assert set(states(queued)) == {"failed"}
 
 
 def test_bad_addresses_among_good_ones(queued: Host) -> None:

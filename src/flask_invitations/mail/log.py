@@ -16,6 +16,8 @@ log: logging.Logger = logging.getLogger("flask_invitations")
 class LogMailerSendsNothing(MailRefused):
     """Outside of debug no email is sent, and none is recorded as sent."""
 
+    in_doubt = False
+
 
 class LogMailer:
     """For development: prints the whole email, link included, to stderr in debug.

@@ -37,10 +37,15 @@ def failed(ctx: Context, one: Leased, failure: BaseException) -> Outcome:
     now, tries = ctx.now(), one.delivery.attempts % ctx.config.delivery_attempts
     error = _name(failure)
     log.warning("email for invitation %s was not sent: %s", one.invitation.id, _said(failure))
-    final = is_final(failure) and not breaker_of(ctx.sender).refused(_whom(one), one.delivery.id, now)
-    if final or tries == 0:
+    if tries == 0 or (is_final(failure) and not _is_about_us(ctx, one, failure, now)):
         return end(one, DeliveryState.FAILED, error=error)
     return replace(end(one, DeliveryState.QUEUED, error=error), next_attempt_at=now + backoff(tries))
+
+
+def _is_about_us(ctx: Context, one: Leased, failure: BaseException, now: datetime) -> bool:
+    """Whether so many were refused in a row that it can hardly be about their mailboxes."""
+    in_doubt: bool = getattr(failure, "in_doubt", True)
+    return in_doubt and breaker_of(ctx.sender).refused(_whom(one), one.delivery.id, now)
 
 
 def _whom(one: Leased) -> Hashable:
