@@ -57,8 +57,7 @@ def post(ctx: Context, postings: Sequence[Posting], now: datetime, inviter: Any)
         else:
             name = ctx.hooks.tenant_name(each.row.tenant_id)
             letter = Letter(mail, kind, replace(each.info), name, introduce(ctx, inviter), each.token)
-            dispatch = partial(_dispatch, ctx, letter, each.info, judge=ctx.unit.goes_on())
-            ctx.unit.after_commit(dispatch, otherwise=partial(_put_back, ctx, letter))
+            ctx.unit.after_commit(partial(_dispatch, ctx, letter, each.info, judge=ctx.unit.goes_on()))
 
 
 def notify(ctx: Context, rows: Sequence[Invitation], kind: Kind, now: datetime) -> None:
@@ -73,11 +72,6 @@ def notify(ctx: Context, rows: Sequence[Invitation], kind: Kind, now: datetime) 
 def _dispatch(ctx: Context, letter: Letter, info: InvitationInfo, *, judge: bool) -> None:
     sent = ctx.observe("sending an email", info.id, partial(_send_posted, ctx, letter, judge=judge))
     complete(info, delivery=sent or letter.delivery)
-
-
-def _put_back(ctx: Context, letter: Letter) -> None:
-    """The row was born leased to us; a worker shall not have to wait until that is over."""
-    ctx.unit.run(lambda: ctx.store.mails.put_back({letter.delivery.id: letter.delivery.attempts}, ctx.now()))
 
 
 def _send_posted(ctx: Context, letter: Letter, *, judge: bool) -> DeliveryInfo | None:

@@ -148,13 +148,13 @@ class Unit:
 
     # Called inside
 
-    def after_commit(self, act: Callable[[], Any], *, otherwise: Callable[[], Any] | None = None) -> None:
+    def after_commit(self, act: Callable[[], Any], instead: Callable[[], Any] | None = None) -> None:
         """Do ``act`` once the transaction is committed, never if it is not.
 
-        :param otherwise: what to do in its place where the process is told to stop before, or while, it is done.
+        :param instead: done where ``act``, or what comes before it, is interrupted by what is no ``Exception``.
         """
         frame = self._open_frame()
-        frame.after.append(Part(act, frame.within(), otherwise))
+        frame.after.append(Part(act, frame.within(), instead))
 
     def keep(self, rows: Iterable[Any]) -> None:
         """Hold rows of the host's until the unit, or the look, is over: the session alone would forget them."""
@@ -379,12 +379,12 @@ def _clean(session: Any, what: str) -> None:
 
 def _run_all(waiting: Sequence[Part]) -> None:
     """An error of one keeps no other from being done. What is no error (a time-out of gevent's, an exit) is not ours to
-    keep: it leaves at once, and what was not done is put back."""
+    keep: it leaves at once."""
     for number, part in enumerate(waiting):
         try:
             part.what()
         except Exception:
             log.exception("work after the commit failed")
         except BaseException:
-            _run_all([replace(each, what=each.otherwise) for each in waiting[number:] if each.otherwise is not None])
+            _run_all([replace(each, what=each.instead) for each in waiting[number:] if each.instead is not None])
             raise
