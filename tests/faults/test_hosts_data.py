@@ -198,8 +198,10 @@ def play(host: Host, played: Round) -> None:
 def test_success_without_loss(database_url: str) -> None:
     """T1: over random writes of a host, acts, and rivals that conflict with them, lock them out, or kill their
     connection, each write of the host's is committed, or the caller got an exception; never success with loss."""
-    few, many = ROUNDS[database_url.partition("+")[0].partition(":")[0]]
-    options = {"connect_args": {"timeout": 0.02}} if database_url.startswith("sqlite") else {}
+    impatient = {"sqlite": {"timeout": 0.02}, "mysql": {"init_command": "SET innodb_lock_wait_timeout = 1"}}
+    backend = database_url.partition("+")[0].partition(":")[0]
+    few, many = ROUNDS[backend]
+    options = {"connect_args": impatient.get(backend, {})}
     with build(database_url, config={"SQLALCHEMY_ENGINE_OPTIONS": options, "INVITATIONS_FRESH_LINK": "send"}) as host:
 
         @settings(

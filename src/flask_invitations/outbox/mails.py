@@ -62,7 +62,7 @@ def post(ctx: Context, postings: Sequence[Posting], now: datetime, inviter: Any)
             letter = Letter(mail, kind, replace(each.info), name, introduce(ctx, inviter), each.token)
             one = replace(held, ready=[letter], outcomes=[], is_asked=not ctx.unit.goes_on())
             dispatch = partial(_dispatch, ctx, one, each.info)
-            ctx.unit.after_commit(dispatch, otherwise=partial(engine.let_go, ctx, one))
+            ctx.unit.after_commit(dispatch, instead=partial(engine.let_go, ctx, one))
 
 
 def _leased(held: Hold[Letter]) -> dict[str, Any]:

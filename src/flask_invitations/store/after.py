@@ -42,5 +42,5 @@ def run_all(waiting: Sequence[Part]) -> None:
             hide(error)
             log.exception("work after the commit failed")
         except BaseException:
-            run_all([replace(each, what=each.otherwise) for each in waiting[number:] if each.otherwise is not None])
+            run_all([replace(each, what=each.instead) for each in waiting[number:] if each.instead is not None])
             raise

@@ -33,12 +33,12 @@ class Part:
 
     :param within: the transactions that it was done in, savepoints of ours and of the host's; with any of them it is
         undone.
-    :param otherwise: what is done in place of work that is not done.
+    :param instead: what to do where work that waits for the commit is not done, since some of it was interrupted.
     """
 
     what: Any
     within: Sequence[Any]
-    otherwise: Callable[[], Any] | None = None
+    instead: Callable[[], Any] | None = None
 
 
 @dataclass(repr=False, eq=False)

@@ -169,13 +169,13 @@ class Unit:
 
     # Called inside
 
-    def after_commit(self, act: Callable[[], Any], *, otherwise: Callable[[], Any] | None = None) -> None:
+    def after_commit(self, act: Callable[[], Any], instead: Callable[[], Any] | None = None) -> None:
         """Do ``act`` once the transaction is committed, never if it is not.
 
-        :param otherwise: what to do in its place where the process is told to stop before, or while, it is done.
+        :param instead: done where ``act``, or what comes before it, is interrupted by what is no ``Exception``.
         """
         frame = self._open_frame()
-        frame.after.append(Part(act, frame.within(), otherwise))
+        frame.after.append(Part(act, frame.within(), instead))
 
     def keep(self, rows: Iterable[Any]) -> None:
         """Hold rows of the host's until the unit, or the look, is over: the session alone would forget them."""
