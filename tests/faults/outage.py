@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy.engine import make_url
@@ -60,3 +62,8 @@ def fragile(url: str, **options: Any) -> Iterator[tuple[Host, Database]]:
         config["SQLALCHEMY_ENGINE_OPTIONS"] = {"connect_args": {"timeout": 0.02}}  # it does not wait for a lock
     with reached_by(url) as database, build(database.url, config=config, **options) as host:
         yield host, database
+
+
+def templates(render: Any) -> Any:
+    """Every template of an app, rendered by ``render``, which is told its name and its words."""
+    return lambda name: SimpleNamespace(render=partial(render, name))

@@ -18,7 +18,7 @@ from flask_invitations.contrib import Jobs
 from flask_invitations.current import get_state, override
 from flask_invitations.outbox import mails as outbox_mails
 from flask_invitations.outbox.outcomes import backoff
-from tests.faults.outage import fragile
+from tests.faults.outage import fragile, templates
 from tests.hosts import Host, build
 from tests.http.tools import LIST, copy, invite, people, set_columns
 from tests.races.proxy import AFTER, Proxy
@@ -239,9 +239,9 @@ def test_what_is_done_before_sending(queued: Host, batch: int, pause: float) -> 
             gone.append(words["invitation"].id)
             revoke(queued, admin, gone[0])
             queued.clock.tick(timedelta(seconds=pause))
-        return str(ctx.render(*what, **words))
+        return str(ctx.template(*what).render(**words))
 
-    with override(queued.app, render=render):
+    with override(queued.app, template=templates(render)):
         assert deliver(queued, batch=batch) == {"sent": 2, "cancelled": 1}
     assert gone[0] not in {message.invitation.id for message in queued.outbox.messages}
 
@@ -254,11 +254,11 @@ def test_a_slow_hook_outlives_the_lease(queued: Host) -> None:
     def render(*what: Any, **words: Any) -> str:
         if not other:
             queued.clock.tick(2 * LEASE)
-            with override(queued.app, render=ctx.render):
+            with override(queued.app, template=ctx.template):
                 other.append(deliver(queued, batch=3))
-        return str(ctx.render(*what, **words))
+        return str(ctx.template(*what).render(**words))
 
-    with override(queued.app, render=render):
+    with override(queued.app, template=templates(render)):
         assert deliver(queued, batch=3) == {}
     assert other == [{"sent": 3}]
     once(queued, 3)
@@ -274,13 +274,13 @@ def test_a_lease_is_renewed_right_before(queued: Host) -> None:
         if not slow:
             slow.append(True)
             queued.clock.tick(LEASE - timedelta(seconds=1))
-        return str(ctx.render(*what, **words))
+        return str(ctx.template(*what).render(**words))
 
     def meanwhile(_message: Any) -> None:
         queued.clock.tick(LEASE / 2)
         other.append(deliver(queued))
 
-    with override(queued.app, render=render, mailer=after(queued, 1, meanwhile)):
+    with override(queued.app, template=templates(render), mailer=after(queued, 1, meanwhile)):
         assert deliver(queued) == {"sent": 1}
     assert other == [{}]
     once(queued, 1)
@@ -296,9 +296,9 @@ def test_the_rules_are_asked_again_after_a_slow_hook(queued: Host) -> None:
             slow.append(True)
             queued.clock.tick(timedelta(seconds=30))
             set_columns(queued, queued.Tenant, queued.tenant(), active=False)
-        return str(ctx.render(*what, **words))
+        return str(ctx.template(*what).render(**words))
 
-    with override(queued.app, render=render):
+    with override(queued.app, template=templates(render)):
         assert deliver(queued) == {"cancelled": 1}
     assert [row.last_error for row in mails(queued)] == ["tenant-inactive"]
 
@@ -452,7 +452,7 @@ def test_rendering_that_is_interrupted(queued: Host) -> None:
     def render(*_: Any, **_words: Any) -> str:
         raise Timeout
 
-    with override(queued.app, render=render), pytest.raises(Timeout):
+    with override(queued.app, template=templates(render)), pytest.raises(Timeout):
         deliver(queued, batch=2)
     assert states(queued) == {"queued": 2}
 

@@ -199,11 +199,10 @@ def test_what_the_driver_said_is_what_counts(host: Host) -> None:
 @SERVERS
 def test_the_hosts_second_database_counts_too(database_url: str, tmp_path: Any) -> None:
     """T1: what the host wrote by the same session on another engine is not lost either."""
-    config = {"SQLALCHEMY_BINDS": {"other": f"sqlite:///{tmp_path / 'other.sqlite3'}"}}
-    with build(database_url, config=config) as host:
+    other = sa.create_engine(f"sqlite:///{tmp_path / 'other.sqlite3'}", poolclass=sa.NullPool)
+    with build(database_url) as host:
         case = make(host, "pending")
         with host.app.app_context():
-            other = host.db.engines["other"]
             with other.begin() as connection:
                 connection.exec_driver_sql("CREATE TABLE notes (id INTEGER)")
             host.db.session.execute(sa.text("INSERT INTO notes VALUES (1)"), bind_arguments={"bind": other})

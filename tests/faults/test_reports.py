@@ -13,6 +13,7 @@ from flask_invitations import outbox
 from flask_invitations.acts.report import EVENTS
 from flask_invitations.clock import as_utc
 from flask_invitations.current import get_state, override
+from tests.faults.outage import templates
 from tests.hosts import Host, build
 from tests.http.tools import DECLINE, LIST, invite, people
 
@@ -200,9 +201,9 @@ def test_what_is_in_hand_is_stopped(queued: Host) -> None:
 
     def render(*what: Any, **words: Any) -> str:
         report(queued, mail_id, "complained")
-        return str(ctx.render(*what, **words))
+        return str(ctx.template(*what).render(**words))
 
-    with override(queued.app, render=render):
+    with override(queued.app, template=templates(render)):
         assert deliver(queued) == {}
     assert [row.state for row in mails(queued)] == ["complained", "cancelled"]
     queued.client(admin).post(f"{LIST}/{invitation_id}/resend", json={"confirm": True})

@@ -723,10 +723,9 @@ def test_with_csrf_protect(tmp_path: Path) -> None:
     app.config["INVITATIONS_ACCEPT_URL"] = ACCEPT_URL
     kind.db.init_app(app)
     CSRFProtect(app)
-    boss = kind.User(id=1, email="boss@example.com", email_verified=True, role="owner")
-    invitations.init_app(
-        app, kind.db, user_model=kind.User, mailer=RecordingMailer(), clock=SettableClock(), current_user=lambda: boss
-    )
+    words: dict[str, Any] = {"mailer": RecordingMailer(), "clock": SettableClock()}
+    words["current_user"] = lambda: kind.db.session.get(kind.User, 1)
+    invitations.init_app(app, kind.db, user_model=kind.User, **words)
     with app.app_context():
         kind.db.create_all()
         kind.db.session.add(kind.User(id=1, email="boss@example.com", email_verified=True, role="owner"))

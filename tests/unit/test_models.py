@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import orm
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.orm import make_transient_to_detached
 
 from flask_invitations.errors import ConfigurationError
 from flask_invitations.model.binding import Models, bind, check_mapped, primary_key
@@ -287,7 +288,9 @@ def test_repr_keeps_secrets() -> None:
 
 def test_user_id() -> None:
     """A user's key is found whatever its attribute is called."""
-    assert MODELS.user_id(MODELS.user(id=7)) == 7
+    user = MODELS.user(id=7)
+    make_transient_to_detached(user)
+    assert MODELS.user_id(user) == 7
 
 
 @pytest.mark.parametrize("key", ["int", "uuid", "str"])

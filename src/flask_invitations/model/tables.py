@@ -188,7 +188,7 @@ class InvitationEvent:
     personal_at: Mapped[datetime | None] = mapped_column(Timestamp)
     #: What the line tells, hashed, where the same told once more is counted; everything else is that of the first time.
     repeat_key: Mapped[str | None] = mapped_column(text(64))
-    times: Mapped[int] = mapped_column(sa.Integer, default=1)
+    times: Mapped[int] = mapped_column(sa.Integer, server_default=_FIRST)
     last_at: Mapped[datetime | None] = mapped_column(Timestamp)
 
     def info(self) -> EventInfo:

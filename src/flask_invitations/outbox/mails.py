@@ -196,7 +196,7 @@ def _overtaken(ctx: Context, letter: Letter, held: Hold[Letter]) -> str | None:
         if not ctx.store.mails.renew(letter.delivery.id, held.fence, now + held.lease):
             raise Lost
         held.renewed = monotonic()
-    found = _found(ctx, letter, held)
+    found = _ours(ctx.store.mails.glance(letter.delivery.id), held)
     refusal = untrue(found, now)
     if refusal is None and letter.token is not None and found.row.token_hash != letter.token.hash:
         refusal = InvitationReplaced()
@@ -204,11 +204,14 @@ def _overtaken(ctx: Context, letter: Letter, held: Hold[Letter]) -> str | None:
 
 
 def _found(ctx: Context, letter: Letter, held: Hold[Letter]) -> FoundMail:
+    return _ours(next(iter(ctx.store.mails.find([letter.delivery.id])), None), held)
+
+
+def _ours(found: FoundMail | None, held: Hold[Letter]) -> FoundMail:
     """:raises Lost: another worker has it, or somebody has ended it."""
-    for found in ctx.store.mails.find([letter.delivery.id]):
-        if found.mail.state == DeliveryState.SENDING and found.fence == held.fence:
-            return found
-    raise Lost
+    if found is None or found.mail.state != DeliveryState.SENDING or found.fence != held.fence:
+        raise Lost
+    return found
 
 
 def untrue(found: FoundMail, now: datetime) -> InvitationError | None:

@@ -31,7 +31,7 @@ class _Writing:
         self._info[_WRITES] = True
 
     def __exit__(self, *_error: object) -> None:
-        del self._info[_WRITES]
+        self._info.pop(_WRITES, None)  # whoever closed the session has cleared it
 
 
 def writing(session: Any) -> _Writing:

@@ -94,6 +94,10 @@ class Mails(Tables):
         """These mails, with their invitations and inviters."""
         return self._people.find_mails(self._these, {"ids": list(delivery_ids)}) if delivery_ids else ()
 
+    def glance(self, delivery_id: uuid.UUID) -> FoundMail | None:
+        """One mail with its invitation alone."""
+        return next(iter(self._people.find_mails_alone(self._one, {"id": delivery_id})), None)
+
     # Leases
 
     def count_due(self, now: datetime) -> int:
@@ -227,6 +231,10 @@ class Mails(Tables):
     @cached_property
     def _these(self) -> Any:
         return self._people.mails(self._table).where(self._table.c.id.in_(sa.bindparam("ids", expanding=True)))
+
+    @cached_property
+    def _one(self) -> Any:
+        return self._people.mails_alone(self._table).where(self._table.c.id == sa.bindparam("id", type_=sa.Uuid()))
 
     @cached_property
     def _due(self) -> Callable[[str, bool, bool], Any]:

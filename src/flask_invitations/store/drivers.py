@@ -219,10 +219,11 @@ class _Heeded:
     # A generator would cost three times as many calls, in each unit.
 
     def __enter__(self) -> None:
-        self._token = _ours.set(True)
+        self._before = _ours.get()
+        _ours.set(True)
 
     def __exit__(self, *_error: object) -> None:
-        _ours.reset(self._token)
+        _ours.set(self._before)  # not by a token: a block may end in another thread than it began in
 
 
 def heeded() -> _Heeded:

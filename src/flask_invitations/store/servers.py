@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ConfigurationError
 
 _MARIADB = ("pymysql", "mysqldb", "mariadbconnector")
 #: By the dialect's name, the drivers as they stand in a database URL.
-DRIVERS = {
+DRIVERS: Mapping[str, tuple[str, ...]] = {
     "sqlite": ("pysqlite",),
     "postgresql": ("psycopg", "psycopg2", "pg8000"),
     "mysql": _MARIADB,
     "mariadb": _MARIADB,
 }
 #: By the server's name, the first version with all that our statements need (SKIP LOCKED, row values).
-OLDEST = {"SQLite": (3, 15), "PostgreSQL": (13,), "MariaDB": (10, 6), "MySQL": (8,)}
+OLDEST: Mapping[str, tuple[int, ...]] = {"SQLite": (3, 15), "PostgreSQL": (13,), "MariaDB": (10, 6), "MySQL": (8,)}
 
 
 def check_driver(dialect: Any) -> None:

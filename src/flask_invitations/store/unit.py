@@ -135,7 +135,8 @@ class Unit:
 
     def _read_and_let_go(self, session: Any, work: Callable[[], T]) -> T:
         try:
-            return self._read_alone(session, work)
+            with writing(session):  # what is decided here, the unit does
+                return self._read_alone(session, work)
         finally:
             session.rollback()
 

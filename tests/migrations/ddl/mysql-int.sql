@@ -72,7 +72,7 @@ CREATE TABLE user_invitation_events (
     details JSON
     personal_at DATETIME(6)
     repeat_key VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
-    times INTEGER NOT NULL
+    times INTEGER NOT NULL DEFAULT 1
     last_at DATETIME(6)
     PRIMARY KEY (id)
     CONSTRAINT fk_user_invitation_events_invitation_id FOREIGN KEY(invitation_id) REFERENCES user_invitations (id) ON DELETE CASCADE

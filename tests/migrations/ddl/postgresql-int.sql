@@ -72,7 +72,7 @@ CREATE TABLE user_invitation_events (
     details JSON
     personal_at TIMESTAMP WITH TIME ZONE
     repeat_key VARCHAR(64)
-    times INTEGER NOT NULL
+    times INTEGER DEFAULT 1 NOT NULL
     last_at TIMESTAMP WITH TIME ZONE
     PRIMARY KEY (id)
     CONSTRAINT fk_user_invitation_events_invitation_id FOREIGN KEY(invitation_id) REFERENCES user_invitations (id) ON DELETE CASCADE
