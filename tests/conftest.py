@@ -42,6 +42,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         config.stash[SERVERS] = {"postgresql": postgresql, "mariadb": find_mariadb()}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sentry's integrations change Flask and SQLAlchemy for as long as the process lives: their tests are the last."""
+    items.sort(key=lambda item: item.path.name == "test_trackers.py")
+
+
 def pytest_collection_finish() -> None:
     """What is imported by now stays: looking through it for garbage again and again takes a tenth of the run."""
     gc.collect()

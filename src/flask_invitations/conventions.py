@@ -94,10 +94,13 @@ class Users:
         return not inspect.isroutine(static)
 
 
-def check(house: House, config: Config, given: Mapping[str, Any], profile: Mapping[str, bool] | None) -> None:
+def check(
+    house: House, config: Config, given: Mapping[str, Any], profile: Mapping[str, bool] | None, sessions: Any
+) -> None:
     """Refuse hooks that do not go together, and a class of users that the default ones could not work with.
 
-    :param given: the hooks that the host brings itself; :param profile: see :class:`Users`.
+    :param given: the hooks that the host brings itself; :param profile: see :class:`Users`;
+    :param sessions: the host's object with its ``session``, or with a registry of them.
     :raises ConfigurationError: naming the hook that would fix it.
     """
     users = Users(house.models, config, profile)
@@ -108,7 +111,7 @@ def check(house: House, config: Config, given: Mapping[str, Any], profile: Mappi
             if missing:
                 hooks = " and ".join(missing)
                 raise ConfigurationError(f"{users.model.__name__}{complaint.what}. {complaint.fix}, or pass {hooks}.")
-    if given.get("create_user") is None and not _has_listeners(users, house):
+    if given.get("create_user") is None and not _has_listeners(users, sessions):
         _check_filled(users)
 
 
@@ -308,12 +311,12 @@ def _length(column: sa.Column[Any] | None) -> float:
 # Columns that must be filled
 
 
-def _has_listeners(users: Users, house: House) -> bool:
+def _has_listeners(users: Users, sessions: Any) -> bool:
     """Whether functions of the host's are called before a user is written: what they fill, nobody can see."""
     of_ours = [each for each in users.mapper.class_manager.dispatch.init if each.__module__ != "sqlalchemy.orm.mapper"]
     flush: Any = ()
     with suppress(Exception):  # not every session tells before there is an app
-        flush = house.session().session_factory().dispatch.before_flush
+        flush = getattr(sessions.session, "session_factory", lambda: sessions.session)().dispatch.before_flush
     on_set = (each for mapped in users.mapper.column_attrs for each in mapped.class_attribute.dispatch.set)
     return any(True for each in (of_ours, users.mapper.dispatch.before_insert, flush, on_set) for _ in each)
 

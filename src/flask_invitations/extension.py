@@ -86,7 +86,7 @@ class Invitations(HookTable, Giving, Calls):
         bound = binding.bind(said["user_model"], said.get("tenant_model"))
         store = Store(session, bound, maker(settings.secret_keys, settings.accept_url))
         house = House(bound, session, settings.roles, partial(_as_json, app))
-        conventions.check(house, settings, said, shapes.profile_keys(profile))
+        conventions.check(house, settings, said, shapes.profile_keys(profile), db)
         complete = defaults.complete(app, settings, store, house, said)
         ctx = Context(
             config=settings,

@@ -218,8 +218,8 @@ class Trimmed(sa.types.TypeDecorator[str]):
 def related() -> Any:
     """A class whose role is a row."""
     of = base()
-    type("Rank", (of,), {"__tablename__": "ranks", "__module__": __name__, "id": whole(primary_key=True)})
-    return users(of=of, rank_id=refer("ranks.id"), role=orm.relationship("Rank"))
+    rank = type("Rank", (of,), {"__tablename__": "ranks", "__module__": __name__, "id": whole(primary_key=True)})
+    return users(of=of, rank_id=refer("ranks.id"), role=orm.relationship(rank))
 
 
 def dataclass_user(**options: Any) -> Any:

@@ -69,7 +69,11 @@ class Events(Tables):
         """One line for whatever somebody repeats with one link: a stranger must not be able to fill the trail. Where
         two write the first at once, the unique key has one of them look again."""
         event, key = self.models.InvitationEvent, repeat_key(about.id, kind, link, values.get("details"))
-        again = sa.update(event).where(event.repeat_key == key).values(times=event.times + 1, last_at=now)
+        again = (
+            sa.update(event)
+            .where(self._holding([about.tenant_id]), event.repeat_key == key)
+            .values(times=event.times + 1, last_at=now)
+        )
         if self._execute(again) == 0:
             self.add(about, kind, now, repeat_key=key, **values)
 
