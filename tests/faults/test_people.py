@@ -219,19 +219,13 @@ def test_no_retention_at_all(tmp_path: Path) -> None:
         assert personal(host) == []
 
 
-def test_ageing_is_served_by_an_index(local_postgresql: Host) -> None:
+@pytest.mark.parametrize("_database", ["postgresql"], indirect=True)
+def test_ageing_is_served_by_an_index(host: Host) -> None:
     """S2, R23: looking for what has aged reads an index, not the table."""
     statement = (
         "EXPLAIN SELECT id FROM user_invitation_events WHERE personal_at <= now() ORDER BY personal_at LIMIT 200"
     )
-    with local_postgresql.engine.begin() as connection:
+    with host.engine.begin() as connection:
         connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
         plan = "\n".join(connection.exec_driver_sql(statement).scalars())
     assert "ix_user_invitation_events_personal_at" in plan
-
-
-@pytest.fixture
-def local_postgresql(host: Host) -> Host:
-    if host.engine.dialect.name != "postgresql":
-        pytest.skip("PostgreSQL tells its plan")
-    return host
