@@ -7,13 +7,12 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import lru_cache
 from itertools import chain
 from types import FrameType
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
 
 from ..gate import running
 from .watch import is_whole
@@ -179,6 +178,7 @@ def frame_of(session: Any) -> Frame | None:
 
 def put(frame: Frame) -> None:
     """Open ``frame`` on its session."""
+    _guard(type(frame.session))
     frame.session.info[_KEY] = frame
 
 
@@ -206,11 +206,11 @@ def _stack() -> Iterator[FrameType]:
 # Who ends it
 
 
-@cache
-def guard() -> None:
-    """From now on nobody but the unit ends a transaction that a unit is open in."""
-    sa.event.listen(Session, "before_commit", _refuse_commit)
-    sa.event.listen(Session, "after_transaction_end", _note_end)
+@lru_cache(maxsize=32)  # to listen once more changes nothing
+def _guard(kind: Any) -> None:
+    """From now on nobody but the unit ends a transaction of such a session that a unit is open in."""
+    sa.event.listen(kind, "before_commit", _refuse_commit)
+    sa.event.listen(kind, "after_transaction_end", _note_end)
 
 
 def _refuse_commit(session: Any) -> None:

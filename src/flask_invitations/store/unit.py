@@ -20,7 +20,7 @@ from .after import clean, run_all
 from .attempts import Conflict, Stale, attempt
 from .binds import Binds, writing
 from .drivers import heeded, is_busy
-from .frames import Block, Frame, Part, TransactionMisuse, frame_of, guard, opener, put
+from .frames import Block, Frame, Part, TransactionMisuse, frame_of, opener, put
 from .watch import begin_anew, commits_alone, has_written, watch
 
 log: logging.Logger = logging.getLogger("flask_invitations")
@@ -49,7 +49,6 @@ class Unit:
         self._sound: tuple[Any, Any] = (None, None)
         self._options: Any = None
         watch()
-        guard()
 
     # Acts
 
