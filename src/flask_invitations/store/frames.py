@@ -178,7 +178,8 @@ def frame_of(session: Any) -> Frame | None:
 
 def put(frame: Frame) -> None:
     """Open ``frame`` on its session."""
-    _guard(type(frame.session))
+    kind: Any = type(frame.session)
+    _guard(kind)
     frame.session.info[_KEY] = frame
 
 
