@@ -15,6 +15,8 @@ MAX_LOCAL, MAX_ADDRESS = 64, 254
 #: ``user%other.com`` and ``other.com!user`` (Postfix follows them by default, Exim refuses them), a file or a command.
 _ROUTE = re.compile(r"=\?|.%[^%]*\.|\.[^!]*!.|^[/|]")
 #: Characters that nobody sees, and that Unicode does not count as format characters.
+#: What separates the parts of an address, or of a route.
+_SPECIALS = frozenset('@%!<>()[]\\,;:" ')
 _UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]")
 
 
@@ -66,9 +68,14 @@ def _read(typed: str) -> Address:
     domain = "".join(map(str.lower, typed.rpartition("@")[2]))
     if "." not in domain or domain not in (parts.domain, parts.ascii_domain):
         raise InvalidAddress("This is not a valid email address.")
-    if _ROUTE.search(local) or _UNSEEN.search(local):
+    if _ROUTE.search(local) or _UNSEEN.search(local) or _imitates(local):
         raise InvalidAddress("This is not a valid email address.")
     return Address(typed, key)
+
+
+def _imitates(local: str) -> bool:
+    """Whether a server that folds full-width forms would find a character in it that addresses are made of."""
+    return not _SPECIALS.isdisjoint(set(unicodedata.normalize("NFKC", local)) - set(local))
 
 
 def canonical_email(text: str) -> str:

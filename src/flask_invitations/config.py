@@ -183,8 +183,8 @@ def _origin(key: str, value: str) -> Origin:
 
 
 def _prefix(key: str, value: Any) -> str:
-    if not isinstance(value, str) or not value.startswith("/") or value.endswith("/"):
-        _fail(key, 'must start with "/" and not end with it')
+    if not isinstance(value, str) or not value.startswith("/") or value.endswith("/") or "<" in value:
+        _fail(key, 'must be a fixed path that starts with "/" and does not end with it')
     return value
 
 

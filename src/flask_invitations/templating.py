@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from flask import Flask
@@ -25,6 +26,8 @@ from jinja2.ext import Extension
 
 #: What lies under this name is ours, or the host's in place of it. Everything else is the host's.
 OURS = "invitations/"
+#: Under this name it is ours in any case: so a file of the host's can extend the one that it takes the place of.
+ORIGINAL = f"{__package__}/"
 
 
 class _Loader(BaseLoader):
@@ -36,19 +39,18 @@ class _Loader(BaseLoader):
         self._package = PackageLoader(__package__)
 
     def load(self, environment: Environment, name: str, globals: MutableMapping[str, Any] | None = None) -> Template:  # noqa: A002 - Jinja's name
-        if name.startswith(OURS):
+        if name.startswith((OURS, ORIGINAL)):
             return super().load(environment, name, globals)
         return self._app.jinja_env.get_template(name)
 
     def get_source(self, environment: Environment, template: str) -> tuple[str, str | None, Callable[[], bool] | None]:
-        hosts = self._app.jinja_env
-        try:
-            return hosts.loader.get_source(hosts, template) if hosts.loader else self._from_package(template)
-        except TemplateNotFound:  # a loader of the host's that knows nothing of blueprints
-            return self._from_package(template)
-
-    def _from_package(self, template: str) -> tuple[str, str | None, Callable[[], bool] | None]:
-        return self._package.get_source(self._app.jinja_env, template)
+        if not template.startswith(ORIGINAL):
+            for loader in (self._app.jinja_env.loader, self._app.create_global_jinja_loader()):
+                # The host's may know nothing of blueprints, or have no sources, since everything is compiled.
+                with suppress(TemplateNotFound, RuntimeError):
+                    if loader is not None:
+                        return loader.get_source(self._app.jinja_env, template)
+        return self._package.get_source(self._app.jinja_env, OURS + template.partition("/")[2])
 
 
 class _Apart(BytecodeCache):

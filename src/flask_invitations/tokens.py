@@ -14,7 +14,7 @@ import secrets
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -171,7 +171,7 @@ def _redacted(value: Any, depth: int = _DEPTH) -> Any:
     """``value`` itself where it shows no token; else one like it that does not, of the same kind where that can be."""
     if value is None or isinstance(value, (bool, int, float)):
         return value
-    if not _holds([str(value), repr(value)]):
+    if not _holds([str(value), repr(value)]) and not (depth and _keeps(value, depth)):
         return value
     if depth and isinstance(value, Mapping):
         again: Any = copy(value) if isinstance(value, dict) else {}
@@ -181,6 +181,14 @@ def _redacted(value: Any, depth: int = _DEPTH) -> Any:
     if depth and type(value) in (list, tuple, set, frozenset):
         return type(value)(_redacted(each, depth - 1) for each in value)
     return redact(str(value))
+
+
+def _keeps(value: Any, depth: int) -> bool:
+    """Whether a token is in what somebody finds who takes a dataclass apart, as some formatters do."""
+    if not is_dataclass(value) or isinstance(value, type):
+        return False
+    kept = (getattr(value, each.name, None) for each in fields(value))
+    return any(_redacted(each, depth - 1) is not each for each in kept)
 
 
 def _double(error: BaseException, depth: int) -> BaseException:

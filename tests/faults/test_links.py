@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import quopri
 import re
+from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -98,7 +99,23 @@ PASTED: dict[str, Callable[[str], str]] = {
     "broken, and words around": lambda token: (
         f"Click https://app.example.com/join?token={token[:20]}\n{token[20:]}\nBye"
     ),
+    "a bar before each line": lambda token: f"| {LINK.format(token)[:60]}\n| {LINK.format(token)[60:]}",
     "surrounded": lambda token: f"\n\t  {token}\u200b  \r\n",
+}
+#: And what has nothing to do with addresses.
+TEXTS: dict[str, Callable[[str], str]] = {
+    "a hyphenated word": lambda token: f"{LINK.format(token)[:70]}-\n{LINK.format(token)[70:]}",
+    "breaks of HTML": lambda token: f"{LINK.format(token)[:70]}<br>\n<wbr>&shy;{LINK.format(token)[70:]}",
+    "characters of HTML": lambda token: LINK.format(token.replace("-", "&#45;").replace("_", "&#x5f;")),
+    "characters of JSON": lambda token: LINK.format(token.replace("-", r"\u002d").replace("_", r"\u005F")),
+    "small letters in quoted-printable": lambda token: LINK.format(token.replace("-", "=2d").replace("_", "=5f")),
+    "dashes of typesetters": lambda token: LINK.format(token.replace("-", "\u2011")),
+    "full-width forms": lambda token: LINK.format(token.replace("-", "\uff0d").replace("_", "\uff3f")),
+    "base64": lambda token: f"https://eu.example/?d=x&u={b64encode(LINK.format(token).encode()).decode()}&i=1",
+    "base64 in a path, encoded": lambda token: (
+        f"https://t.example/{quote(b64encode(LINK.format(token).encode()).decode(), safe='')}/{OTHER}"
+    ),
+    "a whole email": lambda token: f"{'Dear Nora, and so on. ' * 400}\n{LINK.format(token)}\nBye",
 }
 #: Tokens in which every character that any of this may touch stands in every place that matters.
 TOKENS = (
@@ -126,7 +143,7 @@ NOTHING = (
 
 
 @pytest.mark.parametrize("token", TOKENS)
-@pytest.mark.parametrize("write", PASTED.values(), ids=PASTED)
+@pytest.mark.parametrize("write", [*PASTED.values(), *TEXTS.values()], ids=[*PASTED, *TEXTS])
 def test_the_token_is_among_the_candidates(write: Callable[[str], str], token: str) -> None:
     """L: of a link that was encoded, broken, quoted or wrapped, the token is one of at most 64 candidates."""
     found = [each.reveal() for each in candidates(write(token))]
@@ -200,7 +217,8 @@ def test_one_statement_to_choose(host: Host, where: str) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["accept%23{}", "accept%2523{}", "accept/%23{}", "accept/{}", "accept/{}/", "accept?{}", "accept?token={}&x=1",
+    ["accept//{}", "accept/%2F{}", "accept%23{}", "accept%2523{}", "accept/%23{}", "accept/{}", "accept/{}/",
+     "accept?{}", "accept?token={}&x=1",
      "accept%3Ftoken={}", "accept/?token={}", "accept;{}", "accept/?sig=" + OTHER + "&token={}"],
 )  # fmt: skip
 def test_addresses_that_were_rewritten(host: Host, address: str) -> None:

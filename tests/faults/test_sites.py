@@ -183,8 +183,8 @@ def test_every_call_that_changes_something(door: Door, method: str) -> None:
 )
 def test_nothing_that_is_said_gets_through(said: dict[str, str], page: bool) -> None:
     """W2: nothing but the words of the table passes, whatever is sent in these headers, and nothing breaks."""
-    own, trusted = Origin("http", "localhost"), Origin("https", "app.example.com")
-    foreign = is_from_elsewhere(said, lambda: own, lambda: [trusted], page=page)
+    trusted = Origin("https", "app.example.com")
+    foreign = is_from_elsewhere(said, lambda: "http://localhost", lambda: [trusted], page=page)
     site, sender = said.get("HTTP_SEC_FETCH_SITE"), said.get("HTTP_ORIGIN")
     ours = site in ("same-origin", "none") or (site is None and (sender is None or (page and sender == "null")))
     assert foreign is not ours or "localhost" in (sender or "") or "app.example.com" in (sender or "")
@@ -226,3 +226,20 @@ def test_a_page_of_the_accept_url(door: Door) -> None:
     for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {}):
         said = {"Origin": "https://app.example.com", **headers}
         assert host.client().post(PREVIEW, json={"token": door.case.token}, headers=said).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("own", "sender", "is_own"),
+    [
+        ("http://app.example.com:443", "https://app.example.com", True),  # a proxy that adds the port
+        ("http://my_app:5000", "http://my_app:5000", True),
+        ("http://xn--i-7iq.ws", "http://xn--i-7iq.ws", True),
+        ("http://[fe80::1%25eth0]", "http://[fe80::1%25eth0]", True),
+        ("http://my_app:5000", "http://my_app:5001", False),
+        ("https://app.example.com", "http://app.example.com", False),
+        ("http://app.example.com:8443", "https://app.example.com", False),
+    ],
+)
+def test_an_origin_that_is_ours_to_the_letter(own: str, sender: str, is_own: bool) -> None:
+    """W2: our own origin is known also where it cannot be normalized, and behind a proxy that adds the default port."""
+    assert is_from_elsewhere({"HTTP_ORIGIN": sender}, lambda: own, tuple, page=False) is not is_own

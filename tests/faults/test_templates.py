@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from jinja2 import ChoiceLoader, DictLoader, StrictUndefined
+from jinja2 import ChoiceLoader, DictLoader, Environment, ModuleLoader, StrictUndefined
 from jinja2.ext import Extension
 from jinja2.nativetypes import NativeEnvironment
 
@@ -159,6 +159,41 @@ def test_a_name_that_the_host_adds_later(tmp_path: Path) -> None:
         host.client().get(f"{PAGES}/accepted")
         host.app.jinja_env.filters["late"] = host.app.jinja_env.globals["late"] = str.upper
         assert host.client().get(f"{PAGES}/declined").text == "AB"
+
+
+def test_one_block_of_a_page(tmp_path: Path) -> None:
+    """J1: a template of the host's can extend the one of ours that it takes the place of, and fill one block."""
+    text = "{% extends 'flask_invitations/declined.html' %}{% block title %}Pity{% endblock %}"
+    loader = DictLoader({"invitations/declined.html": text})
+    with _build(tmp_path, lambda app: setattr(app, "jinja_loader", loader)) as host:
+        answer = host.client().get(f"{PAGES}/declined").text
+    assert "<title>Pity" in answer
+    assert "<h1>" in answer
+
+
+def test_a_host_whose_templates_are_compiled(tmp_path: Path) -> None:
+    """J1: a loader of the host's that has no sources keeps neither ours nor the host's other templates from loading."""
+    Environment(loader=DictLoader({"home.html": "Home"})).compile_templates(tmp_path / "compiled", zip=None)
+    own = {"invitations/declined.html": "Pity"}
+
+    def change(app: Flask) -> None:
+        app.jinja_loader = DictLoader(own)
+        app.jinja_env.loader = ChoiceLoader([ModuleLoader(tmp_path / "compiled"), app.create_global_jinja_loader()])
+
+    with _build(tmp_path, change) as host:
+        _shown(host)
+        assert host.client().get(f"{PAGES}/declined").text == "Pity"
+
+
+def test_a_context_processor_that_gives_anything(tmp_path: Path) -> None:
+    """J1: a context processor of the host's may use any name that our templates take from Jinja."""
+    names = ("namespace", "range", "dict", "cycler", "joiner", "lipsum")
+
+    def change(app: Flask) -> None:
+        app.context_processor(lambda: dict.fromkeys(names, "production"))
+
+    with _build(tmp_path, change) as host:
+        _shown(host)
 
 
 @pytest.mark.parametrize("part", ["txt", "html"])

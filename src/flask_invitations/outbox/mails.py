@@ -59,7 +59,7 @@ def post(ctx: Context, postings: Sequence[Posting], now: datetime, inviter: Any)
             ctx.unit.after_commit(partial(_wake, ctx, each.row.id, mail.id))
         else:
             name = ctx.hooks.tenant_name(each.row.tenant_id)
-            letter = Letter(mail, kind, replace(each.info), name, introduce(ctx, inviter), each.token)
+            letter = Letter(mail, kind, replace(each.info, accept_url=None), name, introduce(ctx, inviter), each.token)
             one = replace(held, ready=[letter], outcomes=[], is_asked=not ctx.unit.goes_on())
             dispatch = partial(_dispatch, ctx, one, each.info)
             ctx.unit.after_commit(dispatch, instead=partial(engine.let_go, ctx, one))

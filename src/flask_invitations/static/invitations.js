@@ -5,7 +5,7 @@
   // is, the server finds: mail programs encode and break links. Whether there may be one, is the same rule as in pasted.py.
   var landing = document.querySelector("[data-landing]"), opened = document.querySelector("[data-clean-address]");
   var run = /[A-Za-z0-9_-]{43}/;
-  var added = /[\0-\x20\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\u{e0000}-\u{e0fff}=>\\]+/gu;
+  var added = /[\0-\x20\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\u{e0000}-\u{e0fff}=>|\\]+/gu;
 
   function decoded(text) {
     return text.replace(/(?:%[0-9a-f]{2})+/gi, function (bytes) {

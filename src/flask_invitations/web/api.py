@@ -12,6 +12,7 @@ from .. import acts, errors, shapes
 from ..acts import Manager, Wanted
 from ..current import State, caller, get_state
 from ..errors import BodyTooLarge, CrossSite, InvitationError, MalformedRequest
+from ..tokens import redact
 from . import answers
 from .faces import Face
 from .openapi import Call, accept_body, document
@@ -284,7 +285,7 @@ def check_call(call: Request) -> None:
 
 def problem(error: InvitationError) -> Response:
     """A refusal as RFC 9457 has it."""
-    answer = Response(json.dumps(error.problem()), error.status, mimetype="application/problem+json")
+    answer = Response(redact(json.dumps(error.problem())), error.status, mimetype="application/problem+json")
     answer.headers.extend(error.headers)
     return answer
 

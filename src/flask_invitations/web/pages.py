@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from flask import Blueprint, Request, Response, make_response, redirect, render_template, request, url_for
+from jinja2.utils import Namespace
 from werkzeug.wrappers import Response as AnyResponse
 
 from .. import acts
@@ -54,6 +55,7 @@ _TOKEN = f"{PACKAGE}.token"
 
 
 @pages.get("/accept/<path:link>")
+@pages.get("/accept//<path:link>", merge_slashes=False)  # else a redirect would carry the token
 @pages.get("/accept<path:link>")  # its "#" came as "%23"
 @pages.get("/accept/")
 @pages.get("/accept")
@@ -200,7 +202,8 @@ def page(template: str, status: int = 200, language: Language | None = None, **w
     """A page in the language that was asked for, else in the request's."""
     ctx = get_state().ctx
     language = language or ctx.language(current_tag())
-    words = {"app_name": ctx.config.app_name, "settings": ctx.config, **language.words(), **words}
+    ours = {"app_name": ctx.config.app_name, "settings": ctx.config, "namespace": Namespace}
+    words = {**ours, **language.words(), **words}
     return make_response(render_template(ctx.template(template), **words), status)
 
 

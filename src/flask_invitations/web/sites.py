@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from typing import Any
 
 from ..origins import InvalidOrigin, Origin, split
@@ -20,7 +19,7 @@ _BEARER = re.compile(r"bearer +[!-~]", re.IGNORECASE)
 
 def is_from_elsewhere(
     environ: Mapping[str, Any],
-    own: Callable[[], Origin | None],
+    own: Callable[[], str],
     trusted: Callable[[], Collection[Origin]],
     *,
     page: bool,
@@ -40,7 +39,7 @@ def is_from_elsewhere(
     origin = read(sender or "")
     if origin is not None and origin in trusted():
         return False
-    return site not in _OWN_SITE if site is not None else origin is None or not _is(origin, own())
+    return site not in _OWN_SITE if site is not None else not _is(sender or "", origin, own())
 
 
 def read(text: str) -> Origin | None:
@@ -52,7 +51,9 @@ def read(text: str) -> Origin | None:
     return None if rest else origin
 
 
-def _is(origin: Origin, own: Origin | None) -> bool:
+def _is(sender: str, origin: Origin | None, own: str) -> bool:
     """Behind a proxy that the host does not trust, a call over https looks like one over http. So the page's scheme may
     be the safer one, never the other."""
-    return own is not None and origin in (own, replace(own, scheme="https"))
+    if sender == own:  # also where it is nothing that could be normalized
+        return True
+    return origin is not None and origin in (read(own), read(re.sub(r"^http:", "https:", own)))

@@ -30,7 +30,7 @@ from ..gate import unwrap
 from ..origins import Origin
 from ..shapes import check_text, whole
 from ..store.drivers import is_busy
-from .sites import is_from_elsewhere, read
+from .sites import is_from_elsewhere
 
 #: Where templates and static files lie.
 PACKAGE = "flask_invitations"
@@ -187,8 +187,8 @@ def check_site(call: Request, *, page: bool) -> None:
         raise CrossSite
 
 
-def _own() -> Origin | None:
-    return read(f"{request.scheme}://{request.host}")
+def _own() -> str:
+    return f"{request.scheme}://{request.host}"
 
 
 def _trusted() -> Collection[Origin]:
