@@ -7,23 +7,21 @@ out, is refused while the app is set up, with the hook that would do instead. No
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import CodeType
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine.default import DefaultDialect
-from sqlalchemy.ext.hybrid import hybrid_property
-from sqlalchemy.orm import ColumnProperty, RelationshipProperty, SynonymProperty
+from sqlalchemy.orm import RelationshipProperty
 
 from .addresses import MAX_ADDRESS
 from .config import Config
 from .errors import ConfigurationError
 from .gate import never_run
-from .model.binding import Models, key_type, primary_key, sql_of
+from .model.binding import key_type, primary_key, sql_of
 from .replies import House, role_named
+from .users import Users, check_filled, has_listeners, takes_what_it_has
 
 #: Characters of Werkzeug's scrypt hash.
 HASH_LENGTH = 162
@@ -40,58 +38,6 @@ class Complaint:
     what: str
     fix: str
     hooks: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Users:
-    """The class of users of one host, and what the default ``create_user`` passes to it.
-
-    :param profile: the fields that a loaded profile has, and whether each is always there; ``None``: nobody can tell.
-    """
-
-    models: Models
-    config: Config
-    profile: Mapping[str, bool] | None
-
-    @property
-    def model(self) -> type[Any]:
-        return self.models.user
-
-    @property
-    def mapper(self) -> Any:
-        return sa.inspect(self.model)
-
-    @property
-    def ours(self) -> list[str]:
-        """What is passed whatever the profile says."""
-        return ["email", "role", *(["tenant_id"] if self.models.tenant is not None else [])]
-
-    def has(self, name: str) -> bool:
-        return name in self.mapper.all_orm_descriptors or hasattr(self.model, name)
-
-    def static(self, name: str) -> Any:
-        """An attribute as the class has it: no descriptor is asked."""
-        return inspect.getattr_static(self.model, name, None)
-
-    def mapped(self, name: str) -> Any:
-        """What an attribute is to the mapper, a synonym followed; ``None``: nothing."""
-        found = self.mapper.attrs.get(name)
-        return self.mapped(found.name) if isinstance(found, SynonymProperty) else found
-
-    def column(self, name: str) -> sa.Column[Any] | None:
-        found = self.mapped(name)
-        column = found.columns[0] if isinstance(found, ColumnProperty) else None
-        return column if isinstance(column, sa.Column) else None
-
-    def is_writable(self, name: str) -> bool:
-        """Whether what is assigned to it is stored, as far as can be seen."""
-        found = self.mapped(name)
-        if isinstance(found, ColumnProperty):
-            return isinstance(found.columns[0], sa.Column)
-        static = self.static(name)
-        if isinstance(static, (property, hybrid_property)):
-            return static.fset is not None
-        return not inspect.isroutine(static)
 
 
 def check(
@@ -111,8 +57,8 @@ def check(
             if missing:
                 hooks = " and ".join(missing)
                 raise ConfigurationError(f"{users.model.__name__}{complaint.what}. {complaint.fix}, or pass {hooks}.")
-    if given.get("create_user") is None and not _has_listeners(users, sessions):
-        _check_filled(users)
+    if given.get("create_user") is None and not has_listeners(users, sessions):
+        check_filled(users)
 
 
 def _check_together(users: Users, given: Mapping[str, Any]) -> None:
@@ -143,10 +89,6 @@ def _missing(users: Users) -> Iterator[Complaint]:
         yield Complaint(" has neither set_password nor password_hash", "Add one", ("create_user",))
 
 
-def _takes_what_it_has(users: Users) -> bool:
-    return bool(users.mapper.class_manager.original_init.__qualname__ == "_declarative_constructor")
-
-
 def _searchable(users: Users) -> Iterator[Complaint]:
     if users.has("email") and sql_of(users.model, "email") is None:
         fix = "Make it a column, a synonym of one, or a hybrid with an expression"
@@ -154,7 +96,7 @@ def _searchable(users: Users) -> Iterator[Complaint]:
 
 
 def _writable(users: Users) -> Iterator[Complaint]:
-    assigned = [*users.ours, *(users.profile or ())] if _takes_what_it_has(users) else []
+    assigned = [*users.ours, *(users.profile or ())] if takes_what_it_has(users) else []
     for name in (*assigned, "email_verified"):
         if users.has(name) and not users.is_writable(name):
             yield Complaint(f".{name} cannot be set", "Make it a column, or give it a setter", ("create_user",))
@@ -306,95 +248,3 @@ def _length(column: sa.Column[Any] | None) -> float:
     """How many characters it holds, as far as it says."""
     length = None if column is None or isinstance(column.type, sa.Enum) else getattr(column.type, "length", None)
     return length if isinstance(length, int) else float("inf")
-
-
-# Columns that must be filled
-
-
-def _has_listeners(users: Users, sessions: Any) -> bool:
-    """Whether functions of the host's are called before a user is written: what they fill, nobody can see."""
-    of_ours = [each for each in users.mapper.class_manager.dispatch.init if each.__module__ != "sqlalchemy.orm.mapper"]
-    flush: Any = ()
-    with suppress(Exception):  # not every session tells before there is an app
-        flush = getattr(sessions.session, "session_factory", lambda: sessions.session)().dispatch.before_flush
-    on_set = (each for mapped in users.mapper.column_attrs for each in mapped.class_attribute.dispatch.set)
-    return any(True for each in (of_ours, users.mapper.dispatch.before_insert, flush, on_set) for _ in each)
-
-
-def _check_filled(users: Users) -> None:
-    """:raises ConfigurationError: a new row would lack a value that it must have."""
-    filled = _filled(users)
-    attributes = {column: each.key for each in users.mapper.column_attrs for column in each.columns}
-    for column in (column for table in users.mapper.tables for column in table.c):
-        is_filled = filled is None or attributes.get(column) in filled
-        if not is_filled and not _fills_itself(column, users.mapper):
-            raise ConfigurationError(
-                f"{users.model.__name__} has a column {column.name!r} that is NOT NULL, and nothing fills it. Let "
-                "profile_schema require it, give it a default (of the database: server_default), or pass create_user."
-            )
-
-
-def _fills_itself(column: sa.Column[Any], mapper: Any) -> bool:
-    has_default = (column.default, column.server_default, column.computed, column.identity) != (None,) * 4
-    is_parents = mapper.inherits is not None and column.primary_key and bool(column.foreign_keys)
-    is_kind = column is mapper.polymorphic_on and mapper.polymorphic_identity is not None
-    counted = column is column.table.autoincrement_column or column is mapper.version_id_col
-    return bool(column.nullable) or has_default or is_parents or is_kind or counted
-
-
-def _filled(users: Users) -> set[str] | None:
-    """The attributes that a new user has a value of; ``None``: nobody can tell."""
-    if users.profile is None:
-        return None
-    names = [*users.ours, *(name for name, there in users.profile.items() if there)]
-    names += [name for name in ("email_verified",) if users.has(name)]
-    if users.config.password_required:
-        names.append("set_password" if users.has("set_password") else "password_hash")
-    parts = [_stored(users, name) for name in names]
-    parts.append(_by_constructor(users))
-    return None if None in parts else set().union(*(part for part in parts if part is not None))
-
-
-def _stored(users: Users, name: str) -> set[str] | None:
-    """The attributes that are filled where one is set, or called."""
-    found = users.mapped(name)
-    if isinstance(found, RelationshipProperty):
-        return {each.key for each in users.mapper.column_attrs if found.local_columns & set(each.columns)}
-    if found is not None:
-        return {found.key}
-    static = users.static(name)
-    setter = getattr(static, "fset", None)
-    return _mentioned(users.model, [static if setter is None else setter])
-
-
-def _by_constructor(users: Users) -> set[str] | None:
-    made = users.mapper.class_manager.original_init
-    code: CodeType | None = getattr(made, "__code__", None)
-    if code is not None and code.co_filename == "<string>":  # a dataclass's own
-        given = inspect.signature(users.model).parameters.values()
-        return {each.name for each in given if each.default not in (None, inspect.Parameter.empty)}
-    return set() if _takes_what_it_has(users) else _mentioned(users.model, [made])
-
-
-def _mentioned(model: type[Any], functions: Iterable[Any]) -> set[str] | None:
-    """The names in the code of functions, and of the methods that those call; ``None``: one has no code to look at."""
-    names, waiting = set[str](), list(functions)
-    while waiting:
-        function = inspect.unwrap(waiting.pop())
-        code = getattr(getattr(function, "__func__", function), "__code__", None)
-        if code is None:
-            return None
-        new = set(_names(code)) - names
-        names |= new
-        methods = (inspect.getattr_static(kind, name, None) for name in new for kind in model.__mro__)
-        waiting += [each for each in methods if inspect.isfunction(each)]
-    return names
-
-
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, str):
-            yield constant
-        elif isinstance(constant, CodeType):
-            yield from _names(constant)

@@ -26,13 +26,20 @@ _NEVER_RUN: Sequence[tuple[Callable[[Any], bool], str]] = (
     (inspect.isasyncgenfunction, "an async generator function"),
     (inspect.isgeneratorfunction, "a generator function"),
 )
+
+
+def _is_only_async(answer: Any) -> bool:
+    """A ``MagicMock`` has every method there is; what can be entered like anything else is done when it is there."""
+    return hasattr(type(answer), "__aenter__") and not hasattr(type(answer), "__enter__")
+
+
 #: What such a call gives back in place of an answer.
 _NOT_RUN: Sequence[tuple[Callable[[Any], bool], str]] = (
     (inspect.iscoroutine, "a coroutine"),
     (inspect.isasyncgen, "an async generator"),
     (inspect.isgenerator, "a generator"),
     (inspect.isawaitable, "an awaitable"),
-    (lambda answer: hasattr(type(answer), "__aenter__"), "an async context manager"),
+    (_is_only_async, "an async context manager"),
 )
 #: Answers of these types are what they are: nothing to unwrap, nothing to await.
 _SIMPLE = frozenset({bool, str, int, uuid.UUID, datetime, type(None)})

@@ -104,13 +104,14 @@ def _frames(trace: TracebackType | None) -> Iterator[FrameType]:
 def _hide_variables(frame: FrameType) -> None:
     if "__jinja_exception__" in frame.f_globals:  # Jinja's picture of a template: what it was rendered with
         frame.f_locals.clear()
-    elif _is_elsewhere(frame.f_code.co_filename) and not frame.f_code.co_flags & _MAY_WAIT:
+    elif is_elsewhere(frame.f_code.co_filename) and not frame.f_code.co_flags & _MAY_WAIT:
         with suppress(RuntimeError):  # it still runs, and so is not behind us
             frame.clear()
 
 
 @lru_cache(maxsize=1024)
-def _is_elsewhere(file: str) -> bool:
+def is_elsewhere(file: str) -> bool:
+    """Whether code lies where the host's does not: ours, Python's, and what is installed."""
     return file.startswith(("<", *_ELSEWHERE)) or not _INSTALLED.isdisjoint(Path(file).parts)
 
 

@@ -795,3 +795,76 @@ def test_profile_that_shows_only_later(make: Callable[[Any], Any], said: str) ->
         with pytest.raises(TypeError, match=f"^profile_schema {said}"):
             small.invitations.accept(token, password=PASSWORD, profile={"nickname": "7"})
         assert small.invitations.preview(token).obstacle is None
+
+
+def test_models_that_are_still_to_come() -> None:
+    """U: a class of users that names another, which is imported later, is looked at without being configured."""
+    of = base()
+    user = users(of=of, posts=orm.relationship("Post", back_populates="author"))
+    set_up(user)
+    columns = {"id": whole(primary_key=True), "author_id": refer("users.id")}
+    columns["author"] = orm.relationship("User", back_populates="posts")
+    post = type("Post", (of,), {"__tablename__": "posts", "__module__": __name__, **columns})
+    orm.configure_mappers()
+    assert user(email="a@example.com", role="user").posts == []
+    assert post.__name__ == "Post"
+
+
+def _hash_into(user: Any, password: str) -> None:
+    user.password_hash = password
+
+
+class ByProperty:
+    """A password that a setter stores."""
+
+    @property
+    def password(self) -> str:
+        raise AttributeError
+
+    @password.setter
+    def password(self, text: str) -> None:
+        self.password_hash = text
+
+    def set_password(self, text: str) -> None:
+        self.password = text
+
+
+class ByFunction:
+    """A password that a function stores."""
+
+    def set_password(self, text: str) -> None:
+        _hash_into(self, text)
+
+
+class ByKeyword:
+    """A password that is stored by its name."""
+
+    def update(self, **values: Any) -> None:
+        for name, value in values.items():
+            setattr(self, name, value)
+
+    def set_password(self, text: str) -> None:
+        self.update(password_hash=text)
+
+
+@pytest.mark.parametrize("mixin", [ByProperty, ByFunction, ByKeyword])
+def test_password_that_is_stored_by_a_detour(mixin: type[Any]) -> None:
+    """U: a column that set_password fills by a setter, a function or a keyword is not refused."""
+    set_up(users(mixin, password_hash=text(255, nullable=False)))
+
+
+def test_users_of_several_kinds(empty_url: str) -> None:
+    """U: a class of users that is read together with its subclasses can be locked while somebody accepts."""
+    of = base()
+    kinds = {"polymorphic_on": "kind", "polymorphic_identity": "user", "with_polymorphic": "*"}
+    user = users(of=of, kind=text(20), __mapper_args__=kinds)
+    space = {"__tablename__": "admins", "__module__": __name__, "__mapper_args__": {"polymorphic_identity": "admin"}}
+    admin = type("Admin", (user,), {**space, "id": refer("users.id", primary_key=True)})
+    with running(user, empty_url) as small:
+        small.session.add(admin(email="boss@example.com", role="owner", password_hash="-"))
+        small.session.commit()
+        boss = small.session.scalar(sa.select(user))
+        accepted = small.invitations.accept(small.invited(inviter=boss), password="correct horse battery staple")
+        assert accepted.user.email == "guest@example.com"
+        small.session.remove()
+        of.metadata.drop_all(small.session.get_bind())

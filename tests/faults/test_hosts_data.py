@@ -198,7 +198,11 @@ def play(host: Host, played: Round) -> None:
 def test_success_without_loss(database_url: str) -> None:
     """T1: over random writes of a host, acts, and rivals that conflict with them, lock them out, or kill their
     connection, each write of the host's is committed, or the caller got an exception; never success with loss."""
-    impatient = {"sqlite": {"timeout": 0.02}, "mysql": {"init_command": "SET innodb_lock_wait_timeout = 1"}}
+    impatient = {
+        "sqlite": {"timeout": 0.02},
+        "postgresql": {"options": "-c lock_timeout=300"},
+        "mysql": {"init_command": "SET innodb_lock_wait_timeout = 1"},
+    }
     backend = database_url.partition("+")[0].partition(":")[0]
     few, many = ROUNDS[backend]
     options = {"connect_args": impatient.get(backend, {})}

@@ -786,3 +786,50 @@ def interrupted(host: Host, tenant: Any, instead: list[str]) -> None:
     with host.invitations.unit():
         host.invitations.invite("new@example.com", tenant_id=tenant)
         get_state().ctx.unit.after_commit(lambda: instead.append("act"), lambda: instead.append("instead"))
+
+
+def _catches(host: Host) -> None:
+    """Code of the host's that runs a statement which fails, and catches that."""
+    with suppress(sa.exc.DBAPIError):
+        host.db.session.execute(sa.text("SELECT * FROM there_is_no_such_table"))
+
+
+@pytest.mark.parametrize("_database", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("hook", ["display_name", "tenant_name", "check_invitee"])
+def test_an_error_that_a_hook_catches(host: Host, hook: str) -> None:
+    """T1, H5: PostgreSQL rolls back what is committed after an error that a hook has caught: never a success."""
+
+    def caught(*_: Any) -> Any:
+        _catches(host)
+        return None if hook != "tenant_name" else "Acme"
+
+    admin = host.user("admin@example.com", "admin")
+    with override(host.app, **{hook: caught}), host.sign_in(admin):
+        user = host.db.session.get(host.User, admin)
+        with pytest.raises((TransactionMisuse, sa.exc.DBAPIError)):
+            host.invitations.invite("new@example.com", inviter=user)
+    assert host.rows(host.invitations.models.Invitation) == host.outbox.messages == []
+
+
+@pytest.mark.parametrize("_database", ["postgresql"], indirect=True)
+def test_an_error_that_a_block_catches(host: Host) -> None:
+    """T1: the same in a block of the host's, whose own rows would be gone, and an acceptance announced that never was.
+    With a savepoint around it, nothing is lost."""
+    case = make(host, "pending")
+
+    def lose() -> None:
+        with host.invitations.unit():
+            host.db.session.add(host.Tenant(name="Lost"))
+            host.invitations.accept(case.token, password=PASSWORD)
+            _catches(host)
+
+    with host.app.app_context():
+        with pytest.raises(TransactionMisuse, match="begin_nested"):
+            lose()
+        with host.invitations.unit():
+            host.db.session.add(host.Tenant(name="Kept"))
+            host.invitations.accept(case.token, password=PASSWORD)
+            with suppress(sa.exc.DBAPIError), host.db.session.begin_nested():
+                host.db.session.execute(sa.text("SELECT * FROM there_is_no_such_table"))
+    assert [row.name for row in host.rows(host.Tenant) if row.name in ("Lost", "Kept")] == ["Kept"]
+    assert [row.status for row in host.rows(host.invitations.models.Invitation)] == ["accepted"]

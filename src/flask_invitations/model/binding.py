@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import uuid
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import mapped_column, registry
+from sqlalchemy.orm import RelationshipProperty, mapped_column, registry
 from sqlalchemy.orm.attributes import instance_state
+from sqlalchemy.orm.base import InspectionAttr
 from sqlalchemy.schema import conv
 
 from ..errors import ConfigurationError
@@ -113,16 +117,25 @@ def _saved_key(row: Any) -> Any:
     return key[1][0]
 
 
+def properties(mapper: Any) -> Mapping[str, Any]:
+    """The properties of a mapper. It is not configured for that: classes that it names may still be to come."""
+    return {name: mapper.get_property(name) for name in mapper.class_manager if mapper.has_property(name)}
+
+
 def sql_of(model: type[Any], name: str) -> Any:
     """An attribute of a mapped class as an expression: a column, a synonym, or a hybrid that can be one; else ``None``.
 
     A Python property has a value, and nothing that a database could compare it with.
     """
-    if name not in sa.inspect(model).all_orm_descriptors or name in sa.inspect(model).relationships:
+    mapper, static = sa.inspect(model), inspect.getattr_static(model, name, None)
+    if not mapper.has_property(name) and not isinstance(static, InspectionAttr):
+        return None
+    if isinstance(properties(mapper).get(name), RelationshipProperty):
         return None
     try:
         expression = getattr(model, name)
-        sa.select(expression).where(expression == sa.bindparam("value"))
+        one, many = sa.bindparam("value", type_=sa.String()), sa.bindparam("values", type_=sa.String(), expanding=True)
+        sa.select(expression).where(expression == one, expression.in_(many))
     except Exception:  # a hybrid that only Python can work out raises whatever it likes
         return None
     return expression
@@ -130,7 +143,10 @@ def sql_of(model: type[Any], name: str) -> Any:
 
 def _has_lower_index(email: Any) -> bool:
     """Whether the host declares an index on ``lower(email)``: then addresses are found however they are written."""
-    columns = getattr(getattr(email, "property", None), "columns", None)
+    found: Any = None
+    with suppress(Exception):  # a comparator of the host's answers as it likes
+        found = email.property
+    columns = getattr(found, "columns", None)
     if not columns or not isinstance(columns[0], sa.Column):
         return False
     name, table = columns[0].name, columns[0].table

@@ -20,6 +20,7 @@ from .watch import is_whole
 T = TypeVar("T")
 
 _KEY = "flask_invitations_unit"
+_CAUGHT = "An error of the database that is caught ends it too. Put a savepoint (begin_nested) around what may fail."
 
 
 class TransactionMisuse(RuntimeError):
@@ -108,12 +109,11 @@ class Frame:
             return
         who = running() or suspect
         if who is None and self.by_host and not self.acting:
-            self.blame = f"Code in a unit() block {did} its transaction. Leave commit and close to the block."
+            self.blame = f"Code in a unit() block {did} its transaction. Leave commit and close to the block. {_CAUGHT}"
         else:
             who = who or "A hook, or a listener,"
-            self.blame = (
-                f"{who} {did} the transaction of the act. It may flush, but must not commit, roll back or close."
-            )
+            may = "It may flush, but must not commit, roll back or close."
+            self.blame = f"{who} {did} the transaction of the act. {may} {_CAUGHT}"
 
     def watch(self) -> None:
         """Whatever rolls a part of the unit back, a savepoint of the host's too: nothing of it follows the commit."""

@@ -80,7 +80,7 @@ class Hosts(Tables):
             return ()
         key = self._key_of(model)
         select = sa.select(model).where(key.in_(keys)).order_by(key)
-        locking = select.with_for_update(read=True, of=model)  # a weaker lock would pass over what a snapshot has not
+        locking = select.with_for_update(read=True, of=key)  # a weaker lock would pass over what a snapshot has not
         found = self._read(locking, execution_options={"populate_existing": True})
         self._unit.keep(found)
         if len(found) < len(keys):

@@ -16,6 +16,9 @@ from typing import Any
 from weakref import WeakSet
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from .drivers import Code, codes
 
 #: A longer statement is not looked through.
 _LONG = 10_000
@@ -40,6 +43,9 @@ _COMMITS = re.compile(
     re.IGNORECASE,
 )
 
+#: After these MariaDB and MySQL have rolled the whole transaction back.
+_ROLLED_BACK: frozenset[Code] = frozenset((1020, 1213, 1614, 3101))
+
 _written: WeakSet[Any] = WeakSet()
 _ended: WeakSet[Any] = WeakSet()
 
@@ -54,6 +60,19 @@ def watch() -> None:
         ("do_execute_no_params", _look_without_parameters),
     ):
         sa.event.listen(sa.Engine, name, look)
+    sa.event.listen(sa.Engine, "handle_error", _note_error)
+
+
+def _note_error(context: Any) -> None:
+    """An error that somebody catches may have ended the transaction all the same: on PostgreSQL each does, but for one
+    inside of a savepoint; on MariaDB and MySQL a deadlock, or what else rolls back. A commit would say nothing."""
+    connection, error = context.connection, context.sqlalchemy_exception
+    transaction = None if connection is None else connection.get_transaction()
+    if transaction is None or not isinstance(error, DBAPIError):
+        return
+    in_savepoint = connection.dialect.name == "postgresql" and connection.in_nested_transaction()
+    if (connection.dialect.name == "postgresql" and not in_savepoint) or codes(error) & _ROLLED_BACK:
+        _ended.add(transaction)
 
 
 def has_written(session: Any) -> bool:
