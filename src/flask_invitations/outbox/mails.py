@@ -185,19 +185,23 @@ def _forbidden(ctx: Context, letter: Letter, held: Hold[Letter]) -> str | None:
         (refusal,) = ctx.unit.run(lambda: ctx.forbids(ctx, [_found(ctx, letter, held)], ctx.now()))
         if refusal is not None:
             return refusal.code
+    if not held.is_fresh(ctx.now()):
+        ctx.unit.run(lambda: _renew(ctx, letter, held))
     return ctx.unit.run(lambda: _overtaken(ctx, letter, held))
 
 
+def _renew(ctx: Context, letter: Letter, held: Hold[Letter]) -> None:
+    """Have the row for ourselves once more from now on. The last look is not in this transaction: a decision would
+    slip in while it is committed."""
+    if not ctx.store.mails.renew(letter.delivery.id, held.fence, ctx.now() + held.lease):
+        raise Lost
+    held.renewed = monotonic()
+
+
 def _overtaken(ctx: Context, letter: Letter, held: Hold[Letter]) -> str | None:
-    """The code of what has become of the invitation since the rules were asked; where that was some time ago, we have
-    the row for ourselves once more from now on."""
-    now = ctx.now()
-    if not held.is_fresh(now):
-        if not ctx.store.mails.renew(letter.delivery.id, held.fence, now + held.lease):
-            raise Lost
-        held.renewed = monotonic()
+    """The code of what has become of the invitation since the rules were asked."""
     found = _ours(ctx.store.mails.glance(letter.delivery.id), held)
-    refusal = untrue(found, now)
+    refusal = untrue(found, ctx.now())
     if refusal is None and letter.token is not None and found.row.token_hash != letter.token.hash:
         refusal = InvitationReplaced()
     return None if refusal is None else refusal.code
