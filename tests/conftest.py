@@ -112,3 +112,10 @@ def host(database_url: str) -> Iterator[Host]:
     """The default host: int keys, the tenant on the user."""
     with build(database_url) as built:
         yield built
+
+
+@pytest.fixture
+def queued(database_url: str) -> Iterator[Host]:
+    """A host whose emails a worker sends."""
+    with build(database_url, config={"INVITATIONS_DELIVERY": "queue"}) as built:
+        yield built

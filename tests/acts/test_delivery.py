@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -36,13 +36,6 @@ def deliveries(host: Host) -> list[Any]:
 
 def states(host: Host) -> list[str]:
     return [row.state for row in deliveries(host)]
-
-
-@pytest.fixture
-def queued(database_url: str) -> Iterator[Host]:
-    """A host whose mails a worker sends."""
-    with build(database_url, config={"INVITATIONS_DELIVERY": "queue"}) as built:
-        yield built
 
 
 # Inline

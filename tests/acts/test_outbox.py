@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import smtplib
 import uuid
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,36 +15,11 @@ from sqlalchemy.exc import IntegrityError
 from flask_invitations import DeliveryState, MailRefused, outbox
 from flask_invitations.current import override
 from tests.hosts import Host, build
-from tests.http.tools import LIST, accept, copy, invite, make, people, set_columns
+from tests.http.tools import LIST, accept, invite, make, people, set_columns
+from tests.queued import deliver, mails, waiting
 
 MINUTE = timedelta(minutes=1)
 LEASE = 3 * MINUTE
-
-
-@pytest.fixture
-def queued(database_url: str) -> Iterator[Host]:
-    """A host whose mails a worker sends."""
-    with build(database_url, config={"INVITATIONS_DELIVERY": "queue"}) as built:
-        yield built
-
-
-def deliver(host: Host, **how: Any) -> dict[str, int]:
-    with host.app.app_context():
-        return dict(outbox.deliver(host.app.extensions["invitations"].ctx, **how))
-
-
-def waiting(host: Host, count: int) -> Any:
-    """So many queued mails; gives the id of an admin."""
-    _, admin, *_ = people(host)
-    made = invite(host.client(admin), "p0@example.com")
-    if count > 1:
-        copy(host, made["id"], count - 1)
-    host.clock.tick(timedelta(seconds=1))
-    return admin
-
-
-def mails(host: Host, **where: Any) -> list[Any]:
-    return host.rows(host.invitations.models.Delivery, **where)
 
 
 # Every (state, time)

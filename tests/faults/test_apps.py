@@ -13,6 +13,7 @@ from flask_invitations.testing import SettableClock
 from flask_invitations.tokens import maker
 from tests.hosts import Host, build
 from tests.http.tools import accept
+from tests.queued import deliver
 
 HERE, THERE = "https://app.example.com/invitations/accept#{token}", "https://www.example.org/join#{token}"
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -22,11 +23,6 @@ def app(database_url: str, clock: SettableClock, *, key: Any = "one", url: str =
     config = {"INVITATIONS_DELIVERY": "queue", "SECRET_KEY": key, "INVITATIONS_ACCEPT_URL": url}
     tables = more.pop("create_all", False)
     return build(database_url, clock=clock, create_all=tables, config={**config, **more})
-
-
-def deliver(host: Host) -> dict[str, int]:
-    with host.app.app_context():
-        return dict(outbox.deliver(get_state().ctx))
 
 
 def made(host: Host) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections import Counter
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -15,35 +13,11 @@ from flask_invitations import LogMailer, MailRefused, outbox
 from flask_invitations.current import get_state, override
 from flask_invitations.outbox.breaker import LONGEST_PAUSE, TRIP, Breaker
 from tests.hosts import Host, build
-from tests.http.tools import copy, invite, people
+from tests.http.tools import invite, people
+from tests.queued import deliver, states, waiting
 
 MINUTE = timedelta(minutes=1)
 NOW = datetime(2026, 11, 26, tzinfo=timezone.utc)
-
-
-@pytest.fixture
-def queued(database_url: str) -> Iterator[Host]:
-    """A host whose emails a worker sends."""
-    with build(database_url, config={"INVITATIONS_DELIVERY": "queue"}) as built:
-        yield built
-
-
-def deliver(host: Host, **how: Any) -> dict[str, int]:
-    with host.app.app_context():
-        return dict(outbox.deliver(get_state().ctx, **how))
-
-
-def waiting(host: Host, count: int) -> Any:
-    _, admin, *_ = people(host)
-    made = invite(host.client(admin), "p0@example.com")
-    if count > 1:
-        copy(host, made["id"], count - 1)
-    host.clock.tick(timedelta(seconds=1))
-    return admin
-
-
-def states(host: Host) -> Counter[str]:
-    return Counter(row.state for row in host.rows(host.invitations.models.Delivery))
 
 
 def refuse(_message: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
@@ -13,50 +13,21 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from flask_invitations import TryAgain, invitation_created, invitation_sent, outbox
+from flask_invitations import TryAgain, invitation_created, invitation_sent
 from flask_invitations.contrib import Jobs
 from flask_invitations.current import get_state, override
 from flask_invitations.outbox import mails as outbox_mails
 from flask_invitations.outbox.outcomes import backoff
 from tests.faults.outage import fragile, templates
 from tests.hosts import Host, build
-from tests.http.tools import LIST, copy, invite, people, set_columns
+from tests.http.tools import LIST, invite, people, set_columns
+from tests.queued import deliver, mails, states, waiting
 from tests.races.proxy import AFTER, Proxy
 
 MINUTE = timedelta(minutes=1)
 LEASE = 3 * MINUTE
 #: Seconds; longer than a unit of work tries by itself.
 OUTAGE = 1.5
-
-
-@pytest.fixture
-def queued(database_url: str) -> Iterator[Host]:
-    """A host whose emails a worker sends."""
-    with build(database_url, config={"INVITATIONS_DELIVERY": "queue"}) as built:
-        yield built
-
-
-def deliver(host: Host, **how: Any) -> dict[str, int]:
-    with host.app.app_context():
-        return dict(outbox.deliver(get_state().ctx, **how))
-
-
-def waiting(host: Host, count: int) -> Any:
-    """So many queued emails; gives the id of an admin."""
-    _, admin, *_ = people(host)
-    made = invite(host.client(admin), "p0@example.com")
-    if count > 1:
-        copy(host, made["id"], count - 1)
-    host.clock.tick(timedelta(seconds=1))
-    return admin
-
-
-def mails(host: Host, **where: Any) -> list[Any]:
-    return host.rows(host.invitations.models.Delivery, **where)
-
-
-def states(host: Host) -> Counter[str]:
-    return Counter(row.state for row in mails(host))
 
 
 def sent_events(host: Host) -> Counter[Any]:

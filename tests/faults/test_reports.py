@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from flask_invitations import outbox
 from flask_invitations.acts.report import EVENTS
 from flask_invitations.clock import as_utc
-from flask_invitations.current import get_state, override
+from flask_invitations.current import override
 from tests.faults.outage import templates
 from tests.hosts import Host, build
 from tests.http.tools import DECLINE, LIST, invite, people
+from tests.queued import deliver, mails
 
 SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days=1)
 TELLING = [event for event, state in EVENTS.items() if state is not None]
@@ -29,18 +29,9 @@ def queued(database_url: str) -> Iterator[Host]:
         yield built
 
 
-def deliver(host: Host, **how: Any) -> dict[str, int]:
-    with host.app.app_context():
-        return dict(outbox.deliver(get_state().ctx, **how))
-
-
 def report(host: Host, message_id: Any, event: str) -> bool:
     with host.app.app_context():
         return host.invitations.record_delivery(message_id, event)
-
-
-def mails(host: Host, **where: Any) -> list[Any]:
-    return host.rows(host.invitations.models.Delivery, **where)
 
 
 # Any order
