@@ -28,9 +28,6 @@ from .workers import Job, deliver, settings
 CLOCKS = (-5.0, 0.0, 5.0, 10.0)
 #: Seconds of a lease: longer than an outage, than clocks differ, and than an email takes, together.
 LEASE = 30.0
-#: Seconds that a crowded machine may take from the last look to the mailer: nobody can look during them. Without that
-#: look, an email is late by what the mail server takes for those before it in its batch.
-WINDOW = 0.05
 _CHANCE = random.Random()  # noqa: S311 - what happens when; no secret
 #: Seconds that no run takes.
 PATIENCE = 900.0
@@ -139,15 +136,18 @@ def _judge(report: Report, host: Host, mails: Sequence[Mail], diary: Path, answe
     )
 
 
-def _too_late(diary: Path, deliveries: dict[uuid.UUID, Any], answers: Answers) -> list[float]:
-    """For each email that a worker began to send more than WINDOW after its invitation was revoked, or its link
-    replaced, by how many milliseconds."""
-    late = []
+def _too_late(diary: Path, deliveries: dict[uuid.UUID, Any], answers: Answers) -> list[float | None]:
+    """For each email whose invitation was revoked, or its link replaced, before the worker looked at it last, by how
+    many milliseconds; ``None`` for one at which it did not look by itself."""
+    late: list[float | None] = []
     for line in diary.read_text().splitlines():
-        began, delivery_id, link = json.loads(line)
+        looked, delivery_id, link = json.loads(line)
+        if looked is None:
+            late.append(None)
+            continue
         digest = hashlib.sha256(token_in(link).encode()).hexdigest()
-        revoked = answers.revoked.get(deliveries[uuid.UUID(delivery_id)].invitation_id, began)
-        decided = min(revoked, answers.replaced.get(digest, began))
-        if decided + WINDOW < began:
-            late.append(round((began - decided) * 1000, 1))
+        revoked = answers.revoked.get(deliveries[uuid.UUID(delivery_id)].invitation_id, looked)
+        decided = min(revoked, answers.replaced.get(digest, looked))
+        if decided < looked:
+            late.append(round((looked - decided) * 1000, 1))
     return late

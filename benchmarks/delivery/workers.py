@@ -9,12 +9,12 @@ import time
 from contextlib import AbstractContextManager, redirect_stdout
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from io import StringIO
 from typing import Any
 
 import psycopg
 import pymysql
+import sqlalchemy as sa
 from flask.cli import ScriptInfo
 
 from flask_invitations import Message, SMTPMailer, invitation_sent
@@ -53,19 +53,33 @@ def host_for(job: Job) -> Host:
     """The host app on ``job``'s database, whose tables are there; by the real clock."""
     mailer: Any = SMTPMailer("127.0.0.1", job.port, sender=SENDER, security="none", timeout=job.timeout)
     clock = (lambda: utcnow() + timedelta(seconds=job.ahead)) if job.ahead else None
-    if job.diary is not None:
-        mailer = partial(_note_and_send, job.diary, mailer)
-    host = build(job.database_url, config=settings(job), mailer=mailer, clock=clock, create_all=False)
-    if job.diary is not None:
+    diary = job.diary and Diary(job.diary, mailer)
+    host = build(job.database_url, config=settings(job), mailer=diary or mailer, clock=clock, create_all=False)
+    if diary:
+        sa.event.listen(host.engine, "before_cursor_execute", diary.look)
         invitation_sent.connect(_take_a_nap, host.app)
     return host
 
 
-def _note_and_send(diary: str, mailer: SMTPMailer, message: Message) -> None:
-    began = time.monotonic()
-    with open(diary, "a") as file:
-        file.write(json.dumps([began, str(message.id), message.accept_url]) + "\n")
-    mailer(message)
+@dataclass
+class Diary:
+    """A mailer that notes each email that it begins to send, and when the database was asked last before.
+
+    :param looked: when a statement was sent last, by a clock that nobody sets; ``None``: not since the last email.
+    """
+
+    path: str
+    mailer: SMTPMailer
+    looked: float | None = None
+
+    def look(self, *_statement: object) -> None:
+        self.looked = time.monotonic()
+
+    def __call__(self, message: Message) -> None:
+        with open(self.path, "a") as file:
+            file.write(json.dumps([self.looked, str(message.id), message.accept_url]) + "\n")
+        self.looked = None
+        self.mailer(message)
 
 
 def _take_a_nap(_app: Any, *, invitation: Any) -> None:

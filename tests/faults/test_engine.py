@@ -6,6 +6,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
@@ -215,6 +216,25 @@ def test_what_is_done_before_sending(queued: Host, batch: int, pause: float) -> 
     with override(queued.app, template=templates(render)):
         assert deliver(queued, batch=batch) == {"sent": 2, "cancelled": 1}
     assert gone[0] not in {message.invitation.id for message in queued.outbox.messages}
+
+
+def test_a_template_that_reads(queued: Host) -> None:
+    """E3: the last look sees what was committed after the host's own template has read the database: on MariaDB the
+    transaction that it read in would not."""
+    admin = waiting(queued, 1)
+    ctx, gone = queued.app.extensions["invitations"].ctx, list[Any]()
+
+    def render(*what: Any, **words: Any) -> str:
+        assert queued.db.session.query(queued.Tenant).count()
+        if not gone:
+            gone.append(words["invitation"].id)
+            with ThreadPoolExecutor() as elsewhere:
+                elsewhere.submit(revoke, queued, admin, gone[0]).result()
+        return str(ctx.template(*what).render(**words))
+
+    with override(queued.app, template=templates(render)):
+        assert deliver(queued) == {"cancelled": 1}
+    assert queued.outbox.messages == []
 
 
 def test_a_slow_hook_outlives_the_lease(queued: Host) -> None:

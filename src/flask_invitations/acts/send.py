@@ -27,7 +27,9 @@ def forbidden(ctx: Context, mails: Sequence[FoundMail], now: datetime) -> Sequen
         if mail.kind in WITH_LINK:
             refusal = obstacle(SEND, next(facts))
         else:
-            refusal = untrue(mail, now) or (None if active(mail.row.tenant_id) else TenantInactive())
+            refusal = untrue(mail.row, mail.kind, mail.replaced, now) or (
+                None if active(mail.row.tenant_id) else TenantInactive()
+            )
         if refusal is None and mail.kind in UNASKED and past[mail.row.tenant_id][mail.row.email_key or ""].bounced:
             refusal = MailBounced()
         return refusal

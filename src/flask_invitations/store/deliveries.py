@@ -26,6 +26,8 @@ from .unit import Stale
 #: An app takes up what is its own at once, and another's never; but what lies for so long, with links to our own pages,
 #: was made under a key that is gone, and what lies for so long, with links by one of our keys, before we moved.
 KEY_GONE, MOVED = timedelta(minutes=2), timedelta(hours=1)
+#: What the last look before an email reads of its invitation.
+GLANCED = ("email_key", "status", "expires_at", "token_hash")
 
 
 def _moments(now: datetime) -> dict[str, datetime]:
@@ -94,9 +96,12 @@ class Mails(Tables):
         """These mails, with their invitations and inviters."""
         return self._people.find_mails(self._these, {"ids": list(delivery_ids)}) if delivery_ids else ()
 
-    def glance(self, delivery_id: uuid.UUID) -> FoundMail | None:
-        """One mail with its invitation alone."""
-        return next(iter(self._people.find_mails_alone(self._one, {"id": delivery_id})), None)
+    def glance(self, delivery_id: uuid.UUID, fence: uuid.UUID) -> tuple[Invitation, bool] | None:
+        """What says whether a mail that was leased by ``fence`` is still to leave: of its invitation, :data:`GLANCED`,
+        and whether a resend has made another mail since; ``None``: it is no longer ours. Asked for each mail, so it
+        reads no more than that."""
+        line = self._rows(self._glance, {"id": delivery_id, "held": fence}).first()
+        return line and (made(Invitation, GLANCED, line[1:]), line[0])
 
     # Leases
 
@@ -233,8 +238,11 @@ class Mails(Tables):
         return self._people.mails(self._table).where(self._table.c.id.in_(sa.bindparam("ids", expanding=True)))
 
     @cached_property
-    def _one(self) -> Any:
-        return self._people.mails_alone(self._table).where(self._table.c.id == sa.bindparam("id", type_=sa.Uuid()))
+    def _glance(self) -> Any:
+        mail, ours = self._table.c, self._columns
+        glanced = sa.select(mail.link_number < ours.link_number, *(ours[name] for name in GLANCED))
+        held = (mail.id == sa.bindparam("id"), mail.state == DeliveryState.SENDING, mail.fence == sa.bindparam("held"))
+        return glanced.where(ours.id == mail.invitation_id, *held)
 
     @cached_property
     def _due(self) -> Callable[[str, bool, bool], Any]:

@@ -135,17 +135,10 @@ class People(Tables):
 
         :param these: the table of emails, or a subquery of it with all its columns.
         """
-        return self._join(self._mails(these, *self._hosts))
-
-    def mails_alone(self, these: Any) -> Any:
-        """The statement that :meth:`find_mails_alone` runs."""
-        return self._mails(these)
-
-    def _mails(self, these: Any, *hosts: Any) -> Any:
         ours, read = self._ours, (these.c[name] for name in (*_MAIL, "fence", "kind"))
         replaced = these.c.link_number < ours.c.link_number
-        statement = sa.select(*read, replaced, *hosts, *ours.c)
-        return statement.select_from(these).join(ours, ours.c.id == these.c.invitation_id)
+        statement = sa.select(*read, replaced, *self._hosts, *ours.c)
+        return self._join(statement.select_from(these).join(ours, ours.c.id == these.c.invitation_id))
 
     def _join(self, statement: Any) -> Any:
         user, tenant = self.models.user, self.models.tenant
@@ -177,11 +170,6 @@ class People(Tables):
             _mail_of(head, row, getattr(inviter, "email", None), inviter)
             for head, inviter, row in self._read(statement, given)
         ]
-
-    def find_mails_alone(self, statement: Any, given: Mapping[str, Any]) -> Sequence[FoundMail]:
-        """Emails with their invitations; nothing of the host's is loaded."""
-        lines, own = self._rows(statement, given), len(self._names)
-        return [_mail_of(line[:-own], made(Invitation, self._names, line[-own:])) for line in map(tuple, lines)]
 
     def _read(self, statement: Any, given: Mapping[str, Any]) -> Sequence[tuple[Sequence[Any], Any, Invitation]]:
         """What a line begins with, its inviter and its invitation."""
