@@ -17,7 +17,7 @@ from .addresses import key_of
 from .clock import utcnow
 from .config import Config
 from .conventions import role_words
-from .errors import ConfigurationError, PasswordRejected, Sentence
+from .errors import ConfigurationError, InvalidRequest, PasswordRejected, Sentence
 from .gate import refuse_unrun
 from .hooks import HookTable
 from .model.binding import Models
@@ -72,6 +72,7 @@ class Defaults:
             columns["tenant_id"] = invitation.tenant_id
         secret = sealed(password)
         del password  # a crash report shows the variables of every call
+        self._check_lengths(profile)
         user = self._models.user(**columns, **profile)
         if secret is not None:
             _set_password(user, secret)
@@ -79,6 +80,18 @@ class Defaults:
             # The link proves the mailbox, unless somebody else was shown it.
             user.email_verified = not invitation.link_shown
         return user
+
+    def _check_lengths(self, profile: Mapping[str, Any]) -> None:
+        """:raises InvalidRequest: a text is longer than its column, which the host's schema has not said."""
+        columns = sa.inspect(self._models.user).columns
+        longest = {name: getattr(columns[name].type, "length", None) for name in profile if name in columns}
+        errors = {
+            name: [Sentence("Use at most %(maximum)s characters.", maximum=length)]
+            for name, length in longest.items()
+            if length is not None and isinstance(profile[name], str) and len(profile[name]) > length
+        }
+        if errors:
+            raise InvalidRequest(errors)
 
     def validate_password(self, password: str, invitation: InvitationInfo) -> None:
         """Length in characters, before any hashing; then, with zxcvbn installed, whether it is commonly used, or made

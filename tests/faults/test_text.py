@@ -113,6 +113,22 @@ def test_fields_in_other_words(tmp_path: Path) -> None:
         assert page.text.count(str(LAZY)) >= 2
 
 
+def test_a_text_longer_than_its_column(database_url: str) -> None:
+    """W7: where the host's schema sets no length, a text that its column cannot hold is refused by its field."""
+
+    class Profile(Schema):
+        name = fields.String()
+
+    with build(database_url, profile_schema=Profile) as host:
+        (longest,) = [column.type.length for column in host.User.__table__.columns if column.key == "name"]
+        token = invite(host)
+        for count, status in ((longest + 1, 422), (longest, 201)):
+            answer = host.client().post(ACCEPT, json={"token": token, "password": PASSWORD, "name": "é" * count})
+            assert answer.status_code == status, answer.text
+            if status == 422:
+                assert (answer.json or {})["errors"] == {"name": [f"Use at most {longest} characters."]}
+
+
 @pytest.mark.parametrize(("name", "value"), [("status", 200), ("status", "403"), ("status", 999), ("code", LAZY)])
 def test_a_refusal_that_is_none(name: str, value: Any) -> None:
     """W7: a class of refusals of which no answer could be made is refused where it is written."""
