@@ -9,6 +9,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any, NoReturn
 
+from .domains import Domains, disposable, pattern
 from .errors import ConfigurationError
 from .origins import InvalidOrigin, Origin, split
 
@@ -27,7 +28,6 @@ NOT_YET = frozenset(
         "RATELIMIT_INVITE",
         "RATELIMIT_TENANT",
         "RATELIMIT_RECIPIENT",
-        "PENDING_MAX",
         "BULK_MAX",
     }
 )
@@ -88,6 +88,14 @@ class Config:
     fresh_link: str | None = None
     #: Ask at accept whether the inviter may still grant the role.
     recheck_inviter: bool = True
+    #: The only domains that may be invited: names, or ``*.example.com`` for all below; ``None``: all domains.
+    allowed_domains: tuple[str, ...] | None = None
+    #: Domains that may not be invited, whatever else is allowed.
+    denied_domains: tuple[str, ...] = ()
+    #: Refuse disposable addresses, by the list of the extra ``disposable``.
+    block_disposable: bool = False
+    #: How many invitations may be open at once in one tenant; ``None``: any number.
+    pending_max: int | None = 1000
     #: How long after closing an invitation keeps its personal data.
     retention: timedelta = timedelta(days=90)
     secret_keys: tuple[str | bytes, ...] = field(default=(), repr=False)
@@ -100,6 +108,12 @@ class Config:
     def accept_origin(self) -> Origin:
         """Where the accept link leads."""
         return split(self.accept_url)[0]
+
+    @cached_property
+    def domains(self) -> Domains:
+        """The domains that may be invited."""
+        allowed = None if self.allowed_domains is None else frozenset(self.allowed_domains)
+        return Domains(allowed, frozenset(self.denied_domains), disposable() if self.block_disposable else ())
 
     @property
     def origins(self) -> tuple[Origin, ...]:
@@ -228,6 +242,35 @@ def _names(key: str, value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _domains(key: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, (tuple, list)) or not all(isinstance(each, str) for each in value):
+        _fail(key, 'must be a list of domains, as in ["example.com", "*.example.com"]')
+    return tuple(_domain(key, each) for each in value)
+
+
+def _domain(key: str, value: str) -> str:
+    try:
+        return pattern(value)
+    except ValueError:
+        _fail(key, f"must hold names as example.com, or *.example.com for all below, and {value!r} is neither")
+
+
+def _allowed(key: str, value: Any) -> tuple[str, ...]:
+    found = _domains(key, value)
+    if not found:
+        _fail(key, "is empty, so that nobody could be invited. Name the domains, or set it to None to allow all")
+    return found
+
+
+def _blocks(key: str, value: Any) -> bool:
+    if _flag(key, value):
+        try:
+            disposable()
+        except ImportError:
+            _fail(key, "needs a list of disposable domains. Run `pip install 'flask-invitations[disposable]'`")
+    return bool(value)
+
+
 def _one_of(*allowed: str | None) -> Callable[[str, Any], Any]:
     listed = " or ".join(f'"{each}"' if each else "None" for each in allowed)
 
@@ -266,5 +309,9 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "NOTIFY_REVOKED": _flag,
     "FRESH_LINK": _one_of(None, "send", "ask"),
     "RECHECK_INVITER": _flag,
+    "ALLOWED_DOMAINS": _optional(_allowed),
+    "DENIED_DOMAINS": _domains,
+    "BLOCK_DISPOSABLE": _blocks,
+    "PENDING_MAX": _optional(_whole(1, 1_000_000)),
     "RETENTION": _span(timedelta(0), timedelta(days=36500), "at least 0"),
 }

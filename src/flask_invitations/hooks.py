@@ -21,6 +21,7 @@ from .replies import (
     MOMENT,
     NEW_USER,
     ROLE,
+    SEATS,
     SESSION,
     SIGNED_IN,
     TENANT,
@@ -84,6 +85,7 @@ Join = Callable[[Any, InvitationInfo], None]
 ValidatePassword = Callable[[str, InvitationInfo], None]
 CheckInvitee = Callable[[InvitationDraft], None]
 CheckAcceptance = Callable[[InvitationInfo, Any], None]
+Seats = Callable[[Any], int | None]
 TenantIsActive = Callable[[Any], bool]
 TenantName = Callable[[Any], str]
 DisplayName = Callable[[Any], str | None]
@@ -191,6 +193,14 @@ class HookTable:
         refusal as its obstacle.""",
         CHECKED,
     )
+    seats: OptionalHook[Seats] = OptionalHook(
+        "tenant_id",
+        """How many more members fit into this tenant now? ``None`` means any number.
+
+        Asked when an invitation is made or, once it has expired, sent again, and when it is accepted. The tenant
+        is locked then. Open invitations are subtracted by us when more are made.""",
+        SEATS,
+    )
     tenant_is_active: Hook[TenantIsActive] = Hook(
         "tenant_id",
         """Does this tenant still exist and work? Asked at create, send and accept.
@@ -255,6 +265,7 @@ class Given(Needed, total=False):
     validate_password: ValidatePassword | None
     check_invitee: CheckInvitee | None
     check_acceptance: CheckAcceptance | None
+    seats: Seats | None
     tenant_is_active: TenantIsActive | None
     tenant_name: TenantName | None
     display_name: DisplayName | None

@@ -169,6 +169,15 @@ def role_named(member: Enum, roles: Sequence[str]) -> Any:
     return next((name for name in names if name in roles), member.value)
 
 
+def _number_or_none(given: Any, _house: House) -> int | None:
+    """Less than nothing is nothing: a tenant may have more members than it has seats."""
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int):
+        raise Unfit
+    return max(int(given), 0)
+
+
 def _text(given: Any, _house: House) -> str:
     """A translation that waits for its language has every attribute of the text that it will be."""
     if isinstance(given, type) or not hasattr(given, "casefold"):
@@ -217,6 +226,7 @@ NEW_USER = Answer(_new_user, "Return the new user, made in the session of db")
 TENANT = Answer(_tenant, "Return the id of a tenant, or None")
 #: ``False`` is no role, and not ``None`` either: it would make a member.
 ROLE = Answer(_role, "Return the role as a str, or None")
+SEATS = Answer(_number_or_none, "Return how many more members fit, as an int, or None for any number")
 TEXT = Answer(_text, "Return a str")
 TEXT_OR_NONE = Answer(_text_or_none, "Return a str or None")
 URL = Answer(_text, "Return a URL as a str. Without this hook, the pages do without")

@@ -31,6 +31,7 @@ from ..store.found import Found
 from ..tokens import Secret, Token, parse, revealed, sealed
 from . import rules
 from .callers import Caller
+from .caps import free_seats
 from .facts import accepting, account_of, ended, opening, refuse_another
 from .manage import close_older
 
@@ -180,21 +181,30 @@ class _Attempt:
     #: A rule of the database that the account broke; a second look is for who was faster, not for another account.
     broken: Exception | None = field(default=None, init=False)
     _ahead: _Looked | None = field(default=None, init=False, repr=False)
+    _tenant_id: Any = field(default=None, init=False)
 
     def remember(self, broken: Exception) -> None:
         self.broken = broken
 
     def run(self) -> Acceptance:
-        """For a new account all that takes time is done ahead of the transaction, but for the hashing."""
-        if self.by.user is None:
+        """For a new account all that takes time is done ahead of the transaction, but for the hashing; where seats are
+        counted, a full house is told without a lock."""
+        counted = self.ctx.hooks.seats is not None
+        if self.by.user is None or counted:
             self._ahead = self._look()
-        return self.ctx.unit.run(self._accept, conflict=self.remember)
+            self._tenant_id = self._ahead.found.row.tenant_id
+        return self.ctx.unit.run(self._accept, conflict=self.remember, anew=counted)
 
     def _accept(self) -> Acceptance:
-        """May be run several times: what was looked at ahead is good for the first."""
+        """May be run several times: what was looked at ahead is good for the first, but for the seats."""
+        counted = self.ctx.hooks.seats is not None
+        if counted:
+            self.ctx.store.hosts.hold(self._tenant_id)
         looked, self._ahead = self._ahead or self._look(), None
         if looked.again:
             return self._again(looked.found)
+        if counted:
+            rules.first([rules.seat], rules.Facts(seats=free_seats(self.ctx, self._tenant_id)))
         account = self._make(looked) if looked.account is None else self._join(looked)
         user_id = self.ctx.store.hosts.save(account)
         self._look_at_people(looked, account)

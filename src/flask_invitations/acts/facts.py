@@ -20,8 +20,10 @@ from ..model.values import InvitationDraft, InvitationInfo
 from ..store.found import Found, FoundMail
 from ..store.histories import Past
 from ..tokens import Token
+from . import caps
 from .callers import Caller, Manager, may_grant
-from .rules import ACCEPT, Facts, Session, obstacle
+from .caps import Room
+from .rules import ACCEPT, MAKE, Facts, Rule, Session, obstacle
 
 
 def draft(address: Any, **columns: Any) -> InvitationDraft:
@@ -46,11 +48,18 @@ class Case:
 
 
 def making(
-    ctx: Context, by: Manager, tenant_id: Any, drafts: Sequence[InvitationDraft], now: datetime, confirmed: bool
+    ctx: Context,
+    by: Manager,
+    tenant_id: Any,
+    drafts: Sequence[InvitationDraft],
+    now: datetime,
+    confirmed: bool,
+    room: Room,
 ) -> Sequence[Case]:
     """The facts of *Make* for drafts in one tenant; the statements do not grow with their number, but for chunks.
 
     :param confirmed: somebody has checked the addresses, although emails there came back.
+    :param room: what there is room for. It is given in order, to those that nothing else refuses.
     """
     keys = list(dict.fromkeys(each.email_key for each in drafts))
     active, accounts, past = (
@@ -66,18 +75,30 @@ def making(
         facts = replace(
             common,
             may_grant=grant(each.role),
-            address_refused=_refusal(ctx.hooks.check_invitee, each),
+            address_refused=ctx.config.domains.refusal(each.domain) or _refusal(ctx.hooks.check_invitee, each),
             bounced=before.bounced and not confirmed,
             holder=before.live(now),
             **_membership(ctx, account, tenant_id),
         )
         return Case(new_id(now), each, facts, before)
 
-    return [one(each) for each in drafts]
+    return _in_turn([one(each) for each in drafts], room)
+
+
+def _in_turn(cases: Sequence[Case], room: Room) -> Sequence[Case]:
+    """Each is told what those before it would leave: of two for the same address, the second finds the place taken."""
+    made, told = dict[str, UUID](), list[Case]()
+    for case in cases:
+        key = case.draft.email_key
+        facts = replace(case.facts, holder=case.facts.holder or made.get(key), **room.after(len(made)))
+        if obstacle(MAKE, facts) is None:
+            made[key] = case.id
+        told.append(replace(case, facts=facts))
+    return told
 
 
 def resending(ctx: Context, by: Manager, row: Invitation, inviter: Any, now: datetime, confirmed: bool = False) -> Case:
-    """The facts of *Resend* for one invitation.
+    """The facts of *Resend* for one invitation; the tenant is held, by :func:`.caps.hold`.
 
     :param inviter: who vouches for it.
     """
@@ -94,7 +115,9 @@ def resending(ctx: Context, by: Manager, row: Invitation, inviter: Any, now: dat
     )
     if status not in (Status.PENDING, Status.EXPIRED) or row.email_key is None:
         return Case(row.id, again, Facts(ended=ENDED[status]()), Past())
-    (case,) = making(ctx, by, row.tenant_id, [again], now, confirmed)
+    opens = status == Status.EXPIRED
+    room = caps.room(ctx, row.tenant_id, now, held=True) if opens else Room()
+    (case,) = making(ctx, by, row.tenant_id, [again], now, confirmed, room)
     if case.facts.holder == row.id:
         case = replace(case, facts=replace(case.facts, holder=None))
     return case
@@ -220,7 +243,8 @@ def accepting(
     :param opened: the facts of the link, by :func:`opening`.
     :param own: the account that this acceptance has just made, or has had join: neither is in its way.
 
-    The host's own gate is asked last, and only where nothing else refuses: it sees nobody but the right person.
+    The host's own gate and its seats are asked last, and only where nothing else refuses: the gate sees nobody but the
+    right person.
     """
     row = found.row
     account = account_of(ctx, row, by.user)
@@ -234,7 +258,14 @@ def accepting(
         facts = replace(facts, **_membership(ctx, account, row.tenant_id))
     if ctx.hooks.check_acceptance is not None and obstacle(ACCEPT, facts) is None:
         facts = replace(facts, gate=_refusal(ctx.hooks.check_acceptance, info, account))
-    return facts, account
+    return facts if own is not None else seated(ctx, ACCEPT, facts, row.tenant_id), account
+
+
+def seated(ctx: Context, asked: Sequence[Rule], facts: Facts, tenant_id: Any) -> Facts:
+    """The same with the seats of the tenant, where none of the rules that are ``asked`` refuses without."""
+    if ctx.hooks.seats is None or obstacle(asked, facts) is not None:
+        return facts
+    return replace(facts, seats=caps.free_seats(ctx, tenant_id))
 
 
 def _is_same(ctx: Context, one: Any, other: Any) -> bool:

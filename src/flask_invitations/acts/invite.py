@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from functools import partial
 from math import ceil
 from typing import Any
-from uuid import UUID
 
 from .. import outbox
 from ..addresses import Address
@@ -21,6 +20,7 @@ from ..model.values import InvitationInfo
 from ..outbox import Posting
 from ..store.statements import EVERYWHERE
 from ..tokens import Token
+from . import caps
 from .callers import Manager
 from .facts import Case, draft, making, mark
 from .rules import MAKE, first, obstacle, reasons
@@ -81,12 +81,12 @@ def invite(
     show_link = show_link or ctx.config.return_link
 
     def make() -> InvitationInfo:
-        (case,) = _plan(ctx, by, [wanted], confirm)
+        (case,) = _plan(ctx, by, [wanted], confirm, held=True)
         first(MAKE, case.facts)
         (info,) = _make(ctx, by, [(case, wanted)], mail=mail, show_link=show_link)
         return info
 
-    return ctx.unit.run(make)
+    return ctx.unit.run(make, anew=caps.capped(ctx))
 
 
 def invite_many(
@@ -98,31 +98,36 @@ def invite_many(
     """
 
     def make() -> Sequence[InvitationInfo | InvitationError]:
-        cases = _plan(ctx, by, wanted, confirm)
+        cases = _plan(ctx, by, wanted, confirm, held=True)
         refusals = [obstacle(MAKE, case.facts) for case in cases]
         pairs = zip(cases, wanted, refusals, strict=True)
         allowed = [(case, each) for case, each, refusal in pairs if refusal is None]
         made = iter(_make(ctx, by, allowed, mail=mail, show_link=ctx.config.return_link))
         return [refusal or next(made) for refusal in refusals]
 
-    return ctx.unit.run(make)
+    return ctx.unit.run(make, anew=caps.capped(ctx))
 
 
 def explain(ctx: Context, *, by: Manager, wanted: Wanted, confirm: bool = False) -> Explanation:
     """What :func:`invite` would say, with every reason; nothing is written."""
 
     def look() -> Explanation:
-        (case,) = _plan(ctx, by, [wanted], confirm)
+        (case,) = _plan(ctx, by, [wanted], confirm, held=False)
         against = reasons(MAKE, case.facts)
         return Explanation(not against, False, against)
 
     return ctx.unit.look(look)
 
 
-def _plan(ctx: Context, by: Manager, wanted: Sequence[Wanted], confirm: bool) -> Sequence[Case]:
-    """The facts about each; of two for the same address the second finds the place taken."""
+def _plan(ctx: Context, by: Manager, wanted: Sequence[Wanted], confirm: bool, *, held: bool) -> Sequence[Case]:
+    """The facts about each.
+
+    :param held: what is found is good until the transaction is over; ``False``: it is only told.
+    """
     if by.tenant_id is EVERYWHERE:
         raise InvalidRequest({"tenant_id": ["Name the tenant to invite into."]})
+    if held:
+        caps.hold(ctx, by.tenant_id)
     now = ctx.now()
     drafts = [
         draft(
@@ -134,21 +139,8 @@ def _plan(ctx: Context, by: Manager, wanted: Sequence[Wanted], confirm: bool) ->
         )
         for each in wanted
     ]
-    cases = making(ctx, by, by.tenant_id, drafts, now, confirm)
-    return cases if len(cases) == 1 else _doubles_refused(cases)
-
-
-def _doubles_refused(cases: Sequence[Case]) -> Sequence[Case]:
-    taken = dict[str, UUID]()
-    told = list[Case]()
-    for case in cases:
-        key = case.draft.email_key
-        if key in taken:
-            case = replace(case, facts=replace(case.facts, holder=case.facts.holder or taken[key]))
-        elif obstacle(MAKE, case.facts) is None:
-            taken[key] = case.id
-        told.append(case)
-    return told
+    room = caps.room(ctx, by.tenant_id, now, held=held)
+    return making(ctx, by, by.tenant_id, drafts, now, confirm, room)
 
 
 def _make(

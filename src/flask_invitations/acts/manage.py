@@ -21,8 +21,9 @@ from ..model.values import DeliveryInfo, InvitationInfo, plain_key
 from ..outbox import Posting
 from ..store.found import Found
 from ..store.histories import Past
+from ..store.statements import EVERYWHERE
 from ..tokens import Token
-from . import rules
+from . import caps, rules
 from .callers import Caller, Manager, leaver
 from .facts import resending
 from .invite import expire, vouched
@@ -47,14 +48,24 @@ def resend(
     :raises InvitationError: a rule of *Resend* (``docs/rules.md``); nothing was changed.
     """
 
+    tenant_id = _tenant(ctx, by, invitation_id)
+
     def again() -> InvitationInfo:
+        caps.hold(ctx, tenant_id)
         now, found = ctx.now(), find(ctx, by, invitation_id)
         case = resending(ctx, by, found.row, by.user, now, confirm)
         rules.first(rules.RESEND, case.facts)
         how = Renewal(by, by.user, vouched(ctx, by, found.row.tenant_id), expires_in)
         return renew(ctx, found.row, case.past, how, now, rotate=rotate, show_link=ctx.config.return_link)
 
-    return ctx.unit.run(again)
+    return ctx.unit.run(again, anew=caps.capped(ctx))
+
+
+def _tenant(ctx: Context, by: Manager, invitation_id: uuid.UUID) -> Any:
+    """The tenant that has to be held before the invitation is read: only the system has to look which it is."""
+    if by.tenant_id is not EVERYWHERE or not caps.capped(ctx):
+        return by.tenant_id
+    return ctx.unit.ahead(lambda: find(ctx, by, invitation_id)).row.tenant_id
 
 
 @dataclass(frozen=True)

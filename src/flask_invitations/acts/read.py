@@ -19,7 +19,7 @@ from ..model.values import EventInfo, InvitationInfo, complete
 from ..store.events import Told
 from ..store.found import Found
 from .callers import Manager
-from .facts import sending
+from .facts import seated, sending
 from .rules import OBSTACLE, obstacle
 
 
@@ -74,6 +74,7 @@ def find(ctx: Context, by: Manager, invitation_id: uuid.UUID) -> Found:
 def _explained(ctx: Context, found: Found) -> InvitationInfo:
     now = ctx.now()
     (facts,) = sending(ctx, [found], now)
+    facts = seated(ctx, OBSTACLE, facts, found.row.tenant_id)
     return replace(found.info(now), obstacle=obstacle(OBSTACLE, facts))
 
 

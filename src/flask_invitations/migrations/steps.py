@@ -23,10 +23,14 @@ from ..model.binding import Models
 
 @dataclass(frozen=True)
 class Step:
-    """One revision: makes a table, and takes away what it made."""
+    """One revision: makes a table, and takes away what it made.
+
+    :param needed: whether a host needs it.
+    """
 
     number: str
     table: Callable[[Models], sa.Table]
+    needed: Callable[[Models], bool] = lambda models: True
 
     def upgrade(self, models: Models) -> list[ops.MigrateOperation]:
         table = self.table(models)
@@ -42,4 +46,5 @@ STEPS = (
     Step("0001", lambda models: models.Invitation.__table__),
     Step("0002", lambda models: models.InvitationEvent.__table__),
     Step("0003", lambda models: models.Delivery.__table__),
+    Step("0004", lambda models: models.Turn.__table__, lambda models: models.Turn is not None),
 )

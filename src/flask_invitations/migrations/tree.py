@@ -44,13 +44,14 @@ class Tree:
 
     def write(self, mark: Sequence[str]) -> list[Path]:
         """See :func:`flask_invitations.migrations.write`."""
-        known = [step.number for step in STEPS]
+        steps = [step for step in STEPS if step.needed(self._models)]
+        known = [step.number for step in steps]
         unknown = sorted(set(mark) - set(known))
         if unknown:
             raise ConfigurationError(f"There is no step {unknown[0]}. The steps are {', '.join(known)}.")
         with self._explained():
             have = {number for revision in self._script.walk_revisions() for number in _markers(revision)}
-            missing = [step for step in STEPS if step.number not in have]
+            missing = [step for step in steps if step.number not in have]
             marked = [step for step in missing if step.number in mark]
             wanted = [step for step in missing if step.number not in mark]
             if missing:

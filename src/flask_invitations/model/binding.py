@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,25 +19,30 @@ from sqlalchemy.schema import conv
 
 from ..errors import ConfigurationError
 from .options import key_column, match, shared
-from .tables import Delivery, Invitation, InvitationEvent, text
+from .tables import Delivery, Invitation, InvitationEvent, Turn, text
 
 _INFO_KEY = "flask_invitations"
 
 
 @dataclass(frozen=True)
 class Models:
-    """The mapped classes of one host, and its own two."""
+    """The mapped classes of one host, and its own two.
+
+    :param Turn: ``None`` where there are tenants.
+    """
 
     user: type[Any]
     tenant: type[Any] | None
     Invitation: type[Invitation]
     InvitationEvent: type[InvitationEvent]
     Delivery: type[Delivery]
+    Turn: Any
 
     @property
     def tables(self) -> tuple[sa.Table, ...]:
         """In the order in which they can be created."""
-        return self.Invitation.__table__, self.InvitationEvent.__table__, self.Delivery.__table__
+        mapped = (self.Invitation, self.InvitationEvent, self.Delivery, self.Turn)
+        return tuple(each.__table__ for each in mapped if each is not None)
 
     def user_id(self, user: Any) -> Any:
         """The primary key of one of the host's users, saved by now."""
@@ -181,7 +186,7 @@ def primary_key(model: type[Any]) -> sa.Column[Any]:
 
 
 def bind(user: type[Any], tenant: type[Any] | None) -> Models:
-    """Map our three classes onto the metadata of ``user``, once; later calls give the same classes.
+    """Map our classes onto the metadata of ``user``, once; later calls give the same classes.
 
     They live in a registry of our own, so that a host's ``relationship("Invitation")`` keeps meaning the
     host's class, and on the host's metadata, so that ``create_all`` and Alembic see them.
@@ -235,9 +240,15 @@ def _map(metadata: sa.MetaData, user: type[Any], tenant: type[Any] | None) -> Mo
             actor_id=key_column(user_key),
         ),
         mapped(Delivery),
+        mapped(Turn) if tenant is None else None,
     )
-    options = shared({key.table for key in (user_key, tenant_key) if key is not None})
+    _fit(models, {key.table for key in (user_key, tenant_key) if key is not None})
+    return models
+
+
+def _fit(models: Models, hosts: Collection[sa.Table]) -> None:
+    """Our tables are stored as the host's are."""
+    options = shared(hosts)
     for each in models.tables:
         each.kwargs.update(options)
         sa.event.listen(each, "before_create", match)
-    return models

@@ -1,4 +1,4 @@
-"""The three tables. The mapped classes stay inside this package; see :mod:`.values` for what goes out."""
+"""The tables. The mapped classes stay inside this package; see :mod:`.values` for what goes out."""
 
 from __future__ import annotations
 
@@ -276,6 +276,17 @@ class Delivery:
             self.sent_at and as_utc(self.sent_at),
             self.last_error,
         )
+
+
+class Turn:
+    """The one row of ``user_invitation_turns``, where the host has no tenants: to lock it is to have the only one."""
+
+    __tablename__ = "user_invitation_turns"
+
+    if TYPE_CHECKING:
+        __table__: sa.Table
+
+    id: Mapped[int] = mapped_column(sa.SmallInteger, primary_key=True, autoincrement=False)
 
 
 def repeat_key(*what: Any) -> str:

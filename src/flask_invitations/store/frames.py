@@ -48,6 +48,7 @@ class Frame:
     :param by_host: opened by the host's ``with`` block; else by an act.
     :param shared: there are writes of the host's in the transaction, or may be: it is not run again as a whole.
     :param reads: a look: nothing is committed at its end.
+    :param anew: nothing was read in the transaction before the act; it begins with a lock.
     :param root: the session's transaction that the unit will commit; ``None`` once the host has rolled it back.
     :param after: waits for the commit; ``returned``: what the acts have returned.
     :param read: the host's rows that were read: the session itself holds them weakly, and would read them again.
@@ -62,6 +63,7 @@ class Frame:
     by_host: bool = False
     shared: bool = False
     reads: bool = False
+    anew: bool = False
     root: Any = None
     after: list[Part] = field(default_factory=list)
     returned: list[Part] = field(default_factory=list)

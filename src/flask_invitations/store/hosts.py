@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import mysql, postgresql
 
 from ..model.binding import Models
 from .statements import Tables, chunks
@@ -93,6 +94,34 @@ class Hosts(Tables):
             row = self._session().identity_map.get(sa.inspect(model).identity_key_from_primary_key((key,)))
             if row is not None:
                 self._session().expire(row)
+
+    def hold(self, tenant_id: Any) -> None:
+        """Have this tenant to ourselves until the transaction is over: whoever else calls this for it waits. Rows that
+        point at the tenant are written meanwhile, on PostgreSQL.
+
+        Where there are no tenants, the one row of a table of ours stands for all.
+        """
+        if self._unit.begin_on_sqlite():  # there whoever may write is alone
+            return
+        tenant = self.models.tenant
+        if tenant is None:
+            self._execute(self._turn[self._binds.connection().dialect.name == "postgresql"])
+            return
+        key = self._key_of(tenant)
+        alone = sa.select(tenant).where(key == tenant_id).with_for_update(key_share=True, of=key)
+        self._unit.keep(self._read(alone, execution_options={"populate_existing": True}))
+
+    @cached_property
+    def _turn(self) -> Mapping[bool, Any]:
+        """Locks the one row of the table, or makes it; by whether it is PostgreSQL."""
+        table: Any = self.models.Turn and self.models.Turn.__table__
+        one = {"id": 1}
+        locked = (
+            postgresql.insert(table)
+            .values(one)
+            .on_conflict_do_update(set_=one, where=sa.false(), index_elements=["id"])
+        )
+        return {True: locked, False: mysql.insert(table).values(one).on_duplicate_key_update(one)}
 
     def users_by_email(self, key: str) -> Sequence[Any]:
         """The users whose email the database holds equal to ``key``, in lower case where an index has it so; its

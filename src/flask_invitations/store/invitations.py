@@ -156,6 +156,23 @@ class Store(Tables):
         statement = sa.select(column.status, sa.func.count(), late).group_by(column.status)
         return statement.where(*self._where(anywhere, names))
 
+    def count_open(self, tenant_id: Any, now: datetime, *, held: bool) -> int:
+        """How many invitations of a tenant are open.
+
+        :param held: the tenant is. Then what is committed counts: where the transaction may have an older snapshot,
+            only rows that are locked are read as they are.
+        """
+        statement = self._open[held and not self.unit.has_begun_anew()]
+        count: int = self._rows(statement, {**bound(tenant_id), "now": now}).scalar()
+        return count
+
+    @cached_property
+    def _open(self) -> Mapping[bool, Any]:
+        """By whether the rows are locked."""
+        ours = sa.select(self._columns.id).where(self._in_tenant, self._effective(Status.PENDING))
+        both = {False: ours, True: ours.with_for_update(read=True, key_share=True)}
+        return {locked: sa.select(sa.func.count()).select_from(these.subquery()) for locked, these in both.items()}
+
     @property
     def _now(self) -> Any:
         return sa.bindparam("now", type_=self._columns.expires_at.type)

@@ -52,10 +52,12 @@ class Unit:
 
     # Acts
 
-    def run(self, work: Callable[[], T], *, conflict: Conflict | None = None) -> T:
+    def run(self, work: Callable[[], T], *, conflict: Conflict | None = None, anew: bool = False) -> T:
         """Run ``work`` in one transaction.
 
         :param conflict: told of a rule of the database that was broken, before a second look; see :func:`attempt`.
+        :param anew: ``work`` begins with a lock, and then has to see what was committed before it got that. Where
+            nobody has written, the transaction begins anew; else it is as old as it is.
         :raises TryAgain: the database refused to the last; nothing happened.
         :raises TransactionMisuse: a hook ended the transaction, or this is no place for an act.
         """
@@ -66,10 +68,10 @@ class Unit:
         if has_written(session) or session.new or session.dirty or session.deleted:
             with self._open(session, shared=True):
                 return self.run(work, conflict=conflict)
-        return attempt(lambda: self._alone(session, work), conflict)
+        return attempt(lambda: self._alone(session, work, anew), conflict)
 
-    def _alone(self, session: Any, work: Callable[[], T]) -> T:
-        with self._open(session):
+    def _alone(self, session: Any, work: Callable[[], T], anew: bool) -> T:
+        with self._open(session, anew=anew, stale=anew and session.in_transaction() and self._binds.keep_snapshots()):
             return work()
 
     def _join(self, frame: Frame, work: Callable[[], T], conflict: Conflict | None) -> T:
@@ -187,6 +189,11 @@ class Unit:
         """Whether the unit is the host's, so that other things may follow before its commit."""
         return self._open_frame().by_host
 
+    def has_begun_anew(self) -> bool:
+        """Whether the act that is under way has begun with a lock, and nobody had read before."""
+        frame = frame_of(self._session())
+        return frame is not None and frame.anew and not frame.acting
+
     def check(self, suspect: str) -> None:
         """:raises TransactionMisuse: the transaction was ended by somebody else, and ``suspect`` has run last."""
         self._open_frame().check(suspect)
@@ -270,7 +277,7 @@ class Unit:
     def _savepoint(self, frame: Frame) -> Iterator[None]:
         """A part of a transaction in which there is more: an exception undoes this part and only this part."""
         session, before, broken = frame.session, frame.savepoint, list[DBAPIError]()
-        self._begin_on_sqlite()
+        self.begin_on_sqlite()
         try:
             with session.begin_nested() as frame.savepoint:
                 try:
@@ -287,11 +294,17 @@ class Unit:
                 raise TryAgain from cause
             raise
 
-    def _begin_on_sqlite(self) -> None:
-        """Python's sqlite3 begins no transaction for a savepoint, and releasing it would then commit."""
+    def begin_on_sqlite(self) -> bool:
+        """Python's sqlite3 begins no transaction for a read, nor for a savepoint, and releasing that would then commit.
+
+        :returns: whether it is SQLite; then nobody else writes until the transaction is over.
+        """
         connection = self._binds.connection()
-        if connection.dialect.name == "sqlite" and not connection.connection.dbapi_connection.in_transaction:
+        if connection.dialect.name != "sqlite":
+            return False
+        if not connection.connection.dbapi_connection.in_transaction:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
+        return True
 
     def _refuse_autocommit(self, session: Any) -> None:
         """:raises ConfigurationError: each statement would be a transaction of its own."""
@@ -320,9 +333,10 @@ def _refuse_misplaced(frame: Frame) -> None:
     frame.check()
 
 
-def _begun(session: Any, *, by_host: bool = False, opener: Any = None, shared: bool = False) -> Frame:
+def _begun(session: Any, *, stale: bool = False, shared: bool = False, **how: Any) -> Frame:
     """A new frame, in the session's transaction.
 
+    :param stale: in another one: what that has read is too old. Nobody has written in it.
     :raises TransactionMisuse: that is somebody else's to end.
     """
     if session._trans_context_manager is not None or session.in_nested_transaction():  # noqa: SLF001 - not public
@@ -330,10 +344,12 @@ def _begun(session: Any, *, by_host: bool = False, opener: Any = None, shared: b
             "An act commits, and your own `with session.begin()` or begin_nested() is open. "
             "Use `with invitations.unit():` in its place, or end it first."
         )
+    if stale:
+        session.get_transaction().close()  # a rollback would expire what the host has loaded
     root = session.get_transaction() or session.begin()
-    frame = Frame(session, by_host=by_host, shared=shared, root=root, opener=opener)
+    frame = Frame(session, shared=shared, root=root, **how)
     put(frame)
-    if by_host:
+    if frame.by_host:
         frame.watch()
     if shared:
         begin_anew(session)
