@@ -86,6 +86,7 @@ MISFITS: dict[str, list[Any]] = {
     "validate_password": [False, True, "weak"],
     "check_invitee": [False, True],
     "check_acceptance": [False, True],
+    "seats": [True, False, 1.5, "7", [], sa.select(1)],
     "tenant_name": [None, 7, b"Acme", ["Acme"], object()],
     "display_name": [7, b"Ann", ["Ann"], object()],
     "login_url": [None, 7, b"/login", str],

@@ -42,6 +42,28 @@ NO_NAMES: tuple[Any, ...] = (
     {"admin"},
     {"admin": 1},
 )
+NO_DOMAINS: tuple[Any, ...] = (
+    None,
+    "example.com",
+    {"example.com"},
+    [None],
+    [b"example.com"],
+    [""],
+    ["*"],
+    ["*."],
+    ["*.*"],
+    ["**.example.com"],
+    ["mail.*.example.com"],
+    ["*example.com"],
+    ["com"],
+    ["localhost"],
+    ["example.com."],
+    ["@example.com"],
+    ["ann@example.com"],
+    ["https://example.com"],
+    ["example.com, example.org"],
+    ["x" * 64 + ".com"],
+)
 BAD: dict[str, tuple[Any, ...]] = {
     "ACCEPT_URL": (
         *NO_TEXT,
@@ -99,6 +121,10 @@ BAD: dict[str, tuple[Any, ...]] = {
     "NOTIFY_REVOKED": NO_FLAG,
     "FRESH_LINK": ("", "resend", True, False, 1, ["send"]),
     "RECHECK_INVITER": NO_FLAG,
+    "ALLOWED_DOMAINS": (*NO_DOMAINS[1:], (), []),
+    "DENIED_DOMAINS": NO_DOMAINS,
+    "BLOCK_DISPOSABLE": NO_FLAG,
+    "PENDING_MAX": ("1000", True, False, 10.0, 0, -1, 10**9, [10]),
     "RETENTION": (*NO_SPAN, -1, timedelta(seconds=-1)),
 }
 GOOD: dict[str, tuple[tuple[Any, Any], ...]] = {
@@ -146,6 +172,14 @@ GOOD: dict[str, tuple[tuple[Any, Any], ...]] = {
     "NOTIFY_REVOKED": ((True, True),),
     "FRESH_LINK": (("send", "send"), ("ask", "ask"), (None, None)),
     "RECHECK_INVITER": ((False, False),),
+    "ALLOWED_DOMAINS": (
+        (None, None),
+        (["Example.com", "*.Example.com"], ("example.com", "*.example.com")),
+        (("*.bücher.example", "FAß.de"), ("*.xn--bcher-kva.example", "xn--fa-hia.de")),
+    ),
+    "DENIED_DOMAINS": (((), ()), (["*.com"], ("*.com",)), (["XN--Bcher-KVA.example"], ("xn--bcher-kva.example",))),
+    "BLOCK_DISPOSABLE": ((True, True), (False, False)),
+    "PENDING_MAX": ((1, 1), (1_000_000, 1_000_000), (None, None)),
     "RETENTION": ((0, timedelta(0)), (timedelta(days=3650), timedelta(days=3650))),
 }
 

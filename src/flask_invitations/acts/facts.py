@@ -69,32 +69,26 @@ def making(
     )
     grant = cache(lambda role: may_grant(ctx, by, tenant_id, role))
     common = Facts(tenant_active=active, **_joining(ctx))
+    made = dict[str, UUID]()
 
     def one(each: InvitationDraft) -> Case:
+        """Each is told what those before it would leave: the second of two for one address finds the place taken."""
         before, account = past[each.email_key], accounts.get(each.email_key)
         facts = replace(
             common,
             may_grant=grant(each.role),
             address_refused=ctx.config.domains.refusal(each.domain) or _refusal(ctx.hooks.check_invitee, each),
             bounced=before.bounced and not confirmed,
-            holder=before.live(now),
+            holder=before.live(now) or made.get(each.email_key),
+            **room.after(len(made)),
             **_membership(ctx, account, tenant_id),
         )
-        return Case(new_id(now), each, facts, before)
-
-    return _in_turn([one(each) for each in drafts], room)
-
-
-def _in_turn(cases: Sequence[Case], room: Room) -> Sequence[Case]:
-    """Each is told what those before it would leave: of two for the same address, the second finds the place taken."""
-    made, told = dict[str, UUID](), list[Case]()
-    for case in cases:
-        key = case.draft.email_key
-        facts = replace(case.facts, holder=case.facts.holder or made.get(key), **room.after(len(made)))
+        case = Case(new_id(now), each, facts, before)
         if obstacle(MAKE, facts) is None:
-            made[key] = case.id
-        told.append(replace(case, facts=facts))
-    return told
+            made[each.email_key] = case.id
+        return case
+
+    return [one(each) for each in drafts]
 
 
 def resending(ctx: Context, by: Manager, row: Invitation, inviter: Any, now: datetime, confirmed: bool = False) -> Case:

@@ -103,25 +103,27 @@ class Hosts(Tables):
         """
         if self._unit.begin_on_sqlite():  # there whoever may write is alone
             return
-        tenant = self.models.tenant
-        if tenant is None:
+        if self.models.tenant is None:
             self._execute(self._turn[self._binds.connection().dialect.name == "postgresql"])
-            return
+        else:  # read whole, since whoever asks whether it is active reads it too
+            self._unit.keep(self._read(self._alone, {"tenant_id": tenant_id}))
+
+    @cached_property
+    def _alone(self) -> Any:
+        tenant: Any = self.models.tenant
         key = self._key_of(tenant)
-        alone = sa.select(tenant).where(key == tenant_id).with_for_update(key_share=True, of=key)
-        self._unit.keep(self._read(alone, execution_options={"populate_existing": True}))
+        held = sa.select(tenant).where(key == sa.bindparam("tenant_id", type_=key.type))
+        return held.with_for_update(key_share=True, of=key).execution_options(populate_existing=True)
 
     @cached_property
     def _turn(self) -> Mapping[bool, Any]:
         """Locks the one row of the table, or makes it; by whether it is PostgreSQL."""
-        table: Any = self.models.Turn and self.models.Turn.__table__
-        one = {"id": 1}
-        locked = (
-            postgresql.insert(table)
-            .values(one)
-            .on_conflict_do_update(set_=one, where=sa.false(), index_elements=["id"])
-        )
-        return {True: locked, False: mysql.insert(table).values(one).on_duplicate_key_update(one)}
+        table, one = self.models.Turn.__table__, {"id": 1}
+        postgres = postgresql.insert(table).values(one)
+        return {
+            True: postgres.on_conflict_do_update(index_elements=["id"], set_=one, where=sa.false()),
+            False: mysql.insert(table).values(one).on_duplicate_key_update(one),
+        }
 
     def users_by_email(self, key: str) -> Sequence[Any]:
         """The users whose email the database holds equal to ``key``, in lower case where an index has it so; its
