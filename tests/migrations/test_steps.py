@@ -44,7 +44,7 @@ def ddl(models: Models, dialect: str) -> str:
     """The statements of all steps, up and down."""
     text = io.StringIO()
     context = MigrationContext.configure(dialect_name=dialect, opts={"as_sql": True, "output_buffer": text})
-    for step in STEPS:
+    for step in (each for each in STEPS if each.needed(models)):
         for title, operations in (("up", step.upgrade(models)), ("down", step.downgrade(models))):
             text.write(f"-- {step.number} {title}\n\n")
             for operation in operations:
@@ -67,6 +67,7 @@ def test_the_steps_are_what_they_were(dialect: str, shape: str, key: Any, tenant
 
 def test_every_table_has_its_step() -> None:
     """The steps make all of our tables, each once, in an order that the foreign keys allow."""
-    models = bound(sa.Integer, tenants=True)
-    assert tuple(step.table(models) for step in STEPS) == models.tables
+    for tenants in (True, False):
+        models = bound(sa.Integer, tenants=tenants)
+        assert tuple(step.table(models) for step in STEPS if step.needed(models)) == models.tables
     assert [step.number for step in STEPS] == sorted({step.number for step in STEPS})

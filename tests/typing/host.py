@@ -105,6 +105,10 @@ def check_acceptance(invitation: InvitationInfo, user: User | None) -> None:
     print(invitation.id, user)
 
 
+def seats(tenant_id: int) -> int | None:
+    return None if tenant_id else 3
+
+
 def tenant_is_active(tenant_id: int) -> bool:
     return tenant_id > 0
 

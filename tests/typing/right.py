@@ -69,6 +69,7 @@ def all_hooks() -> None:
         validate_password=host.validate_password,
         check_invitee=host.check_invitee,
         check_acceptance=host.check_acceptance,
+        seats=host.seats,
         tenant_is_active=host.tenant_is_active,
         tenant_name=host.tenant_name,
         display_name=host.display_name,
@@ -101,6 +102,7 @@ def all_decorators(invitations: Invitations) -> None:
     invitations.validate_password(host.validate_password)
     invitations.check_invitee(host.check_invitee)
     invitations.check_acceptance(host.check_acceptance)
+    invitations.seats(host.seats)
     invitations.tenant_is_active(host.tenant_is_active)
     invitations.tenant_name(host.tenant_name)
     invitations.display_name(host.display_name)

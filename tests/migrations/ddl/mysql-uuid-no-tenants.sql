@@ -120,3 +120,14 @@ CREATE INDEX ix_user_invitation_deliveries_next_attempt_at ON user_invitation_de
 -- 0003 down
 
 DROP TABLE user_invitation_deliveries;
+
+-- 0004 up
+
+CREATE TABLE user_invitation_turns (
+    id SMALLINT NOT NULL
+    PRIMARY KEY (id)
+);
+
+-- 0004 down
+
+DROP TABLE user_invitation_turns;
