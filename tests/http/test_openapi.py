@@ -24,15 +24,17 @@ from tests.races.harness import SOAK
 BODY = {(400, "malformed-request"), (413, "body-too-large"), (415, "unsupported-media-type"), (422, "invalid-request")}
 BUSY = {(503, "try-again")}
 POST = BUSY | {(403, "cross-site")}
+CAPS = {(409, "too-many-pending"), (409, "no-seats")}
 ALSO: dict[str, set[tuple[int, str]]] = {
-    "invite": BODY | POST | {(403, "role-not-allowed"), (403, "address-not-allowed")},
+    "invite": BODY | POST | CAPS | {(403, "role-not-allowed"), (403, "address-not-allowed")},
     "resend_invitation": BODY
     | POST
+    | CAPS
     | {(403, "role-not-allowed"), (403, "address-not-allowed"), (409, "already-invited")},
     "revoke_invitation": BODY | POST,
     "preview_invite": BODY | POST,
     "decline_invite": BODY | POST,
-    "accept_invite": BODY | POST,
+    "accept_invite": BODY | POST | {(409, "no-seats")},
     "list_invitations": BODY | BUSY,
     "get_invitation": BODY | BUSY,
     "list_events": BODY | BUSY,

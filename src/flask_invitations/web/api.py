@@ -45,6 +45,8 @@ _MAKE = (
     errors.AlreadyMember,
     errors.AccountExists,
     errors.AlreadyInvited,
+    errors.TooManyPending,
+    errors.NoSeats,
 )
 _LINK = (CrossSite, *_DEAD, errors.TryAgain)
 
@@ -225,6 +227,7 @@ def preview_invite() -> Response:
         errors.AccountExists,
         errors.AccountUnverified,
         errors.AlreadyMember,
+        errors.NoSeats,
     ),
 )
 def accept_invite() -> Response:
