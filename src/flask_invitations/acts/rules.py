@@ -48,7 +48,7 @@ class Facts:
     :param ended: why the invitation, or this link to it, no longer opens anything.
     :param may_grant: the manager who calls may grant its role; ``grants_allowed``: all else that it grants.
     :param inviter_there: the inviter is a member, or still may invite; ``inviter_may_grant``: with this role.
-    :param address_refused: what the host says of the address, by ``check_invitee``.
+    :param address_refused: what the settings say of the address or, by ``check_invitee``, the host.
     :param suppressed: the invitee wants nothing from this tenant.
     :param bounced: the last email there came back, and nobody has confirmed the address.
     :param has_account: the address has an account; ``is_member``: of this tenant; ``can_join``: accounts can join.

@@ -66,6 +66,7 @@ class Invitation:
             sa.Index(conv("ix_user_invitations_previous_token_hash"), "previous_token_hash"),
             sa.Index(conv("ix_user_invitations_tenant_id_created_at"), "tenant_id", "created_at", "id"),
             sa.Index(conv("ix_user_invitations_tenant_id_email_key"), "tenant_id", "email_key"),
+            sa.Index(conv("ix_user_invitations_tenant_id_status"), "tenant_id", "status", "expires_at"),
             sa.Index(conv("ix_user_invitations_status_expires_at"), "status", "expires_at"),
             sa.Index(conv("ix_user_invitations_closed_at"), "closed_at"),
             sa.Index(conv("ix_user_invitations_invited_by_id"), "invited_by_id"),

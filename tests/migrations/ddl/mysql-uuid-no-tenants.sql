@@ -53,6 +53,8 @@ CREATE INDEX ix_user_invitations_tenant_id_created_at ON user_invitations (tenan
 
 CREATE INDEX ix_user_invitations_tenant_id_email_key ON user_invitations (tenant_id, email_key);
 
+CREATE INDEX ix_user_invitations_tenant_id_status ON user_invitations (tenant_id, status, expires_at);
+
 -- 0001 down
 
 DROP TABLE user_invitations;
