@@ -76,10 +76,6 @@ class Binds:
             self._meet(connection.dialect)
         return connection
 
-    def keep_snapshots(self) -> bool:
-        """Whether a transaction goes on seeing what its first read saw: by default it does on MariaDB and MySQL."""
-        return self.connection().dialect.name in ("mysql", "mariadb")
-
     def _meet(self, dialect: Any) -> None:
         check_driver(dialect)
         check_server(dialect)

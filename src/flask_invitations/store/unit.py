@@ -71,8 +71,26 @@ class Unit:
         return attempt(lambda: self._alone(session, work, anew), conflict)
 
     def _alone(self, session: Any, work: Callable[[], T], anew: bool) -> T:
-        with self._open(session, anew=anew, stale=anew and session.in_transaction() and self._binds.keep_snapshots()):
+        has_read = session.in_transaction()
+        with self._open(session, anew=anew):
+            if anew and has_read:
+                self._forget_snapshot()
             return work()
+
+    def _forget_snapshot(self) -> None:
+        """By default, a transaction on MariaDB and MySQL goes on seeing what its first read saw. Only the driver's is
+        ended: the session keeps its connection, with the options that the host gave it.
+
+        :raises Stale: it is lost.
+        """
+        connection = self._binds.connection()
+        if connection.dialect.name not in ("mysql", "mariadb"):
+            return
+        try:
+            connection.connection.rollback()
+        except connection.dialect.dbapi.Error as error:
+            connection.invalidate(error)
+            raise Stale from error
 
     def _join(self, frame: Frame, work: Callable[[], T], conflict: Conflict | None) -> T:
         """A part of a transaction in which there is more: what is run again is this part."""
@@ -333,10 +351,9 @@ def _refuse_misplaced(frame: Frame) -> None:
     frame.check()
 
 
-def _begun(session: Any, *, stale: bool = False, shared: bool = False, **how: Any) -> Frame:
+def _begun(session: Any, *, shared: bool = False, **how: Any) -> Frame:
     """A new frame, in the session's transaction.
 
-    :param stale: in another one: what that has read is too old. Nobody has written in it.
     :raises TransactionMisuse: that is somebody else's to end.
     """
     if session._trans_context_manager is not None or session.in_nested_transaction():  # noqa: SLF001 - not public
@@ -344,8 +361,6 @@ def _begun(session: Any, *, stale: bool = False, shared: bool = False, **how: An
             "An act commits, and your own `with session.begin()` or begin_nested() is open. "
             "Use `with invitations.unit():` in its place, or end it first."
         )
-    if stale:
-        session.get_transaction().close()  # a rollback would expire what the host has loaded
     root = session.get_transaction() or session.begin()
     frame = Frame(session, shared=shared, root=root, **how)
     put(frame)
