@@ -114,9 +114,9 @@ def invite_command(
 ) -> None:
     """Invite EMAIL, as the system."""
     seconds = None if expires_in is None else expires_in * 3600
-    wanted = acts.Wanted.loaded(load(get_state().invite_body, {"email": email, "expires_in": seconds, **more}))
-    how = {"mail": not no_mail, "confirm": confirm, "show_link": show_link}
-    one = acts.invite(_ctx(), by=_system(tenant), wanted=wanted, **how)
+    given = {"email": email, "expires_in": seconds, "mail": not no_mail, "confirm": confirm, **more}
+    wanted = acts.Wanted.loaded(load(get_state().invite_body, given))
+    one = acts.invite(_ctx(), by=_system(tenant), wanted=wanted, show_link=show_link)
     click.echo(_line(one))
     if one.delivery is not None and one.delivery.error:
         click.echo(

@@ -28,7 +28,6 @@ NOT_YET = frozenset(
         "RATELIMIT_TENANT",
         "RATELIMIT_RECIPIENT",
         "PENDING_MAX",
-        "BULK_MAX",
     }
 )
 
@@ -88,6 +87,8 @@ class Config:
     fresh_link: str | None = None
     #: Ask at accept whether the inviter may still grant the role.
     recheck_inviter: bool = True
+    #: Rows in one bulk call.
+    bulk_max: int = 1000
     #: How long after closing an invitation keeps its personal data.
     retention: timedelta = timedelta(days=90)
     secret_keys: tuple[str | bytes, ...] = field(default=(), repr=False)
@@ -266,5 +267,6 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "NOTIFY_REVOKED": _flag,
     "FRESH_LINK": _one_of(None, "send", "ask"),
     "RECHECK_INVITER": _flag,
+    "BULK_MAX": _whole(1, 10_000),
     "RETENTION": _span(timedelta(0), timedelta(days=36500), "at least 0"),
 }

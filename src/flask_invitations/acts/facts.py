@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
@@ -14,14 +14,14 @@ from ..addresses import key_of
 from ..context import Context
 from ..errors import InvitationError, InvitationNotFound, InvitationReplaced
 from ..gate import WrongAnswer
-from ..model.states import ENDED, Status
+from ..model.states import ENDED, OPEN, Status
 from ..model.tables import Invitation, new_id
 from ..model.values import InvitationDraft, InvitationInfo
 from ..store.found import Found, FoundMail
 from ..store.histories import Past
 from ..tokens import Token
 from .callers import Caller, Manager, may_grant
-from .rules import ACCEPT, Facts, Session, obstacle
+from .rules import ACCEPT, Facts, Rule, Session, obstacle
 
 
 def draft(address: Any, **columns: Any) -> InvitationDraft:
@@ -45,13 +45,15 @@ class Case:
     past: Past
 
 
-def making(
-    ctx: Context, by: Manager, tenant_id: Any, drafts: Sequence[InvitationDraft], now: datetime, confirmed: bool
-) -> Sequence[Case]:
-    """The facts of *Make* for drafts in one tenant; the statements do not grow with their number, but for chunks.
+def confirmed(case: Case) -> Case:
+    """The same once somebody has checked the address, although an email there came back."""
+    return replace(case, facts=replace(case.facts, bounced=False))
 
-    :param confirmed: somebody has checked the addresses, although emails there came back.
-    """
+
+def making(
+    ctx: Context, by: Manager, tenant_id: Any, drafts: Sequence[InvitationDraft], now: datetime
+) -> Sequence[Case]:
+    """The facts of *Make* for drafts in one tenant; the statements do not grow with their number, but for chunks."""
     keys = list(dict.fromkeys(each.email_key for each in drafts))
     active, accounts, past = (
         ctx.hooks.tenant_is_active(tenant_id),
@@ -67,7 +69,7 @@ def making(
             common,
             may_grant=grant(each.role),
             address_refused=_refusal(ctx.hooks.check_invitee, each),
-            bounced=before.bounced and not confirmed,
+            bounced=before.bounced,
             holder=before.live(now),
             **_membership(ctx, account, tenant_id),
         )
@@ -76,13 +78,16 @@ def making(
     return [one(each) for each in drafts]
 
 
-def resending(ctx: Context, by: Manager, row: Invitation, inviter: Any, now: datetime, confirmed: bool = False) -> Case:
-    """The facts of *Resend* for one invitation.
+def resending(ctx: Context, by: Manager, tenant_id: Any, rows: Sequence[Invitation], now: datetime) -> Sequence[Case]:
+    """The facts of *Resend* for invitations of one tenant, of which ``by`` is to be the inviter."""
+    again = [row for row in rows if row.status_at(now) in OPEN and row.email_key is not None]
+    cases = making(ctx, by, tenant_id, [_again(row, by.user) for row in again], now) if again else ()
+    known = {row.id: _its_own(case, row) for row, case in zip(again, cases, strict=True)}
+    return [known.get(row.id) or _ended(row, now) for row in rows]
 
-    :param inviter: who vouches for it.
-    """
-    status = row.status_at(now)
-    again = InvitationDraft(
+
+def _again(row: Invitation, inviter: Any) -> InvitationDraft:
+    return InvitationDraft(
         email=row.email or "",
         email_key=row.email_key or "",
         domain=(row.email_key or "").rpartition("@")[2],
@@ -92,12 +97,29 @@ def resending(ctx: Context, by: Manager, row: Invitation, inviter: Any, now: dat
         details=row.details,
         source="resend",
     )
-    if status not in (Status.PENDING, Status.EXPIRED) or row.email_key is None:
-        return Case(row.id, again, Facts(ended=ENDED[status]()), Past())
-    (case,) = making(ctx, by, row.tenant_id, [again], now, confirmed)
-    if case.facts.holder == row.id:
-        case = replace(case, facts=replace(case.facts, holder=None))
-    return case
+
+
+def _its_own(case: Case, row: Invitation) -> Case:
+    """An invitation is not in its own way."""
+    holder = None if case.facts.holder == row.id else case.facts.holder
+    return replace(case, id=row.id, facts=replace(case.facts, holder=holder))
+
+
+def _ended(row: Invitation, now: datetime) -> Case:
+    return Case(row.id, _again(row, None), Facts(ended=ENDED[row.status_at(now)]()), Past())
+
+
+def in_turn(rules: Sequence[Rule], cases: Sequence[Case]) -> Iterator[tuple[Case, InvitationError | None]]:
+    """Each with its first refusal: what one of them takes, those that follow do not get."""
+    taken = dict[str, UUID]()
+    for case in cases:
+        key = case.draft.email_key
+        if key in taken:
+            case = replace(case, facts=replace(case.facts, holder=taken[key]))
+        refusal = obstacle(rules, case.facts)
+        if refusal is None:
+            taken[key] = case.id
+        yield case, refusal
 
 
 def _joining(ctx: Context) -> dict[str, Any]:
