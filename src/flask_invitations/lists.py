@@ -157,7 +157,8 @@ def _sense(line: str, delimiter: str) -> tuple[int, bool, int]:
 
 def _folded(name: str) -> str:
     """The name of a column without case, marks, accents and spaces."""
-    return re.sub(r"[\W_]", "", "".join(c for c in unicodedata.normalize("NFKD", name.casefold()) if c.isalnum()))
+    plain = unicodedata.normalize("NFKD", name.casefold().replace("đ", "d"))
+    return "".join(c for c in plain if c.isalnum())
 
 
 def _records(reader: Iterator[list[str]], text: _Numbered) -> Iterator[tuple[int, list[str]]]:

@@ -137,14 +137,8 @@ def test_who_may(host: Host) -> None:
         refused(host.client().post(BULK, json=good), 401, "unauthenticated")
         refused(host.client(case.plain).post(BULK, json=good), 403, "forbidden")
         assert codes(change(host.client(case.stranger), "revoke", [case.id])) == ["invitation-not-found"]
-        for more in (
-            {"action": "accept"},
-            {"ids": None},
-            {"ids": [1]},
-            {"ids": {}},
-            {"rotate": True},
-            {"action": None},
-        ):
+        wrong: list[dict[str, Any]] = [{"action": "accept"}, {"ids": None}, {"ids": [1]}, {"rotate": True}]
+        for more in wrong:
             answer = host.client(case.admin).post(BULK, json={**good, **more})
             assert (answer.status_code, answer.get_json()["code"]) == (422, "invalid-request")
         errors = {"ids": ["Send at most 1000 at a time."]}
@@ -158,15 +152,16 @@ def test_from_python(host: Host) -> None:
     with host.app.app_context():
         api = host.invitations
         made = [api.invite("a@example.com", tenant_id=tenant) for tenant in (here, there)]
-        ids = [made[0].id, str(made[1].id)]
+        ids: list[Any] = [made[0].id, str(made[1].id)]
         told = api.resend_many(iter(ids))
         assert (told.done, told.refused) == (2, 0)
         assert [each.id for each in told.results] == [str(each.id) for each in made]
         assert api.revoke_many(ids).done == 2
         assert [api.get(each.id).status for each in made] == ["revoked", "revoked"]
         assert api.resend_many([]).results == []
+        ids.append(1)
         with pytest.raises(InvalidRequest):
-            api.revoke_many([1])  # type: ignore[list-item]
+            api.revoke_many(ids)
 
 
 def test_many_cost_no_more_statements(database_url: str) -> None:
