@@ -26,6 +26,15 @@ BUSY = {(503, "try-again")}
 POST = BUSY | {(403, "cross-site")}
 ALSO: dict[str, set[tuple[int, str]]] = {
     "invite": BODY | POST | {(403, "role-not-allowed"), (403, "address-not-allowed")},
+    "invite_many": BODY
+    | POST
+    | {
+        (401, "unauthenticated"),
+        (403, "forbidden"),
+        (403, "tenant-inactive"),
+        (409, "plan-changed"),
+    },
+    "change_many": BODY | POST | {(401, "unauthenticated"), (403, "forbidden")},
     "resend_invitation": BODY
     | POST
     | {(403, "role-not-allowed"), (403, "address-not-allowed"), (409, "already-invited")},
