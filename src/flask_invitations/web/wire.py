@@ -88,20 +88,22 @@ def check_body(call: Request) -> None:
 _WITH_ROWS: set[str] = set()
 
 
-def _has_rows(call: Request) -> bool:
-    return call.endpoint in _WITH_ROWS
+def _most(call: Request) -> int:
+    """How many octets this call takes."""
+    return MAX_ROWS if call.endpoint in _WITH_ROWS else MAX_BODY
 
 
 def _check_size(call: Request, size: int | None) -> None:
     """:raises BodyTooLarge: for this call."""
-    if size is not None and size > (MAX_ROWS if _has_rows(call) else MAX_BODY):
-        raise BodyTooLarge(_ROWS_TOO_LARGE if _has_rows(call) else None)
+    most = _most(call)
+    if size is not None and size > most:
+        raise BodyTooLarge(_ROWS_TOO_LARGE if most == MAX_ROWS else None)
 
 
 def _read(call: Request) -> bytes:
     length = call.content_length
     _check_size(call, length)
-    raw, most = b"", MAX_ROWS + 1 if length is None and _has_rows(call) else MAX_BODY + 1 if length is None else length
+    raw, most = b"", _most(call) + 1 if length is None else length
     try:
         while len(raw) < most and (chunk := call.stream.read(most - len(raw))):  # which may give less than asked for
             raw += chunk
@@ -142,7 +144,7 @@ def read_json(*, optional: bool = False) -> Any:
         return {}
     if call.mimetype != "application/json":
         raise UnsupportedMediaType
-    return parse_json(raw, MAX_ROWS_DEPTH if _has_rows(call) else MAX_DEPTH)
+    return parse_json(raw, MAX_ROWS_DEPTH if _most(call) == MAX_ROWS else MAX_DEPTH)
 
 
 def read_query() -> dict[str, str]:
