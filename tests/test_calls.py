@@ -135,6 +135,9 @@ def by_api(manager: FlaskClient, guest: FlaskClient, made: Callable[[], tuple[st
     (one, token), (_, other) = made(), made()
     for answer in (
         manager.post(INVITE, json={"email": "nobody", "role": "x"}),
+        manager.post(f"{INVITE}/bulk", json={"invitations": [{"email": "nobody"}, {}], "dry_run": True}),
+        manager.post(f"{INVITE}/bulk", json={"invitations": [1]}),
+        manager.post(f"{LIST}/bulk", json={"action": "resend", "ids": ["x"]}),
         manager.get(DOCUMENT),
         manager.get(LIST),
         manager.get(f"{LIST}?limit=x"),

@@ -175,7 +175,9 @@ def test_inactive_tenant(case: Case) -> None:
     assert "not active" in refused(case.host, "invite", "a@example.com", "--tenant", case.tenant)
 
 
-@pytest.mark.parametrize("command", ["invite", "list", "show", "resend", "revoke", "deliver", "sweep", "migrations"])
+@pytest.mark.parametrize(
+    "command", ["invite", "import", "list", "show", "resend", "revoke", "deliver", "sweep", "migrations"]
+)
 def test_help(local: Host, command: str) -> None:
     """Every command has a help text."""
     told = fine(local, command, "--help")

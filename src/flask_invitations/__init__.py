@@ -33,6 +33,7 @@ from .errors import (
     NoSeats,
     OpenAPIUnavailable,
     PasswordRejected,
+    PlanChanged,
     RoleNotAllowed,
     TenantInactive,
     TooManyPending,
@@ -56,7 +57,17 @@ from .mail.headers import to_email
 from .mail.log import LogMailer
 from .mail.smtp import SMTPMailer
 from .model.states import DeliveryState, EventType, Status
-from .model.values import DeliveryInfo, EventInfo, InvitationDraft, InvitationInfo, Inviter
+from .model.values import (
+    BulkChange,
+    BulkChangeResult,
+    BulkInvite,
+    BulkInviteResult,
+    DeliveryInfo,
+    EventInfo,
+    InvitationDraft,
+    InvitationInfo,
+    Inviter,
+)
 from .tokens import RedactFilter, redact
 
 __version__ = version("flask-invitations")
@@ -71,6 +82,10 @@ __all__ = [
     "AlreadyInvited",
     "AlreadyMember",
     "BodyTooLarge",
+    "BulkChange",
+    "BulkChangeResult",
+    "BulkInvite",
+    "BulkInviteResult",
     "ConfigurationError",
     "CrossSite",
     "DeliveryInfo",
@@ -103,6 +118,7 @@ __all__ = [
     "Offer",
     "OpenAPIUnavailable",
     "PasswordRejected",
+    "PlanChanged",
     "RedactFilter",
     "RoleNotAllowed",
     "SMTPMailer",

@@ -14,6 +14,8 @@ MAX_LOCAL, MAX_ADDRESS = 64, 254
 #: Local parts that a mail system may read as another mailbox: an encoded word (RFC 2047), a route by way of a domain,
 #: ``user%other.com`` and ``other.com!user`` (Postfix follows them by default, Exim refuses them), a file or a command.
 _ROUTE = re.compile(r"=\?|.%[^%]*\.|\.[^!]*!.|^[/|]")
+#: Most local parts: nothing in them has to be looked up, mapped or quoted, so that what remains is their domain.
+_PLAIN = re.compile(r"[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*")
 #: Characters that nobody sees, and that Unicode does not count as format characters.
 #: What separates the parts of an address, or of a route.
 _SPECIALS = frozenset('@%!<>()[]\\,;:" ')
@@ -55,6 +57,19 @@ def parse(text: str) -> Address:
 
 @lru_cache(maxsize=256)
 def _read(typed: str) -> Address:
+    local, _, domain = typed.rpartition("@")
+    if len(local) <= MAX_LOCAL and _PLAIN.fullmatch(local) and domain.isascii() and "xn--" not in domain.lower():
+        return Address(typed, f"{local.lower()}@{_domain(domain)}")
+    return _validated(typed)
+
+
+@lru_cache(maxsize=1024)
+def _domain(domain: str) -> str:
+    """The canonical form of a domain: a long list of people has few of them."""
+    return _validated(f"x@{domain}").key.rpartition("@")[2]
+
+
+def _validated(typed: str) -> Address:
     try:
         # test_environment admits the reserved .test domain, which hosts use in their own tests.
         parts = validate_email(typed, check_deliverability=False, test_environment=True)

@@ -92,7 +92,7 @@ class Calls:
         """
         given = self._wanted(email, role, message, details, expires_in, locale, mail=mail, confirm=confirm)
         by = self._by(by, tenant_id, inviter=inviter)
-        return acts.invite(get_state().ctx, by=by, wanted=given, mail=mail, confirm=confirm)
+        return acts.invite(get_state().ctx, by=by, wanted=given)
 
     def explain(
         self,
@@ -115,7 +115,7 @@ class Calls:
         """
         given = self._wanted(email, role, message, details, expires_in, locale, confirm=confirm)
         by = self._by(by, tenant_id, inviter=inviter)
-        return acts.explain(get_state().ctx, by=by, wanted=given, confirm=confirm)
+        return acts.explain(get_state().ctx, by=by, wanted=given)
 
     def preview(self, token: str, user: Any = None, *, by: Any = None) -> Offer:
         """What the link with ``token`` offers.
@@ -191,7 +191,7 @@ class Calls:
         :param expires_in: ``timedelta`` or seconds, 1 hour to 30 days, this once; default: the time it was made for.
         :raises InvitationError: a rule of *Resend* (``docs/rules.md``), or not found; nothing was changed.
         """
-        asked = {"rotate": rotate, "confirm": confirm, "expires_in": _seconds(expires_in)}
+        asked = {"rotate": rotate, "confirm": confirm, "expires_in": seconds(expires_in)}
         given = shapes.load(shapes.RESEND, asked)
         return acts.resend(get_state().ctx, by=self._by(by), invitation_id=shapes.our_id(invitation_id), **given)
 
@@ -328,13 +328,12 @@ class Calls:
         locale: str | None,
         **flags: bool,
     ) -> Wanted:
-        """:param flags: checked only."""
         fields = {
             "email": email,
             "role": role,
             "message": message,
             "details": details,
-            "expires_in": _seconds(expires_in),
+            "expires_in": seconds(expires_in),
             "locale": locale,
             **flags,
         }
@@ -350,7 +349,8 @@ def _given(by: Any, **also: Any) -> tuple[str, Any]:
     return next(((name, who) for name, who in named.items() if who is not None), ("by", None))
 
 
-def _seconds(span: timedelta | int | None) -> int | None:
+def seconds(span: timedelta | int | None) -> int | None:
+    """``expires_in`` as JSON has it."""
     return int(span.total_seconds()) if isinstance(span, timedelta) else span
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import os
+import shutil
 import signal
 import sys
 import threading
@@ -10,19 +13,30 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial, wraps
-from typing import Any, TypeVar
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO, TypeVar
 
 import click
 from flask.cli import AppGroup
 
-from . import acts, outbox
+from . import acts, lists, outbox
 from .acts import Manager
 from .context import Context, log
 from .current import get_state
-from .errors import ConfigurationError, InvalidRequest, InvitationError, TryAgain
+from .errors import (
+    AlreadyInvited,
+    AlreadyMember,
+    ConfigurationError,
+    InvalidRequest,
+    InvitationError,
+    TryAgain,
+    text_of,
+)
+from .imports import invite_all
+from .lists import Line
 from .migrations import write
 from .model.states import DeliveryState
-from .model.values import InvitationInfo
+from .model.values import BulkInviteResult, InvitationInfo
 from .shapes import load
 from .store.statements import EVERYWHERE
 from .traces import hidden
@@ -44,16 +58,20 @@ def command(name: str) -> Callable[[F], F]:
         def guarded(*args: Any, **kwargs: Any) -> Any:
             try:
                 return run(*args, **kwargs)
-            except InvalidRequest as error:
-                said = "; ".join(f"{_option(field)}: {_words(each)}" for field, each in error.errors.items())
-                raise click.ClickException(said) from error
             except (InvitationError, ConfigurationError) as error:
-                raise click.ClickException(str(error)) from error
+                raise click.ClickException(_said(error)) from error
 
         cli.command(name)(guarded)
         return run
 
     return register
+
+
+def _said(error: InvitationError | ConfigurationError) -> str:
+    """A refusal in one line, with every field that is wrong."""
+    if isinstance(error, InvalidRequest):
+        return "; ".join(f"{_option(field)}: {_words(each)}" for field, each in error.errors.items())
+    return str(error)
 
 
 def _option(field: str) -> str:
@@ -114,9 +132,9 @@ def invite_command(
 ) -> None:
     """Invite EMAIL, as the system."""
     seconds = None if expires_in is None else expires_in * 3600
-    wanted = acts.Wanted.loaded(load(get_state().invite_body, {"email": email, "expires_in": seconds, **more}))
-    how = {"mail": not no_mail, "confirm": confirm, "show_link": show_link}
-    one = acts.invite(_ctx(), by=_system(tenant), wanted=wanted, **how)
+    given = {"email": email, "expires_in": seconds, "mail": not no_mail, "confirm": confirm, **more}
+    wanted = acts.Wanted.loaded(load(get_state().invite_body, given))
+    one = acts.invite(_ctx(), by=_system(tenant), wanted=wanted, show_link=show_link)
     click.echo(_line(one))
     if one.delivery is not None and one.delivery.error:
         click.echo(
@@ -124,6 +142,82 @@ def invite_command(
         )
     if show_link:
         click.echo(one.accept_url)
+
+
+@command("import")
+@click.argument("file", type=click.File("rb"), metavar="FILE.csv")
+@click.option("--tenant", help="The id of the tenant. Required if the app has tenants.")
+@click.option("--dry-run", is_flag=True, help="Only tell what would become of each line.")
+@click.option("--result", type=click.Path(dir_okay=False), metavar="OUT.csv", help="Write a line for each person.")
+def import_command(file: BinaryIO, tenant: str | None, dry_run: bool, result: str | None) -> None:
+    """Invite everyone in FILE.csv, as the system. Exit with status 1 if a line was refused.
+
+    FILE.csv has the columns email, role, message and locale, under their usual names. Use - to read from stdin. The
+    command can be stopped and started again, and nobody is invited twice. Lines that are already invited, or already
+    members, count as done. If there are more than 10 people, `flask invitations deliver` sends the emails.
+    """
+    by, counts = _system(tenant), Counter[str]()
+    with _again(file) as source, _written(source, result) as write_down, _progress(source) as advance:
+        sheet = lists.read(source)
+        ignored = [*sheet.unused, *({"name"} & set(sheet.fields))]
+        if ignored:
+            click.echo(f"These columns are not used: {', '.join(ignored)}.", err=True)
+        for chunk in invite_all(get_state(), by, sheet.lines, dry_run):
+            for line, told in chunk:
+                write_down(line, told)
+            counts.update(text_of(told.error.code) if told.error else told.outcome for _, told in chunk)
+            advance()
+    click.echo(_summary(counts) or "The list is empty.")
+    refused = counts.total() - counts["created"] - counts["requested"] - sum(counts[code] for code in _HARMLESS)
+    if refused:
+        raise click.ClickException(f"{refused} line(s) were refused. Correct them, then import the file again.")
+
+
+#: What becomes of the lines of a list that is imported again.
+_HARMLESS = (AlreadyInvited.code, AlreadyMember.code)
+
+
+@contextmanager
+def _again(file: BinaryIO) -> Iterator[BinaryIO]:
+    """A file that can be read from its beginning more than once."""
+    if file.seekable():
+        yield file
+        return
+    with TemporaryFile() as copy:
+        shutil.copyfileobj(file, copy)
+        yield copy
+
+
+@contextmanager
+def _written(source: BinaryIO, result: str | None) -> Iterator[Callable[[Line, BulkInviteResult], None]]:
+    """What takes the verdicts: a file, as they come; without one, those that were refused are printed."""
+    if result is None:
+        yield lambda line, told: None if told.error is None else click.echo("\t".join(_cells(line, told)))
+        return
+    name = str(getattr(source, "name", ""))
+    if os.path.exists(result) and os.path.exists(name) and os.path.samefile(result, name):
+        raise click.ClickException("--result names the list itself. Choose another file.")
+    with open(result, "w", encoding="utf-8", newline="", buffering=1) as file:
+        writer = csv.writer(file)
+        writer.writerow(("line", "email", "outcome", "code", "detail", "invitation_id"))
+        yield lambda line, told: writer.writerow(map(lists.safe, _cells(line, told)))
+
+
+def _cells(line: Line, told: BulkInviteResult) -> tuple[str, ...]:
+    code, detail = ("", "") if told.error is None else (text_of(told.error.code), _said(told.error))
+    known = told.invitation.id if told.invitation is not None else getattr(told.error, "invitation_id", None)
+    return str(line.number), line.fields.get("email", ""), told.outcome, code, detail, str(known or "")
+
+
+@contextmanager
+def _progress(source: BinaryIO) -> Iterator[Callable[[], None]]:
+    """A progress bar on a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    length = source.seek(0, os.SEEK_END)
+    with click.progressbar(length=length, label="Inviting", file=sys.stderr) as bar:
+        yield lambda: bar.update(source.tell() - bar.pos)
 
 
 @command("list")
@@ -186,7 +280,7 @@ def deliver_command(watch: bool, batch: int, retry_failed: bool) -> None:
         click.echo(f"{outbox.retry_failed(_ctx())} queued again")
     with _until_signalled() as stop:
         ended = _watch(stop, batch) if watch else _deliver_once(stop, batch)
-    click.echo(_summary(ended))
+    click.echo(_summary(ended) or "nothing was due")
     failed = ended[DeliveryState.FAILED]
     if failed and not watch:
         raise click.ClickException(
@@ -227,7 +321,7 @@ def _watch(stop: threading.Event, batch: int) -> Counter[str]:
 
 
 def _summary(ended: Counter[str]) -> str:
-    return ", ".join(f"{count} {state}" for state, count in sorted(ended.items())) or "nothing was due"
+    return ", ".join(f"{count} {state}" for state, count in sorted(ended.items()))
 
 
 @command("sweep")

@@ -28,7 +28,6 @@ NOT_YET = frozenset(
         "RATELIMIT_INVITE",
         "RATELIMIT_TENANT",
         "RATELIMIT_RECIPIENT",
-        "BULK_MAX",
     }
 )
 
@@ -96,6 +95,8 @@ class Config:
     block_disposable: bool = False
     #: How many invitations may be open at once in one tenant; ``None``: any number.
     pending_max: int | None = 1000
+    #: Rows in one bulk call.
+    bulk_max: int = 1000
     #: How long after closing an invitation keeps its personal data.
     retention: timedelta = timedelta(days=90)
     secret_keys: tuple[str | bytes, ...] = field(default=(), repr=False)
@@ -313,5 +314,6 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "DENIED_DOMAINS": _domains,
     "BLOCK_DISPOSABLE": _blocks,
     "PENDING_MAX": _optional(_whole(1, 1_000_000)),
+    "BULK_MAX": _whole(1, 10_000),
     "RETENTION": _span(timedelta(0), timedelta(days=36500), "at least 0"),
 }

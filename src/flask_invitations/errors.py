@@ -24,6 +24,7 @@
     ├── AddressSuppressed           409
     ├── TooManyPending              409
     ├── NoSeats                     409
+    ├── PlanChanged                 409
     ├── InvitationGone              410  base of the five below
     │   ├── InvitationExpired
     │   ├── InvitationRevoked
@@ -44,49 +45,13 @@ caller gets exactly that answer. No error ever carries the token or anything els
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from http.client import responses
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
-
-class Sentence(str):
-    """A sentence of ours in English that can still be translated where a person reads it.
-
-    :param msgid: the sentence, with a named placeholder for each of ``values``.
-    """
-
-    _msgid: str
-    _values: Mapping[str, Any]
-
-    def __new__(cls, msgid: str, /, **values: Any) -> Self:
-        self = super().__new__(cls, msgid % values if values else msgid)
-        self._msgid, self._values = msgid, values
-        return self
-
-    def translated(self, gettext: Callable[[str], str]) -> str:
-        """The same, in the language of ``gettext``."""
-        found = gettext(self._msgid)
-        return found % self._values if self._values else found
-
-
-def text_of(said: object) -> str:
-    """What a host says, as text that can be shown, stored and sent: a lazy string is that of this moment's language."""
-    text = said if isinstance(said, str) else str(said)
-    return text if text.isprintable() else text.encode("utf-8", "replace").decode()
-
-
-def plain(said: Any) -> Any:
-    """What a host says, as JSON has it: what is no value of JSON's is the text that it prints as."""
-    if isinstance(said, Mapping):
-        return {text_of(name): plain(each) for name, each in said.items()}
-    if isinstance(said, (list, tuple, set, frozenset)):
-        return [plain(each) for each in said]
-    if said is None or isinstance(said, (bool, int)):
-        return said
-    return text_of(said)
+from .sentences import Sentence as Sentence
+from .sentences import plain
+from .sentences import text_of as text_of
 
 
 class ConfigurationError(Exception):
@@ -216,19 +181,19 @@ class InvitationNotFound(InvitationError):
 
 
 class AlreadyInvited(InvitationError):
-    """:param invitation_id: the live invitation, in the caller's own tenant."""
+    """:param invitation_id: the live invitation, in the caller's own tenant; ``None``: a dry run has made none."""
 
     code = "already-invited"
     status = 409
     sentence: ClassVar[str] = Sentence("This address already has an open invitation. Resend or revoke that one.")
 
-    def __init__(self, invitation_id: uuid.UUID) -> None:
+    def __init__(self, invitation_id: uuid.UUID | None) -> None:
         super().__init__()
         self.invitation_id = invitation_id
 
     @property
     def evidence(self) -> Mapping[str, Any]:
-        return {"invitation_id": str(self.invitation_id)}
+        return {"invitation_id": self.invitation_id and str(self.invitation_id)}
 
 
 class AlreadyMember(InvitationError):
@@ -319,6 +284,14 @@ class NoSeats(InvitationError):
     code = "no-seats"
     status = 409
     sentence: ClassVar[str] = Sentence("All seats of this organization are taken. A seat must become free first.")
+
+
+class PlanChanged(InvitationError):
+    code = "plan-changed"
+    status = 409
+    sentence: ClassVar[str] = Sentence(
+        "Something has changed since the preview, so nothing was written. Look at a new preview, then send again."
+    )
 
 
 class InvitationReplaced(InvitationGone):

@@ -10,7 +10,6 @@ from flask import Flask
 from jinja2 import Template
 
 from . import acts, config, conventions, defaults, hooks, shapes, templating
-from .calls import Calls
 from .cli import cli
 from .context import Context, log
 from .current import Late, State, bind, get_state, refuse_second, too_late
@@ -19,6 +18,7 @@ from .gate import Giving, Word
 from .hooks import Given, Hooks, HookTable
 from .languages.babel import languages
 from .mail.smtp import SMTPMailer
+from .many import ManyCalls
 from .model import binding
 from .model.binding import Models
 from .replies import House
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 C = TypeVar("C")
 
 
-class Invitations(HookTable, Giving, Calls):
+class Invitations(HookTable, Giving, ManyCalls):
     """The extension object: create it once, call :meth:`init_app` for each app.
 
     It holds nothing but hooks given by decorator; everything else lives with the app. Every hook of

@@ -234,6 +234,7 @@ MANAGER: Mapping[str, Words] = {
     ),
     "too-many-pending": Words(_FAILED, errors.TooManyPending.sentence, way="list"),
     "no-seats": Words(_FAILED, errors.NoSeats.sentence, way="list"),
+    "plan-changed": Words(_FAILED, errors.PlanChanged.sentence, way="list"),
     "invitation-accepted": Words(_ACCEPTED, Sentence("This invitation was accepted in the meantime."), way="list"),
     "invitation-declined": Words(_FAILED, Sentence("This invitation was declined in the meantime."), way="list"),
     "invitation-revoked": Words(_FAILED, Sentence("This invitation was revoked in the meantime."), way="list"),

@@ -39,8 +39,8 @@ def many(host: Host, *emails: str) -> Sequence[str]:
     """What inviting these together comes to: ``made``, or a code."""
     by: Manager = system(host.tenant())
     with host.app.app_context():
-        told = invite_many(get_state().ctx, by=by, wanted=[Wanted(parse(email)) for email in emails])
-    return [each.code if isinstance(each, Exception) else "made" for each in told]
+        told = invite_many(get_state().ctx, by=by, rows=[Wanted(parse(email)) for email in emails])
+    return ["made" if each.error is None else each.error.code for each in told.results]
 
 
 # PENDING_MAX

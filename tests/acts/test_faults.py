@@ -14,7 +14,6 @@ import sqlalchemy as sa
 
 from flask_invitations import (
     AddressNotAllowed,
-    AlreadyInvited,
     AlreadyMember,
     InvalidRequest,
     InvitationInfo,
@@ -22,7 +21,7 @@ from flask_invitations import (
     invitation_created,
     invitation_revoked,
 )
-from flask_invitations.acts import Wanted, invite_many, system
+from flask_invitations.acts import Wanted, system
 from flask_invitations.acts import invite as invite_one
 from flask_invitations.addresses import parse
 from flask_invitations.current import get_state, override
@@ -835,53 +834,6 @@ def test_explain_from_python(host: Host) -> None:
 
 
 # Many at once
-
-
-def count(host: Host, number: int, slug: str) -> int:
-    """How many statements it takes to invite so many at once, inside of a unit of the host's."""
-    tenant = host.tenant()
-    with host.app.app_context():
-        wanted = [Wanted(parse(f"{slug}{each}@example.com")) for each in range(number)]
-        with host.statements() as seen, host.invitations.unit():
-            made = invite_many(get_state().ctx, by=system(tenant), wanted=wanted)
-        assert len(made) == number
-        assert all(isinstance(each, InvitationInfo) for each in made)
-    return len(seen)
-
-
-def test_many_cost_no_more_statements(database_url: str) -> None:
-    """R23: inviting 10, 100 or 500 people in one unit takes the same number of statements, and 1,000 one more for
-    each chunk of a statement; their emails wait for the worker."""
-    with build(database_url, config={"INVITATIONS_DELIVERY": "queue"}, tenant_is_active=None) as host:
-        count(host, 2, "warm")
-        ten, hundred, chunk = (count(host, number, f"n{number}x") for number in (10, 100, 500))
-        assert ten == hundred == chunk
-        assert ten <= 10
-        assert count(host, 1000, "k") <= ten + 5
-        assert len(host.rows(host.invitations.models.Invitation)) == 2 + 10 + 100 + 500 + 1000
-
-
-def test_many_are_judged_one_by_one(host: Host) -> None:
-    """Of many, each is made or refused for itself, in order: doubles, members and those who were invited before; an
-    expired one gives way."""
-    case = make(host, "pending")
-    late = invite(host.client(case.admin), "late@example.com", expires_in=3600)
-    host.clock.tick(timedelta(hours=2))
-    emails = ["a@example.com", "A@EXAMPLE.com", case.email, "plain@acme.example", "late@example.com", "b@example.com"]
-    with host.app.app_context():
-        wanted = [Wanted(parse(email)) for email in emails]
-        told = invite_many(get_state().ctx, by=system(case.tenant), wanted=wanted)
-    first, double, again, member, _fresh, last = told
-    assert [isinstance(each, InvitationInfo) for each in told] == [True, False, False, False, True, True]
-    assert isinstance(double, AlreadyInvited)
-    assert double.invitation_id == first.id  # type: ignore[union-attr]
-    assert (again.code, again.invitation_id) == ("already-invited", uuid.UUID(case.id))  # type: ignore[union-attr]
-    assert member.code == "already-member"  # type: ignore[union-attr]
-    assert {row.status for row in host.rows(host.invitations.models.Invitation, id=uuid.UUID(late["id"]))} == {
-        "expired"
-    }
-    assert {message.to for message in host.outbox.messages} >= {"a@example.com", "late@example.com", "b@example.com"}
-    assert last.delivery.state == "sent"  # type: ignore[union-attr]
 
 
 def test_helpers_see_it_all(host: Host) -> None:

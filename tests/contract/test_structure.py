@@ -73,14 +73,14 @@ LOOK_UPS = {
 #: Every public name. A line less here is a breaking change; a line more is a promise.
 NAMES = """
 Acceptance AcceptedUser AccountExists AccountUnverified AddressNotAllowed AddressSuppressed AlreadyInvited
-AlreadyMember BodyTooLarge ConfigurationError CrossSite DeliveryInfo DeliveryState EventInfo EventType Explanation
-Forbidden GrantsNotAllowed InvalidRequest InvitationAccepted InvitationDeclined InvitationDraft InvitationError
-InvitationExpired InvitationGone InvitationInfo InvitationNotFound InvitationReplaced InvitationRevoked
-InvitationWithdrawn Invitations Inviter LogMailer MailBounced MailRefused MalformedRequest Message NoSeats Offer
-OpenAPIUnavailable PasswordRejected RedactFilter RoleNotAllowed SMTPMailer Status Swept TenantInactive TenantInfo
-TooManyPending TryAgain Unauthenticated UnsupportedMediaType WrongAccount canonical_email invitation_accepted
-invitation_created invitation_declined invitation_expired invitation_resent invitation_revoked invitation_sent redact
-to_email
+AlreadyMember BodyTooLarge BulkChange BulkChangeResult BulkInvite BulkInviteResult ConfigurationError CrossSite
+DeliveryInfo DeliveryState EventInfo EventType Explanation Forbidden GrantsNotAllowed InvalidRequest
+InvitationAccepted InvitationDeclined InvitationDraft InvitationError InvitationExpired InvitationGone InvitationInfo
+InvitationNotFound InvitationReplaced InvitationRevoked InvitationWithdrawn Invitations Inviter LogMailer MailBounced
+MailRefused MalformedRequest Message NoSeats Offer OpenAPIUnavailable PasswordRejected PlanChanged RedactFilter
+RoleNotAllowed SMTPMailer Status Swept TenantInactive TenantInfo TooManyPending TryAgain Unauthenticated
+UnsupportedMediaType WrongAccount canonical_email invitation_accepted invitation_created invitation_declined
+invitation_expired invitation_resent invitation_revoked invitation_sent redact to_email
 """
 WINGS = {"acts", "contrib", "languages", "mail", "migrations", "model", "outbox", "store", "web"}
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)

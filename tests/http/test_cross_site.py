@@ -37,6 +37,8 @@ SAME: list[dict[str, str]] = [
 ]
 WRITES = [
     ("POST", INVITE),
+    ("POST", f"{INVITE}/bulk"),
+    ("POST", f"{LIST}/bulk"),
     ("POST", "{url}/resend"),
     ("DELETE", "{url}"),
     ("POST", PREVIEW),
@@ -48,6 +50,10 @@ WRITES = [
 def body_for(case: Case, url: str) -> dict[str, Any] | None:
     if url == INVITE:
         return {"email": "new@example.com"}
+    if url == f"{INVITE}/bulk":
+        return {"invitations": [{"email": "new@example.com"}]}
+    if url == f"{LIST}/bulk":
+        return {"action": "revoke", "ids": [case.id]}
     if url == ACCEPT:
         return {"token": case.token, "password": PASSWORD}
     return {"token": case.token} if url in (PREVIEW, DECLINE) else None

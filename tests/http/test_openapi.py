@@ -27,6 +27,15 @@ POST = BUSY | {(403, "cross-site")}
 CAPS = {(409, "too-many-pending"), (409, "no-seats")}
 ALSO: dict[str, set[tuple[int, str]]] = {
     "invite": BODY | POST | CAPS | {(403, "role-not-allowed"), (403, "address-not-allowed")},
+    "invite_many": BODY
+    | POST
+    | {
+        (401, "unauthenticated"),
+        (403, "forbidden"),
+        (403, "tenant-inactive"),
+        (409, "plan-changed"),
+    },
+    "change_many": BODY | POST | {(401, "unauthenticated"), (403, "forbidden")},
     "resend_invitation": BODY
     | POST
     | CAPS

@@ -14,7 +14,7 @@ import psycopg
 import pymysql
 import sqlalchemy as sa
 
-from flask_invitations import Message
+from flask_invitations import Message, imports
 from tests.hosts import PASSWORD, Host, build
 from tests.races.harness import ACCEPT, Racers, accept, crowded, invited
 
@@ -121,4 +121,17 @@ def invite_and_die(database_url: str, email: str, die_at: int | None, sent: str,
         deadline.passed.clear()
         with host.app.app_context():
             host.invitations.invite(email, tenant_id=tenant_id)
+    return deadline.passed
+
+
+def import_and_die(database_url: str, path: str, die_at: int | None, ready: Callable[[], Any]) -> list[str]:
+    """Import a list in chunks of 10; the moments that were passed."""
+    deadline, imports.CHUNK = Deadline(die_at), 10
+    with ExitStack() as stack:
+        host = _doomed(stack, database_url, deadline, config={"INVITATIONS_DELIVERY": "queue"})
+        tenant_id = host.rows(host.Tenant)[0].id
+        deadline.passed.clear()
+        arguments = ["invitations", "import", path, "--tenant", str(tenant_id)]
+        told = host.app.test_cli_runner().invoke(args=arguments)
+        assert told.exit_code == 0, told.output
     return deadline.passed

@@ -11,7 +11,7 @@ from email_validator import EmailNotValidError, validate_email
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_invitations.addresses import MAX_ADDRESS, InvalidAddress, key_of, parse
+from flask_invitations.addresses import MAX_ADDRESS, InvalidAddress, _validated, key_of, parse
 
 ATOM = st.text(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+/=?^_`{|}~-", min_size=1, max_size=12
@@ -168,3 +168,20 @@ def test_long_input_is_cheap(text: str) -> None:
     started = time.perf_counter()
     key_of(text)
     assert time.perf_counter() - started < 1
+
+
+SHORT = st.text("aZ0_+-.x", min_size=1, max_size=70)
+DOMAINS = st.sampled_from(
+    ["example.com", "EXAMPLE.com", "b\u00fccher.de", "xn--bcher-kva.de", "a..b", "-a.com", "a", "[1.1.1.1]"]
+)
+
+
+@given(st.builds("{}@{}".format, SHORT, DOMAINS))
+def test_a_short_cut_leads_to_the_same(text: str) -> None:
+    """F2: where only the domain is validated, what comes of it is what validating all of it gives."""
+    try:
+        whole = _validated(unicodedata.normalize("NFC", text.strip()))
+    except InvalidAddress:
+        assert key_of(text) is None
+    else:
+        assert parse(text) == whole

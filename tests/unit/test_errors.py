@@ -38,6 +38,7 @@ CODES = {
     "address-suppressed": 409,
     "too-many-pending": 409,
     "no-seats": 409,
+    "plan-changed": 409,
     "invitation-replaced": 410,
     "invitation-withdrawn": 410,
     "body-too-large": 413,

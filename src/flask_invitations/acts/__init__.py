@@ -3,8 +3,8 @@
 from .answer import Acceptance, AcceptedUser, Offer, TenantInfo, accept, decline, preview
 from .callers import Caller, Manager, Origin, caller, grantable, manager, named, system
 from .fresh import request_link
-from .invite import Explanation, Wanted, explain, invite, invite_many
-from .manage import resend, revoke, revoke_for
+from .invite import Explanation, Unreadable, Wanted, explain, invite, invite_many
+from .manage import resend, resend_many, revoke, revoke_for, revoke_many
 from .pasted import recognize
 from .read import complete_deliveries, counts, events, get, list_page, story, tenant_name
 from .report import record_delivery
@@ -21,6 +21,7 @@ __all__ = [
     "Origin",
     "Swept",
     "TenantInfo",
+    "Unreadable",
     "Wanted",
     "accept",
     "caller",
@@ -42,8 +43,10 @@ __all__ = [
     "record_delivery",
     "request_link",
     "resend",
+    "resend_many",
     "revoke",
     "revoke_for",
+    "revoke_many",
     "story",
     "sweep",
     "system",

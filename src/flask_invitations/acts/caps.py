@@ -34,9 +34,12 @@ def capped(ctx: Context) -> bool:
     return ctx.config.pending_max is not None or ctx.hooks.seats is not None
 
 
-def hold(ctx: Context, tenant_id: Any) -> None:
-    """Have the tenant to ourselves until the transaction is over, where anything is limited."""
-    if capped(ctx):
+def hold(ctx: Context, *tenant_ids: Any) -> None:
+    """Have the tenants to ourselves until the transaction is over, where anything is limited.
+
+    :param tenant_ids: in the order of their keys.
+    """
+    for tenant_id in tenant_ids if capped(ctx) else ():
         ctx.store.hosts.hold(tenant_id)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
@@ -14,7 +14,7 @@ from ..addresses import key_of
 from ..context import Context
 from ..errors import InvitationError, InvitationNotFound, InvitationReplaced
 from ..gate import WrongAnswer
-from ..model.states import ENDED, Status
+from ..model.states import ENDED, OPEN, Status
 from ..model.tables import Invitation, new_id
 from ..model.values import InvitationDraft, InvitationInfo
 from ..store.found import Found, FoundMail
@@ -23,7 +23,7 @@ from ..tokens import Token
 from . import caps
 from .callers import Caller, Manager, may_grant
 from .caps import Room
-from .rules import ACCEPT, MAKE, Facts, Rule, Session, obstacle
+from .rules import ACCEPT, Facts, Rule, Session, obstacle
 
 
 def draft(address: Any, **columns: Any) -> InvitationDraft:
@@ -39,28 +39,25 @@ class Case:
     """An invitation to make, or to send again; what is known about it, and what there was for its address.
 
     :param id: what a new one is called.
+    :param opens: it takes a place that it does not have yet.
     """
 
     id: UUID
     draft: InvitationDraft
     facts: Facts
     past: Past
+    opens: bool = True
+
+
+def confirmed(case: Case) -> Case:
+    """The same once somebody has checked the address, although an email there came back."""
+    return replace(case, facts=replace(case.facts, bounced=False))
 
 
 def making(
-    ctx: Context,
-    by: Manager,
-    tenant_id: Any,
-    drafts: Sequence[InvitationDraft],
-    now: datetime,
-    confirmed: bool,
-    room: Room,
+    ctx: Context, by: Manager, tenant_id: Any, drafts: Sequence[InvitationDraft], now: datetime
 ) -> Sequence[Case]:
-    """The facts of *Make* for drafts in one tenant; the statements do not grow with their number, but for chunks.
-
-    :param confirmed: somebody has checked the addresses, although emails there came back.
-    :param room: what there is room for. It is given in order, to those that nothing else refuses.
-    """
+    """The facts of *Make* for drafts in one tenant; the statements do not grow with their number, but for chunks."""
     keys = list(dict.fromkeys(each.email_key for each in drafts))
     active, accounts, past = (
         ctx.hooks.tenant_is_active(tenant_id),
@@ -69,35 +66,32 @@ def making(
     )
     grant = cache(lambda role: may_grant(ctx, by, tenant_id, role))
     common = Facts(tenant_active=active, **_joining(ctx))
-    made = dict[str, UUID]()
 
     def one(each: InvitationDraft) -> Case:
-        """Each is told what those before it would leave: the second of two for one address finds the place taken."""
         before, account = past[each.email_key], accounts.get(each.email_key)
         facts = replace(
             common,
             may_grant=grant(each.role),
             address_refused=ctx.config.domains.refusal(each.domain) or _refusal(ctx.hooks.check_invitee, each),
-            bounced=before.bounced and not confirmed,
-            holder=before.live(now) or made.get(each.email_key),
-            **room.after(len(made)),
+            bounced=before.bounced,
+            holder=before.live(now),
             **_membership(ctx, account, tenant_id),
         )
-        case = Case(new_id(now), each, facts, before)
-        if obstacle(MAKE, facts) is None:
-            made[each.email_key] = case.id
-        return case
+        return Case(new_id(now), each, facts, before)
 
     return [one(each) for each in drafts]
 
 
-def resending(ctx: Context, by: Manager, row: Invitation, inviter: Any, now: datetime, confirmed: bool = False) -> Case:
-    """The facts of *Resend* for one invitation; the tenant is held, by :func:`.caps.hold`.
+def resending(ctx: Context, by: Manager, tenant_id: Any, rows: Sequence[Invitation], now: datetime) -> Sequence[Case]:
+    """The facts of *Resend* for invitations of one tenant, of which ``by`` is to be the inviter."""
+    again = [row for row in rows if row.status_at(now) in OPEN and row.email_key is not None]
+    cases = making(ctx, by, tenant_id, [_again(row, by.user) for row in again], now) if again else ()
+    known = {row.id: _its_own(case, row, now) for row, case in zip(again, cases, strict=True)}
+    return [known.get(row.id) or _ended(row, now) for row in rows]
 
-    :param inviter: who vouches for it.
-    """
-    status = row.status_at(now)
-    again = InvitationDraft(
+
+def _again(row: Invitation, inviter: Any) -> InvitationDraft:
+    return InvitationDraft(
         email=row.email or "",
         email_key=row.email_key or "",
         domain=(row.email_key or "").rpartition("@")[2],
@@ -107,14 +101,34 @@ def resending(ctx: Context, by: Manager, row: Invitation, inviter: Any, now: dat
         details=row.details,
         source="resend",
     )
-    if status not in (Status.PENDING, Status.EXPIRED) or row.email_key is None:
-        return Case(row.id, again, Facts(ended=ENDED[status]()), Past())
-    opens = status == Status.EXPIRED
-    room = caps.room(ctx, row.tenant_id, now, held=True) if opens else Room()
-    (case,) = making(ctx, by, row.tenant_id, [again], now, confirmed, room)
-    if case.facts.holder == row.id:
-        case = replace(case, facts=replace(case.facts, holder=None))
-    return case
+
+
+def _its_own(case: Case, row: Invitation, now: datetime) -> Case:
+    """An invitation is not in its own way, and a pending one has its place."""
+    holder = None if case.facts.holder == row.id else case.facts.holder
+    opens = row.status_at(now) == Status.EXPIRED
+    return replace(case, id=row.id, opens=opens, facts=replace(case.facts, holder=holder))
+
+
+def _ended(row: Invitation, now: datetime) -> Case:
+    return Case(row.id, _again(row, None), Facts(ended=ENDED[row.status_at(now)]()), Past(), opens=False)
+
+
+def in_turn(rules: Sequence[Rule], cases: Sequence[Case], room: Room) -> Iterator[tuple[Case, InvitationError | None]]:
+    """Each with its first refusal: what one of them takes, those that follow do not get.
+
+    :param room: what there is room for, at first.
+    """
+    taken, places = dict[str, UUID](), 0
+    for case in cases:
+        key = case.draft.email_key
+        left = room.after(places) if case.opens else {}
+        case = replace(case, facts=replace(case.facts, holder=taken.get(key, case.facts.holder), **left))
+        refusal = obstacle(rules, case.facts)
+        if refusal is None:
+            taken[key] = case.id
+            places += case.opens
+        yield case, refusal
 
 
 def _joining(ctx: Context) -> dict[str, Any]:

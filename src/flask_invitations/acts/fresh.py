@@ -58,7 +58,7 @@ def _request(ctx: Context, found: Found, by: Caller, now: datetime) -> None:
     if asks:
         outbox.notify(ctx, [row], Kind.LINK_REQUEST, now)
     else:
-        renew(ctx, row, past, Renewal(by, found.inviter, {}), now)
+        renew(ctx, [(row, past)], Renewal(by, found.inviter, {}), now)
 
 
 def _may_ask(ctx: Context, found: Found, past: Past, now: datetime) -> bool:

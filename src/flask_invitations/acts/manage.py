@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -13,19 +13,20 @@ from .. import outbox
 from ..addresses import key_of
 from ..clock import as_utc
 from ..context import Context
-from ..errors import InvitationAccepted, InvitationReplaced, InvitationRevoked
+from ..errors import InvitationAccepted, InvitationError, InvitationNotFound, InvitationReplaced, InvitationRevoked
 from ..hooks import invitation_resent, invitation_revoked
 from ..model.states import OPEN, RESEND, REVOKE, DeliveryState, Kind, Status
 from ..model.tables import Invitation, pending_key
-from ..model.values import DeliveryInfo, InvitationInfo, plain_key
+from ..model.values import BulkChange, BulkChangeResult, DeliveryInfo, InvitationInfo, plain_key
 from ..outbox import Posting
+from ..shapes import our_id
 from ..store.found import Found
 from ..store.histories import Past
 from ..store.statements import EVERYWHERE
 from ..tokens import Token
 from . import caps, rules
 from .callers import Caller, Manager, leaver
-from .facts import resending
+from .facts import Case, confirmed, in_turn, resending
 from .invite import expire, vouched
 from .read import find
 
@@ -47,25 +48,89 @@ def resend(
     :raises InvitationNotFound: unknown, or another tenant's.
     :raises InvitationError: a rule of *Resend* (``docs/rules.md``); nothing was changed.
     """
-
-    tenant_id = _tenant(ctx, by, invitation_id)
+    tenants = _tenants(ctx, by, [invitation_id])
 
     def again() -> InvitationInfo:
-        caps.hold(ctx, tenant_id)
-        now, found = ctx.now(), find(ctx, by, invitation_id)
-        case = resending(ctx, by, found.row, by.user, now, confirm)
-        rules.first(rules.RESEND, case.facts)
-        how = Renewal(by, by.user, vouched(ctx, by, found.row.tenant_id), expires_in)
-        return renew(ctx, found.row, case.past, how, now, rotate=rotate, show_link=ctx.config.return_link)
+        caps.hold(ctx, *tenants)
+        now, row = ctx.now(), find(ctx, by, invitation_id).row
+        (case,) = resending(ctx, by, row.tenant_id, [row], now)
+        case = confirmed(case) if confirm else case
+        ((case, refusal),) = in_turn(rules.RESEND, [case], _room(ctx, row.tenant_id, [case], now))
+        if refusal is not None:
+            raise refusal
+        how = Renewal(by, by.user, vouched(ctx, by, row.tenant_id), expires_in)
+        (info,) = renew(ctx, [(row, case.past)], how, now, rotate=rotate, show_link=ctx.config.return_link)
+        return info
 
     return ctx.unit.run(again, anew=caps.capped(ctx))
 
 
-def _tenant(ctx: Context, by: Manager, invitation_id: uuid.UUID) -> Any:
-    """The tenant that has to be held before the invitation is read: only the system has to look which it is."""
+def _tenants(ctx: Context, by: Manager, ids: Sequence[uuid.UUID | str]) -> Sequence[Any]:
+    """The tenants that have to be held before the invitations are read: only the system has to look which they are."""
     if by.tenant_id is not EVERYWHERE or not caps.capped(ctx):
-        return by.tenant_id
-    return ctx.unit.ahead(lambda: find(ctx, by, invitation_id)).row.tenant_id
+        return [by.tenant_id]
+    found = ctx.unit.ahead(lambda: _known(ctx, by, ids))
+    return sorted({each.row.tenant_id for each in found.values()})
+
+
+def _room(ctx: Context, tenant_id: Any, cases: Sequence[Case], now: datetime) -> caps.Room:
+    """Asked only where one of them needs a place."""
+    return caps.room(ctx, tenant_id, now, held=True) if any(each.opens for each in cases) else caps.Room()
+
+
+def resend_many(ctx: Context, *, by: Manager, ids: Sequence[uuid.UUID | str]) -> BulkChange:
+    """The same for many invitations in one transaction, each with a new link; an id that comes twice is sent once.
+    Within a tenant the statements do not grow with their number, but for chunks."""
+    tenants = _tenants(ctx, by, ids)
+
+    def again() -> BulkChange:
+        caps.hold(ctx, *tenants)
+        now, rows = ctx.now(), dict[Any, list[Invitation]]()
+        found, told = _known(ctx, by, ids), dict[uuid.UUID, InvitationError | None]()
+        for each in found.values():
+            rows.setdefault(each.row.tenant_id, []).append(each.row)
+        for tenant_id, these in rows.items():
+            told.update(_resend_some(ctx, by, tenant_id, these, now))
+        return _verdicts(ids, told)
+
+    return ctx.unit.run(again, anew=caps.capped(ctx))
+
+
+def _resend_some(
+    ctx: Context, by: Manager, tenant_id: Any, rows: Sequence[Invitation], now: datetime
+) -> Mapping[uuid.UUID, InvitationError | None]:
+    """Those of one tenant: what stands in the way of each, by its id."""
+    cases = resending(ctx, by, tenant_id, rows, now)
+    judged = list(in_turn(rules.RESEND, cases, _room(ctx, tenant_id, cases, now)))
+    allowed = [(row, case.past) for row, (case, refusal) in zip(rows, judged, strict=True) if refusal is None]
+    if allowed:
+        renew(ctx, allowed, Renewal(by, by.user, vouched(ctx, by, tenant_id)), now)
+    return {case.id: refusal for case, refusal in judged}
+
+
+def _known(ctx: Context, by: Manager, ids: Sequence[uuid.UUID | str]) -> Mapping[uuid.UUID, Found]:
+    """Those of many invitations that ``by`` may see, in the order in which they are asked for."""
+    wanted = dict.fromkeys(each for given in ids if (each := _read_id(given)) is not None)
+    found = {each.row.id: each for each in ctx.store.by_ids(by.tenant_id, list(wanted))}
+    return {each: found[each] for each in wanted if each in found}
+
+
+def _read_id(given: uuid.UUID | str) -> uuid.UUID | None:
+    try:
+        return our_id(given)
+    except InvitationNotFound:
+        return None
+
+
+def _verdicts(ids: Sequence[uuid.UUID | str], told: Mapping[uuid.UUID, InvitationError | None]) -> BulkChange:
+    """:param told: what stands in the way of each that there is; a foreign id and an unknown one are told apart nowhere
+    (C7)."""
+    results = list[BulkChangeResult]()
+    for index, given in enumerate(ids):
+        known = _read_id(given)
+        error = InvitationNotFound() if known is None or known not in told else told[known]
+        results.append(BulkChangeResult(index, str(given), "done" if error is None else "refused", error))
+    return BulkChange(results)
 
 
 @dataclass(frozen=True)
@@ -85,32 +150,54 @@ class Renewal:
 
 def renew(
     ctx: Context,
-    row: Invitation,
-    past: Past,
+    again: Sequence[tuple[Invitation, Past]],
     how: Renewal,
     now: datetime,
     *,
     rotate: bool = True,
     show_link: bool = False,
-) -> InvitationInfo:
-    """Open an invitation for another span of time, and write its email; inside a unit."""
-    before, token = row.invited_by_id, None if rotate else ctx.mint.recover(row.token_nonce, row.token_hash)
-    rotated = token is None
-    holder = past.holder(but=row.id)
-    expire(ctx, ctx.store.whole([] if holder is None else [holder]), now, [how.columns.get("invited_by_id")])
-    link, token = _link(ctx, row, token, show_link)
-    again = {"link_number": past.next_link_number, "expires_at": _expiry(row, how, now), "reminded_at": None}
-    key = pending_key(row.tenant_id, row.email_key or "")
-    ctx.store.move(row, RESEND, now, pending_key=key, **again, **link, **how.columns)
-    ctx.store.mails.cancel([row], InvitationReplaced.code)
-    details = {"rotated": rotated, "was_invited_by": plain_key(before)}
-    ctx.store.events.add(row, RESEND.event, now, details=details, **_managing(how.by))
+) -> Sequence[InvitationInfo]:
+    """Open invitations of one tenant for another span of time, and write their emails; inside a unit.
+
+    :param again: each with what there was for its address.
+    """
+    rows = [row for row, _ in again]
+    before = {row.id: row.invited_by_id for row in rows}
+    holders = [holder for row, past in again if (holder := past.holder(but=row.id)) is not None]
+    expire(ctx, ctx.store.whole(holders), now, [how.columns.get("invited_by_id")])
+    same = {row.id: None if rotate else ctx.mint.recover(row.token_nonce, row.token_hash) for row in rows}
+    links = {row.id: _link(ctx, row, same[row.id], show_link) for row in rows}
+    each = {row.id: {**_opened(row, past, how, now), **links[row.id][0]} for row, past in again}
+    ctx.store.move_all(rows, RESEND, now, each=each, reminded_at=None, **how.columns)
+    ctx.store.mails.cancel(rows, InvitationReplaced.code)
+    ctx.store.events.add_all([(row, RESEND.event, _told(row, same[row.id], before[row.id], how)) for row in rows], now)
+    postings = [Posting(row, links[row.id][1], _info(ctx, row, how, now, links[row.id][1], show_link)) for row in rows]
+    for one in postings:
+        ctx.unit.after_commit(partial(ctx.announce, invitation_resent, one.info))
+    outbox.post(ctx, postings, now, how.inviter)
+    return [one.info for one in postings]
+
+
+def _opened(row: Invitation, past: Past, how: Renewal, now: datetime) -> dict[str, Any]:
+    """The columns of its own that open an invitation once more."""
+    return {
+        "pending_key": pending_key(row.tenant_id, row.email_key or ""),
+        "link_number": past.next_link_number,
+        "expires_at": _expiry(row, how, now),
+    }
+
+
+def _told(row: Invitation, same: Token | None, before: Any, how: Renewal) -> dict[str, Any]:
+    """The columns of the event.
+
+    :param same: the link that it keeps.
+    """
+    return {"details": {"rotated": same is None, "was_invited_by": plain_key(before)}, **_managing(how.by)}
+
+
+def _info(ctx: Context, row: Invitation, how: Renewal, now: datetime, token: Token, show_link: bool) -> InvitationInfo:
     info = row.info(now, getattr(how.inviter, "email", None))
-    if show_link:
-        info = replace(info, accept_url=ctx.config.link(token.reveal()))
-    ctx.unit.after_commit(partial(ctx.announce, invitation_resent, info))
-    outbox.post(ctx, [Posting(row, token, info)], now, how.inviter)
-    return info
+    return replace(info, accept_url=ctx.config.link(token.reveal())) if show_link else info
 
 
 def _managing(by: Caller) -> dict[str, Any]:
@@ -129,7 +216,7 @@ def _expiry(row: Invitation, how: Renewal, now: datetime) -> datetime:
 def _link(ctx: Context, row: Invitation, same: Token | None, show: bool) -> tuple[dict[str, Any], Token]:
     """The columns to change for the link, and its token: ``same``, or else a new one."""
     if same is not None:
-        return {"link_shown": True} if show else {}, same
+        return {"link_shown": show or row.link_shown}, same
     nonce, token = ctx.mint.new()
     return {
         "token_nonce": nonce,
@@ -153,6 +240,21 @@ def revoke(ctx: Context, *, by: Manager, invitation_id: uuid.UUID) -> Invitation
         if found.row.status not in OPEN:
             return found.info(now)
         return _revoke(ctx, by, [found], now)[0]
+
+    return ctx.unit.run(close)
+
+
+def revoke_many(ctx: Context, *, by: Manager, ids: Sequence[uuid.UUID | str]) -> BulkChange:
+    """The same for many invitations, in one transaction; the statements do not grow with their number, but for
+    chunks."""
+
+    def close() -> BulkChange:
+        found, now = _known(ctx, by, ids), ctx.now()
+        still = [each for each in found.values() if each.row.status in OPEN]
+        if still:
+            _revoke(ctx, by, still, now)
+        accepted = {each.row.id: each.row.status == Status.ACCEPTED for each in found.values()}
+        return _verdicts(ids, {key: InvitationAccepted() if late else None for key, late in accepted.items()})
 
     return ctx.unit.run(close)
 

@@ -15,7 +15,7 @@ from ..context import Context
 from ..errors import InvitationNotFound
 from ..model.states import BY_HOLDER, Status
 from ..model.tables import InvitationEvent
-from ..model.values import EventInfo, InvitationInfo, complete
+from ..model.values import BulkInvite, EventInfo, InvitationInfo, complete
 from ..store.events import Told
 from ..store.found import Found
 from .callers import Manager
@@ -175,6 +175,8 @@ def complete_deliveries(ctx: Context, values: Sequence[Any]) -> None:
 def _infos(value: Any) -> Iterator[InvitationInfo]:
     if isinstance(value, InvitationInfo):
         yield value
+    elif isinstance(value, BulkInvite):
+        yield from (each.invitation for each in value.results if each.invitation is not None)
     elif isinstance(value, (list, tuple)):
         for each in value:
             yield from _infos(each)

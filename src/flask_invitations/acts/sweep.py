@@ -82,7 +82,7 @@ def _remind_some(ctx: Context) -> tuple[int, int]:
     column, mails = ctx.models.Invitation, ctx.store.mails.latest([row.id for row in rows])
     ctx.store.change_all(rows, now, column.status == Status.PENDING, column.reminded_at.is_(None), reminded_at=now)
     due = [row for row in rows if _is_due(row, mails.get(row.id), span)]
-    outbox.notify(ctx, due, Kind.REMINDER, now)
+    outbox.notify(ctx, due, Kind.REMINDER, now, most=CHUNK)
     return len(rows), len(due)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import InvitationError
 from .states import DeliveryStateValue, EventTypeValue, StatusValue
@@ -85,7 +86,7 @@ class InvitationDraft:
 
     :param email: as it was typed; ``email_key``: its canonical form; ``domain``: its domain, in ASCII.
     :param inviter: the host's user who invites, or ``None``: the system.
-    :param source: by which way it came: ``"invite"`` or ``"resend"``.
+    :param source: by which way it came: ``"invite"``, ``"bulk"`` or ``"resend"``.
     """
 
     email: str = field(repr=False)
@@ -110,6 +111,91 @@ class EventInfo:
     remote_addr: str | None
     user_agent: str | None
     details: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class BulkInviteResult:
+    """What became of one row of many; see :class:`BulkInvite`.
+
+    :param index: the place of the row, from 0.
+    :param email: as it was given; ``None`` where that was no text.
+    :param outcome: ``"created"``, ``"requested"`` (it waits for approval) or ``"refused"``.
+    :param invitation: what was made; ``None`` in a dry run.
+    :param error: why it was refused.
+    """
+
+    index: int
+    email: str | None = field(repr=False)
+    outcome: Literal["created", "requested", "refused"]
+    invitation: InvitationInfo | None = None
+    error: InvitationError | None = None
+
+
+@dataclass(frozen=True)
+class BulkInvite:
+    """What became of many rows, or in a dry run what would.
+
+    :param results: one for each row, in order.
+    :param plan: a digest of addresses, roles and verdicts: given back with the real call, nothing is written where one
+        of them differs by then.
+    """
+
+    results: Sequence[BulkInviteResult]
+    plan: str
+
+    @property
+    def created(self) -> int:
+        """How many were made."""
+        return self._counts["created"]
+
+    @property
+    def requested(self) -> int:
+        """How many wait for approval."""
+        return self._counts["requested"]
+
+    @property
+    def refused(self) -> int:
+        """How many were refused."""
+        return self._counts["refused"]
+
+    @property
+    def _counts(self) -> Counter[str]:
+        return Counter(each.outcome for each in self.results)
+
+
+@dataclass(frozen=True)
+class BulkChangeResult:
+    """What became of one id of many; see :class:`BulkChange`.
+
+    :param index: the place of the id, from 0.
+    :param id: as it was given, as text.
+    :param error: why it was refused.
+    """
+
+    index: int
+    id: str
+    outcome: Literal["done", "refused"]
+    error: InvitationError | None = None
+
+
+@dataclass(frozen=True)
+class BulkChange:
+    """What became of many invitations that were to be resent, or revoked.
+
+    :param results: one for each id, in order.
+    """
+
+    results: Sequence[BulkChangeResult]
+
+    @property
+    def done(self) -> int:
+        """How many were."""
+        return sum(each.error is None for each in self.results)
+
+    @property
+    def refused(self) -> int:
+        """How many were refused."""
+        return len(self.results) - self.done
 
 
 def complete(value: Any, **known: Any) -> None:

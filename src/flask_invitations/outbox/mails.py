@@ -31,6 +31,8 @@ NO_RECIPIENT = InvitationWithdrawn.code
 NO_LINK = InvitationReplaced.code
 #: For how long a request, which has sent an email itself, tries to write that down.
 PATIENCE = timedelta(seconds=5)
+#: A request sends no more emails than this itself: where one act has more, all of them are left to a worker.
+AT_ONCE = 10
 
 
 @dataclass(frozen=True)
@@ -51,18 +53,24 @@ def post(ctx: Context, postings: Sequence[Posting], now: datetime, inviter: Any)
     :param inviter: the host's user who invites, or ``None``.
     """
     rows, kind = [each.row for each in postings], Kind.INVITATION
-    queued, held = ctx.config.delivery == "queue", Hold[Letter](now, ctx.config.delivery_lease)
-    mails = ctx.store.mails.add(rows, kind, now, **({} if queued else _leased(held)))
+    at_once, held = _is_at_once(ctx, len(rows)), Hold[Letter](now, ctx.config.delivery_lease)
+    mails = ctx.store.mails.add(rows, kind, now, **(_leased(held) if at_once else {}))
+    name, introduced = cache(ctx.hooks.tenant_name), introduce(ctx, inviter) if at_once else None
     for each, mail in zip(postings, mails, strict=True):
         complete(each.info, delivery=mail)
-        if queued:
-            ctx.unit.after_commit(partial(_wake, ctx, each.row.id, mail.id))
+        if not at_once:
+            _enqueue(ctx, each.row.id, mail.id)
         else:
-            name = ctx.hooks.tenant_name(each.row.tenant_id)
-            letter = Letter(mail, kind, replace(each.info, accept_url=None), name, introduce(ctx, inviter), each.token)
+            about = replace(each.info, accept_url=None)
+            letter = Letter(mail, kind, about, name(each.row.tenant_id), introduced, each.token)
             one = replace(held, ready=[letter], outcomes=[], is_asked=not ctx.unit.goes_on())
             dispatch = partial(_dispatch, ctx, one, each.info)
             ctx.unit.after_commit(dispatch, instead=partial(engine.let_go, ctx, one))
+
+
+def _is_at_once(ctx: Context, count: int, most: int = AT_ONCE) -> bool:
+    """Whether we send so many emails of one act ourselves, right after the commit."""
+    return ctx.config.delivery == "inline" and count <= most
 
 
 def _leased(held: Hold[Letter]) -> dict[str, Any]:
@@ -77,10 +85,18 @@ def _leased(held: Hold[Letter]) -> dict[str, Any]:
     }
 
 
-def notify(ctx: Context, rows: Sequence[Invitation], kind: Kind, now: datetime) -> None:
-    """Write the outbox rows of any other email, inside the transaction of what it tells; sent after the commit."""
+def notify(ctx: Context, rows: Sequence[Invitation], kind: Kind, now: datetime, most: int = AT_ONCE) -> None:
+    """Write the outbox rows of any other email, inside the transaction of what it tells; sent after the commit.
+
+    :param most: where there are more, all of them are left to a worker.
+    """
+    at_once = _is_at_once(ctx, len(rows), most)
     for row, mail in zip(rows, ctx.store.mails.add(rows, kind, now), strict=True):
-        ctx.unit.after_commit(partial(_wake, ctx, row.id, mail.id))
+        if at_once:
+            send = partial(deliver, ctx, mail.id, patience=PATIENCE)
+            ctx.unit.after_commit(partial(ctx.observe, "sending an email", row.id, send))
+        else:
+            _enqueue(ctx, row.id, mail.id)
 
 
 # After the commit
@@ -99,12 +115,11 @@ def _send_posted(ctx: Context, held: Hold[Letter]) -> DeliveryInfo | None:
     return held.outcomes[0].delivery if written else None
 
 
-def _wake(ctx: Context, invitation_id: uuid.UUID, delivery_id: uuid.UUID) -> None:
+def _enqueue(ctx: Context, invitation_id: uuid.UUID, delivery_id: uuid.UUID) -> None:
+    """Have a worker woken, where the host has a way to."""
     enqueue = ctx.hooks.enqueue
-    if ctx.config.delivery == "inline":
-        ctx.observe("sending an email", invitation_id, partial(deliver, ctx, delivery_id, patience=PATIENCE))
-    elif enqueue is not None:
-        ctx.observe("enqueue", invitation_id, partial(enqueue, delivery_id))
+    if enqueue is not None:
+        ctx.unit.after_commit(partial(ctx.observe, "enqueue", invitation_id, partial(enqueue, delivery_id)))
 
 
 # The worker

@@ -10,6 +10,8 @@ import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import cache, cached_property
+from operator import itemgetter
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,6 +27,9 @@ from .histories import Histories
 from .hosts import Hosts
 from .statements import EVERYWHERE, Tables, bound, by_key, chunks, is_exactly
 from .unit import Stale, Unit
+
+#: No row has a value of its own.
+EMPTY: Mapping[uuid.UUID, Mapping[str, Any]] = MappingProxyType({})
 
 
 class Store(Tables):
@@ -57,6 +62,11 @@ class Store(Tables):
         found = self._people.find(self._by_id[tenant_id is EVERYWHERE], given)
         return found[0] if found else None
 
+    def by_ids(self, tenant_id: Any, ids: Sequence[uuid.UUID]) -> Sequence[Found]:
+        """The invitations of these ids that there are, in any order, with their latest emails."""
+        given, select = bound(tenant_id), self._by_ids[tenant_id is EVERYWHERE]
+        return [found for chunk in chunks(ids) for found in self._people.find_shown(select, {**given, "ids": chunk})]
+
     def links(self, token_hashes: Sequence[str]) -> Mapping[str, Status | None]:
         """The links among these that are ours: the status of what each opens, ``None`` where it was replaced."""
         column = self._columns
@@ -75,6 +85,13 @@ class Store(Tables):
     def _by_id(self) -> Mapping[bool, Any]:
         """By whether the tenant does not matter."""
         anywhere = self._people.invitations_with_mail().where(self._columns.id == sa.bindparam("id", type_=sa.Uuid()))
+        return {True: anywhere, False: anywhere.where(self._in_tenant)}
+
+    @cached_property
+    def _by_ids(self) -> Mapping[bool, Any]:
+        """Likewise."""
+        these = self._columns.id.in_(sa.bindparam("ids", expanding=True, type_=sa.Uuid()))
+        anywhere = self._people.shown().where(these)
         return {True: anywhere, False: anywhere.where(self._in_tenant)}
 
     # Many
@@ -205,8 +222,9 @@ class Store(Tables):
     # Changes
 
     def insert_many(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[Invitation]:
-        """Write new invitations; a live one for the same address breaks its unique ``pending_key``."""
-        self._insert(self.models.Invitation, rows)
+        """Write new invitations; a live one for the same address breaks its unique ``pending_key``. In the order of
+        that: of two who write the same ones at once, one waits for the other."""
+        self._insert(self.models.Invitation, sorted(rows, key=itemgetter("pending_key")))
         return [made(Invitation, row.keys(), row.values()) for row in rows]
 
     def change(self, row: Invitation, now: datetime, *guards: Any, **how: Any) -> None:
@@ -221,12 +239,14 @@ class Store(Tables):
         rows: Sequence[Invitation],
         now: datetime,
         *guards: Any,
+        each: Mapping[uuid.UUID, Mapping[str, Any]] = EMPTY,
         users: Collection[Any] = (),
         wait: bool = True,
         **values: Any,
     ) -> None:
         """The same for several, in one statement for each chunk of them.
 
+        :param each: by the ids of all of them, the columns of which each has a value of its own.
         :param users: the keys of those that what follows in this transaction will point at.
         :param wait: ``False``: give up at once, to be run again, where the host is at work on their tenants.
         :raises Stale: one of them is not as it was found.
@@ -238,10 +258,28 @@ class Store(Tables):
         raised = {**values, "version": self._columns.version + 1}
         for chunk in chunks(rows):
             update = by_key(sa.update(self.models.Invitation.__table__)).where(held, *self._as_found(chunk), *guards)
-            if self._execute(update.values(raised)) != len(chunk):
+            own = self._own(chunk, each) if each else {}
+            update = update.values({**raised, **own})
+            if own and len(chunk) > 1:
+                update = update.execution_options(compiled_cache=None)  # there will hardly be another like it
+            if self._execute(update) != len(chunk):
                 raise Stale
         for row in rows:
-            vars(row).update(values, version=row.version + 1)
+            vars(row).update(values, version=row.version + 1, **each.get(row.id, {}))
+
+    def _own(self, rows: Sequence[Invitation], each: Mapping[uuid.UUID, Mapping[str, Any]]) -> dict[str, Any]:
+        """What an UPDATE of all these rows sets, where each has a value of its own."""
+        return {name: self._chosen(name, {row.id: each[row.id][name] for row in rows}) for name in each[rows[0].id]}
+
+    def _chosen(self, name: str, values: Mapping[uuid.UUID, Any]) -> Any:
+        """A value for each id; where they are all the same, that."""
+        column, (first, *others) = self._columns, values.values()
+        if all(other == first for other in others):
+            return first
+        whens = (
+            (sa.literal(key, column.id.type), sa.literal(value, column[name].type)) for key, value in values.items()
+        )
+        return sa.case(*whens, value=column.id)
 
     def _as_found(self, rows: Sequence[Invitation]) -> tuple[Any, Any]:
         column, pairs = self._columns, [(row.id, row.version) for row in rows]
@@ -256,7 +294,7 @@ class Store(Tables):
         self.move_all([row], move, now, **how)
 
     def move_all(self, rows: Sequence[Invitation], move: Move, now: datetime, **how: Any) -> None:
-        """The same for several.
+        """The same for several; ``how``: what :meth:`change_all` takes.
 
         :raises Stale: one of them is not as it was found.
         """

@@ -15,7 +15,7 @@ from marshmallow import Schema, fields, validate
 
 from ..acts import Acceptance, Explanation
 from ..model.states import DeliveryState, Status
-from ..model.values import InvitationInfo, plain_key
+from ..model.values import BulkChange, BulkInvite, BulkInviteResult, InvitationInfo, plain_key
 
 
 class _Straight:
@@ -199,13 +199,43 @@ class ProblemOut(Schema):
     detail: fields.String = fields.String(required=True)
     code: fields.String = fields.String(required=True)
     errors: fields.Dict = fields.Dict()
-    invitation_id: fields.UUID = fields.UUID()
+    invitation_id: fields.UUID = fields.UUID(allow_none=True)
 
 
 class ExplanationOut(Schema):
     allowed: fields.Boolean = fields.Boolean()
     approval: fields.Boolean = fields.Boolean()
     reasons: fields.List[Any] = fields.List(fields.Nested(ProblemOut))
+
+
+class BulkInviteResultOut(Schema):
+    index: fields.Integer = fields.Integer()
+    email: fields.String = fields.String(allow_none=True)
+    outcome: fields.String = fields.String(validate=validate.OneOf(["created", "requested", "refused"]))
+    #: Left out in a dry run, and where it was refused.
+    invitation: fields.Nested = fields.Nested(InvitationWithLinkOut)
+    error: fields.Nested = fields.Nested(ProblemOut)
+
+
+class BulkInviteOut(Schema):
+    results: fields.List[Any] = fields.List(fields.Nested(BulkInviteResultOut))
+    created: fields.Integer = fields.Integer()
+    requested: fields.Integer = fields.Integer()
+    refused: fields.Integer = fields.Integer()
+    plan: fields.String = fields.String()
+
+
+class BulkChangeResultOut(Schema):
+    index: fields.Integer = fields.Integer()
+    id: fields.String = fields.String()
+    outcome: fields.String = fields.String(validate=validate.OneOf(["done", "refused"]))
+    error: fields.Nested = fields.Nested(ProblemOut)
+
+
+class BulkChangeOut(Schema):
+    results: fields.List[Any] = fields.List(fields.Nested(BulkChangeResultOut))
+    done: fields.Integer = fields.Integer()
+    refused: fields.Integer = fields.Integer()
 
 
 # Each made once: to make one costs more than to dump with it.
@@ -225,6 +255,29 @@ def dump_explanation(explanation: Explanation) -> dict[str, Any]:
     """An explanation as JSON."""
     problems = [refusal.problem() for refusal in explanation.reasons]
     return {"allowed": explanation.allowed, "approval": explanation.approval, "reasons": problems}
+
+
+def dump_bulk_invite(bulk: BulkInvite) -> dict[str, Any]:
+    """Many verdicts as JSON."""
+    counts = {name: getattr(bulk, name) for name in ("created", "requested", "refused", "plan")}
+    return {"results": [_bulk_invite_result(each) for each in bulk.results], **counts}
+
+
+def _bulk_invite_result(result: BulkInviteResult) -> dict[str, Any]:
+    dumped: dict[str, Any] = {"index": result.index, "email": result.email, "outcome": result.outcome}
+    if result.invitation is not None:
+        dumped["invitation"] = dump_invitation(result.invitation)
+    return dumped if result.error is None else {**dumped, "error": result.error.problem()}
+
+
+def dump_bulk_change(bulk: BulkChange) -> dict[str, Any]:
+    """The same of many that were to be changed."""
+    results = [
+        {"index": each.index, "id": each.id, "outcome": each.outcome}
+        | ({} if each.error is None else {"error": each.error.problem()})
+        for each in bulk.results
+    ]
+    return {"results": results, "done": bulk.done, "refused": bulk.refused}
 
 
 def dump_details(invitation: InvitationInfo) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Blueprint, Request, Response, jsonify, request, url_for
 
-from .. import acts, errors, shapes
+from .. import acts, errors, rows, shapes
 from ..acts import Manager, Wanted
 from ..current import State, caller, get_state
 from ..errors import BodyTooLarge, CrossSite, InvitationError, MalformedRequest
@@ -86,14 +86,48 @@ def call(
 )
 def invite() -> Response:
     by, state = _manager(), get_state()
-    given = shapes.load(state.invite_body, read_json())
-    wanted, confirm = Wanted.loaded(given), given["confirm"]
+    wanted = Wanted.loaded(shapes.load(state.invite_body, read_json()))
     if request.query_string and shapes.load(shapes.EXPLAIN, read_query())["explain"]:
-        return _answer(answers.dump_explanation(acts.explain(state.ctx, by=by, wanted=wanted, confirm=confirm)))
-    invitation = acts.invite(state.ctx, by=by, wanted=wanted, mail=given["mail"], confirm=confirm)
+        return _answer(answers.dump_explanation(acts.explain(state.ctx, by=by, wanted=wanted)))
+    invitation = acts.invite(state.ctx, by=by, wanted=wanted)
     answer = _answer(answers.dump_invitation(invitation), 201)
     answer.headers["Location"] = url_for("invitations_api.get_invitation", invitation_id=invitation.id)
     return answer
+
+
+@call(
+    "POST",
+    "/invite/bulk",
+    "Invite many people, with a verdict for each",
+    public=False,
+    status=200,
+    answer=answers.BulkInviteOut,
+    body=rows.invite_body,
+    refusals=(*_MANAGER, CrossSite, errors.TenantInactive, errors.PlanChanged),
+    has_rows=True,
+)
+def invite_many() -> Response:
+    by, state = _manager(), get_state()
+    given = rows.load_invites(state, read_json())
+    return _answer(answers.dump_bulk_invite(acts.invite_many(state.ctx, by=by, **given)))
+
+
+@call(
+    "POST",
+    "/invitations/bulk",
+    "Resend or revoke many invitations, with a verdict for each",
+    public=False,
+    status=200,
+    answer=answers.BulkChangeOut,
+    body=rows.change_body,
+    refusals=(*_MANAGER, CrossSite),
+    has_rows=True,
+)
+def change_many() -> Response:
+    by, state = _manager(), get_state()
+    given = rows.load_changes(state, read_json())
+    act = acts.resend_many if given["action"] == "resend" else acts.revoke_many
+    return _answer(answers.dump_bulk_change(act(state.ctx, by=by, ids=given["ids"])))
 
 
 @call(
@@ -296,6 +330,8 @@ def problem(error: InvitationError) -> Response:
 #: Calls that take no query parameters, and those that take no body.
 _WITHOUT_QUERY = {f"{api.name}.{each.name}" for each in CALLS if each.query is None}
 _WITHOUT_BODY = {f"{api.name}.{each.name}" for each in CALLS if each.body is None}
+#: Calls whose bodies have many rows.
+_WITH_ROWS = {f"{api.name}.{each.name}" for each in CALLS if each.has_rows}
 
-guard(api, check_call, page=False)
+guard(api, check_call, page=False, with_rows=_WITH_ROWS)
 answer_refusals(api, problem)

@@ -60,8 +60,8 @@ def invite() -> AnyResponse:
     by, state = _manager(), get_state()
     typed = {name: request.form.get(name, "").replace("\r\n", "\n").strip() for name in FIELDS}
     try:
-        given = load(state.invite_body, {name: _read(name, text) for name, text in typed.items()})
-        made = acts.invite(state.ctx, by=by, wanted=Wanted.loaded(given), confirm="confirm" in request.form)
+        given = {**{name: _read(name, text) for name, text in typed.items()}, "confirm": "confirm" in request.form}
+        made = acts.invite(state.ctx, by=by, wanted=Wanted.loaded(load(state.invite_body, given)))
     except InvitationError as refusal:
         return _listing(by, refusal, typed)
     return _done(made.id, "invited")

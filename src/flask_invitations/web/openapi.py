@@ -23,6 +23,7 @@ class Call:
 
     :param rule: as Flask writes it, below the API's prefix.
     :param public: anybody may call it; else a manager.
+    :param has_rows: its body has many rows, and may be long.
     :param also: another status of success, with ``also_answer`` or else the same answer.
     :param refusals: everything it may answer instead.
     """
@@ -38,6 +39,7 @@ class Call:
     body: Callable[[State], Schema] | None = None
     query: Callable[[State], Schema] | None = None
     body_is_optional: bool = False
+    has_rows: bool = False
     also: int | None = None
     also_answer: type[Schema] | None = None
 

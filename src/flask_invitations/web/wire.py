@@ -23,6 +23,7 @@ from ..errors import (
     InvalidRequest,
     InvitationError,
     MalformedRequest,
+    Sentence,
     TryAgain,
     UnsupportedMediaType,
 )
@@ -34,10 +35,11 @@ from .sites import is_from_elsewhere
 
 #: Where templates and static files lie.
 PACKAGE = "flask_invitations"
-#: In octets.
-MAX_BODY = 16 * 1024
-MAX_DEPTH = 32
+#: In octets; the second of a body with many rows, which stand a list and an object deeper.
+MAX_BODY, MAX_ROWS = 16 * 1024, 1024 * 1024
+MAX_DEPTH, MAX_ROWS_DEPTH = 32, 34
 _REFUSAL = "flask_invitations.refusal"
+_ROWS_TOO_LARGE = Sentence("The body is too large. Send at most 1 MiB.")
 #: Methods that change nothing.
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 #: What tells one kind of cache what ``Cache-Control`` would tell all of them (RFC 9213, and older ones).
@@ -57,9 +59,9 @@ Protect = Callable[[Any], None]
 
 
 def bound_body(endpoint: str | None, values: Mapping[str, Any] | None) -> None:
-    """Read the body before anybody else does, and never more than ``MAX_BODY`` of it: whatever the method, the content
-    type and the way in which its length is declared, or not. Put back is a body of known length, empty where it is to
-    be refused: what reads it later, the host, a page of refusals or a crash report, reads no more than that.
+    """Read the body before anybody else does, and never more of it than the call takes: whatever the method, the
+    content type and the way in which its length is declared, or not. Put back is a body of known length, empty where it
+    is to be refused: what reads it later, the host, a page of refusals or a crash report, reads no more than that.
 
     Registered as a URL value preprocessor, the first moment of a request of ours; refused by :func:`check_body`, once
     the host's own ``before_request`` functions have run, which its layout may need.
@@ -68,7 +70,7 @@ def bound_body(endpoint: str | None, values: Mapping[str, Any] | None) -> None:
     try:
         raw = _read(call)
     except InvitationError as refusal:
-        call.environ[_REFUSAL] = type(refusal)  # without what it has seen
+        call.environ[_REFUSAL] = type(refusal), refusal.detail  # without what it has seen
     stream = io.BytesIO(raw)
     call.environ.update({"wsgi.input": stream, "CONTENT_LENGTH": str(len(raw))})
     vars(call).update(content_length=len(raw), stream=stream)  # what the host has read before us stays what it is
@@ -76,16 +78,32 @@ def bound_body(endpoint: str | None, values: Mapping[str, Any] | None) -> None:
 
 def check_body(call: Request) -> None:
     """:raises BodyTooLarge, MalformedRequest: the body is too long; it cannot be read to its end."""
-    refusal: type[InvitationError] | None = call.environ.get(_REFUSAL)
+    refusal: tuple[type[InvitationError], str] | None = call.environ.get(_REFUSAL)
     if refusal is not None:
-        raise refusal
+        kind, detail = refusal
+        raise kind(detail)
+
+
+#: By their endpoints: the calls with many rows.
+_WITH_ROWS: set[str] = set()
+
+
+def _most(call: Request) -> int:
+    """How many octets this call takes."""
+    return MAX_ROWS if call.endpoint in _WITH_ROWS else MAX_BODY
+
+
+def _check_size(call: Request, size: int | None) -> None:
+    """:raises BodyTooLarge: for this call."""
+    most = _most(call)
+    if size is not None and size > most:
+        raise BodyTooLarge(_ROWS_TOO_LARGE if most == MAX_ROWS else None)
 
 
 def _read(call: Request) -> bytes:
     length = call.content_length
-    if length is not None and length > MAX_BODY:
-        raise BodyTooLarge
-    raw, most = b"", MAX_BODY + 1 if length is None else length
+    _check_size(call, length)
+    raw, most = b"", _most(call) + 1 if length is None else length
     try:
         while len(raw) < most and (chunk := call.stream.read(most - len(raw))):  # which may give less than asked for
             raw += chunk
@@ -93,8 +111,7 @@ def _read(call: Request) -> bytes:
         raise BodyTooLarge from error
     except (BadRequest, OSError, ValueError) as error:  # cut off, or not the chunks that it should be made of
         raise MalformedRequest from error
-    if len(raw) > MAX_BODY:
-        raise BodyTooLarge
+    _check_size(call, len(raw))
     return raw
 
 
@@ -122,13 +139,12 @@ def read_json(*, optional: bool = False) -> Any:
     """
     call = unwrap(request)
     raw = call.get_data()
-    if len(raw) > MAX_BODY:  # the host has read it before us
-        raise BodyTooLarge
+    _check_size(call, len(raw))  # the host may have read it before us
     if optional and not raw:
         return {}
     if call.mimetype != "application/json":
         raise UnsupportedMediaType
-    return parse_json(raw)
+    return parse_json(raw, MAX_ROWS_DEPTH if _most(call) == MAX_ROWS else MAX_DEPTH)
 
 
 def read_query() -> dict[str, str]:
@@ -143,7 +159,7 @@ def read_query() -> dict[str, str]:
     return {name: value for name, (value,) in given.items()}
 
 
-def parse_json(raw: bytes) -> Any:
+def parse_json(raw: bytes, depth: int = MAX_DEPTH) -> Any:
     """JSON as RFC 8259 has it: no NaN, no name twice in an object, no NUL (databases refuse it), no half surrogate, no
     bottomless nesting.
 
@@ -153,7 +169,7 @@ def parse_json(raw: bytes) -> Any:
         value = json.loads(
             raw.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse, parse_float=_finite, parse_int=whole
         )
-        check_text(value, MAX_DEPTH)
+        check_text(value, depth)
     except (ValueError, RecursionError) as error:
         raise MalformedRequest from error
     return value
@@ -223,13 +239,21 @@ def seal(answer: Any) -> None:
 _LAST_WORDS: dict[str, Protect] = {}
 
 
-def guard(blueprint: Blueprint, check: Callable[[Request], None], protect: Protect = seal, *, page: bool) -> None:
+def guard(
+    blueprint: Blueprint,
+    check: Callable[[Request], None],
+    protect: Protect = seal,
+    *,
+    page: bool,
+    with_rows: Collection[str] = (),
+) -> None:
     """What all faces have in common: how much of a body is read, where a call may come from, and that the last word on
     an answer is ours, whatever headers the host sets on all of its own.
 
     :param check: what the face has to say against a request.
     :param protect: puts our headers on an answer.
     :param page: see :func:`.sites.is_from_elsewhere`.
+    :param with_rows: the endpoints whose bodies have many rows.
     """
 
     def check_all() -> None:
@@ -243,6 +267,7 @@ def guard(blueprint: Blueprint, check: Callable[[Request], None], protect: Prote
     blueprint.before_request(check_all)
     blueprint.record_once(_listen)
     _LAST_WORDS[blueprint.name] = protect
+    _WITH_ROWS.update(with_rows)
 
 
 def answer_refusals(blueprint: Blueprint, answer: Callable[[InvitationError], Response]) -> None:
