@@ -76,6 +76,22 @@ class Binds:
             self._meet(connection.dialect)
         return connection
 
+    def forget_snapshot(self) -> bool:
+        """By default, a transaction on MariaDB and MySQL goes on seeing what its first read saw. Only the driver's is
+        ended: the session keeps its connection, with the options that the host gave it.
+
+        :returns: whether the connection is still there.
+        """
+        connection = self.connection()
+        if connection.dialect.name not in ("mysql", "mariadb"):
+            return True
+        try:
+            connection.connection.rollback()
+        except connection.dialect.dbapi.Error as error:
+            connection.invalidate(error)
+            return False
+        return True
+
     def _meet(self, dialect: Any) -> None:
         check_driver(dialect)
         check_server(dialect)

@@ -73,24 +73,9 @@ class Unit:
     def _alone(self, session: Any, work: Callable[[], T], anew: bool) -> T:
         has_read = session.in_transaction()
         with self._open(session, anew=anew):
-            if anew and has_read:
-                self._forget_snapshot()
+            if anew and has_read and not self._binds.forget_snapshot():
+                raise Stale
             return work()
-
-    def _forget_snapshot(self) -> None:
-        """By default, a transaction on MariaDB and MySQL goes on seeing what its first read saw. Only the driver's is
-        ended: the session keeps its connection, with the options that the host gave it.
-
-        :raises Stale: it is lost.
-        """
-        connection = self._binds.connection()
-        if connection.dialect.name not in ("mysql", "mariadb"):
-            return
-        try:
-            connection.connection.rollback()
-        except connection.dialect.dbapi.Error as error:
-            connection.invalidate(error)
-            raise Stale from error
 
     def _join(self, frame: Frame, work: Callable[[], T], conflict: Conflict | None) -> T:
         """A part of a transaction in which there is more: what is run again is this part."""
