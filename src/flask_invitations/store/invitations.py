@@ -259,10 +259,7 @@ class Store(Tables):
         for chunk in chunks(rows):
             update = by_key(sa.update(self.models.Invitation.__table__)).where(held, *self._as_found(chunk), *guards)
             own = self._own(chunk, each) if each else {}
-            update = update.values({**raised, **own})
-            if own and len(chunk) > 1:
-                update = update.execution_options(compiled_cache=None)  # there will hardly be another like it
-            if self._execute(update) != len(chunk):
+            if self._execute(update.values({**raised, **own}), cached=not own or len(chunk) == 1) != len(chunk):
                 raise Stale
         for row in rows:
             vars(row).update(values, version=row.version + 1, **each.get(row.id, {}))

@@ -108,9 +108,13 @@ class Tables:
         held = these.with_for_update(read=True, key_share=True, nowait=not wait).subquery()
         return sa.select(sa.func.count()).select_from(held).scalar_subquery() >= 0  # to count them is to lock them
 
-    def _execute(self, statement: Any, values: Mapping[str, Any] | None = None) -> int:
-        """How many rows an UPDATE of one of our tables changed."""
-        count: int = self._binds.connection(statement).execute(statement, values).rowcount
+    def _execute(self, statement: Any, values: Mapping[str, Any] | None = None, *, cached: bool = True) -> int:
+        """How many rows an UPDATE of one of our tables changed.
+
+        :param cached: ``False``: it is long, and there will hardly be another like it.
+        """
+        options = {} if cached else {"compiled_cache": None}
+        count: int = self._binds.connection(statement).execute(statement, values, execution_options=options).rowcount
         return count
 
     def _insert(self, model: type[Any], rows: Sequence[Mapping[str, Any]]) -> None:
