@@ -24,6 +24,7 @@
     ├── AddressSuppressed           409
     ├── TooManyPending              409
     ├── NoSeats                     409
+    ├── IdempotencyInProgress       409
     ├── InvitationGone              410  base of the five below
     │   ├── InvitationExpired
     │   ├── InvitationRevoked
@@ -34,6 +35,7 @@
     ├── UnsupportedMediaType        415
     ├── InvalidRequest              422  (carries ``errors``)
     │   └── PasswordRejected
+    ├── IdempotencyMismatch         422
     ├── OpenAPIUnavailable          501
     └── TryAgain                    503  (carries ``retry_after``)
 
@@ -319,6 +321,26 @@ class NoSeats(InvitationError):
     code = "no-seats"
     status = 409
     sentence: ClassVar[str] = Sentence("All seats of this organization are taken. A seat must become free first.")
+
+
+class IdempotencyInProgress(InvitationError):
+    code = "idempotency-in-progress"
+    status = 409
+    sentence: ClassVar[str] = Sentence(
+        "The first call with this Idempotency-Key is still running. Repeat the call in a moment to get its answer."
+    )
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"Retry-After": "1"}
+
+
+class IdempotencyMismatch(InvitationError):
+    code = "idempotency-mismatch"
+    status = 422
+    sentence: ClassVar[str] = Sentence(
+        "This Idempotency-Key was used with another body. Send the same body again, or use a new key."
+    )
 
 
 class InvitationReplaced(InvitationGone):

@@ -46,6 +46,7 @@ OWNERS = {
 FLASK = {
     "web/api.py",
     "web/faces.py",
+    "web/once.py",
     "languages/babel.py",
     "cli.py",
     "contrib/__init__.py",
