@@ -38,6 +38,8 @@ CODES = {
     "address-suppressed": 409,
     "too-many-pending": 409,
     "no-seats": 409,
+    "idempotency-in-progress": 409,
+    "idempotency-mismatch": 422,
     "invitation-replaced": 410,
     "invitation-withdrawn": 410,
     "body-too-large": 413,

@@ -7,7 +7,7 @@ keeps nothing, so that the same key may be used for another try.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -16,6 +16,7 @@ from ..clock import as_utc
 from ..context import Context
 from ..errors import IdempotencyInProgress, IdempotencyMismatch, InvitationError, TryAgain
 from ..model.tables import Request
+from ..store.around import around
 from ..tokens import imprints
 
 #: For how long an answer is given again.
@@ -33,7 +34,7 @@ class Recall(Generic[T]):
     :param again: the result, made of that and of what is there now; may refuse.
     """
 
-    whose: Sequence[str]
+    whose: Sequence[str] = field(repr=False)
     keep: Callable[[T], Any]
     again: Callable[[Any], T]
 
@@ -63,7 +64,7 @@ class Once(Generic[T]):
         if earlier is not None:
             return earlier
         try:
-            with self.ctx.unit.around(self._record):
+            with around(self.ctx.unit, self._record):
                 result = act()
             return result, self.status(result), False
         except TryAgain:

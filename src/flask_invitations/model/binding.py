@@ -231,11 +231,7 @@ def _map(metadata: sa.MetaData, user: type[Any], tenant: type[Any] | None) -> Mo
             invited_by_id=key(table, "invited_by_id", user_key, "SET NULL", True),
             accepted_by_id=key(table, "accepted_by_id", user_key, "SET NULL", True),
         ),
-        mapped(
-            InvitationEvent,
-            tenant_id=tenant_id(InvitationEvent.__tablename__),
-            actor_id=key_column(user_key),
-        ),
+        mapped(InvitationEvent, tenant_id=tenant_id(InvitationEvent.__tablename__), actor_id=key_column(user_key)),
         mapped(Delivery),
         mapped(Request),
     )

@@ -8,8 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from contextvars import ContextVar
-from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 from sqlalchemy.exc import DBAPIError
@@ -19,6 +17,7 @@ from ..errors import ConfigurationError, TryAgain
 from ..gate import running
 from ..model.binding import Models
 from .after import clean, run_all
+from .around import around, wrapped
 from .attempts import Conflict, Stale, attempt
 from .binds import Binds, writing
 from .drivers import heeded, is_busy
@@ -28,11 +27,6 @@ from .watch import begin_anew, commits_alone, has_written, watch
 log: logging.Logger = logging.getLogger("flask_invitations")
 
 T = TypeVar("T")
-#: Does a piece of work that it is given, with what it adds.
-Wrap = Callable[[Callable[[], Any]], Any]
-
-#: What does the work of the next unit that is begun, and which one's that is; see :meth:`Unit.around`.
-_around: ContextVar[tuple[Unit, Wrap] | None] = ContextVar("flask_invitations_around", default=None)
 
 __all__ = ["Block", "Stale", "TransactionMisuse", "Unit"]
 
@@ -66,34 +60,15 @@ class Unit:
         :raises TryAgain: the database refused to the last; nothing happened.
         :raises TransactionMisuse: a hook ended the transaction, or this is no place for an act.
         """
+        work = wrapped(self, work)
         session = self._session()
         frame = frame_of(session)
-        work = self._wrapped(work)
         if frame is not None:
             return self._join(frame, work, conflict)
         if has_written(session) or session.new or session.dirty or session.deleted:
             with self._open(session, shared=True):
                 return self.run(work, conflict=conflict)
         return attempt(lambda: self._alone(session, work), conflict)
-
-    @contextmanager
-    def around(self, wrap: Wrap) -> Iterator[None]:
-        """In the ``with`` block, have ``wrap`` do the work of the unit that is begun first: it is called in the
-        transaction, at each attempt, with the work, and returns what that returned. So something can be added before
-        and after, and what an act does outside of its transaction stays outside."""
-        before = _around.get()
-        _around.set((self, wrap))
-        try:
-            yield
-        finally:
-            _around.set(before)
-
-    def _wrapped(self, work: Callable[[], T]) -> Callable[[], T]:
-        waiting = _around.get()
-        if waiting is None or waiting[0] is not self:
-            return work
-        _around.set(None)
-        return partial(waiting[1], work)
 
     def _alone(self, session: Any, work: Callable[[], T]) -> T:
         with self._open(session):
@@ -148,8 +123,8 @@ class Unit:
 
     def ahead(self, work: Callable[[], T]) -> T:
         """Run ``work``, which only reads, before a unit is begun. No transaction stays open that was not open before:
-        what follows may take its time. Inside of a unit it is a part of that. What is decided here, the unit does: so it
-        is read from where the unit writes.
+        what follows may take its time. Inside of a unit it is a part of that. It reads where the unit writes, which
+        does what is decided here.
 
         :raises TryAgain: the database refused to the last.
         """
@@ -257,17 +232,13 @@ class Unit:
 
         :param what: its name, for the log.
         """
-        waiting = _around.get()
-        _around.set(None)  # which is about the act
-        try:
+        with around(self, None):
             if self._session().in_transaction():
                 return call()
             try:
                 return call()
             finally:
                 clean(self._session(), what)
-        finally:
-            _around.set(waiting)
 
     def begin_alone(self) -> None:
         """Before work of many transactions: commit what the host has left open, as any act does.

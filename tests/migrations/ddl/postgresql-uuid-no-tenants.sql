@@ -120,3 +120,20 @@ CREATE INDEX ix_user_invitation_deliveries_next_attempt_at ON user_invitation_de
 -- 0003 down
 
 DROP TABLE user_invitation_deliveries;
+
+-- 0004 up
+
+CREATE TABLE user_invitation_requests (
+    key_hash VARCHAR(64) NOT NULL
+    body_hash VARCHAR(64) NOT NULL
+    status INTEGER NOT NULL
+    answer JSON
+    expires_at TIMESTAMP WITH TIME ZONE NOT NULL
+    PRIMARY KEY (key_hash)
+);
+
+CREATE INDEX ix_user_invitation_requests_expires_at ON user_invitation_requests (expires_at);
+
+-- 0004 down
+
+DROP TABLE user_invitation_requests;
