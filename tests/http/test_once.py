@@ -223,6 +223,16 @@ def test_a_refusal_is_not_kept(host: Host, name: str) -> None:
     assert replayed(call())
 
 
+@pytest.mark.parametrize("key", [None, KEY])
+def test_the_trail_of_a_refused_accept(host: Host, key: str | None) -> None:
+    """A refused accept is in the audit trail, with a key as without one."""
+    case = make(host, "inviter demoted")
+    refused(MADE["accept_invite"](case)(key), 403, "role-not-allowed")
+    told = host.rows(host.invitations.models.InvitationEvent, type="accept_refused")
+    assert [event.details for event in told] == [{"code": "role-not-allowed"}]
+    assert kept(host) == []
+
+
 @EACH
 def test_a_crash_is_not_kept(host: Host, name: str) -> None:
     """What ends in a 5xx leaves nothing: the same key works."""
