@@ -7,7 +7,8 @@ from .invite import Explanation, Wanted, explain, invite, invite_many
 from .manage import resend, revoke, revoke_for
 from .once import Once, Recall, known_by
 from .pasted import recognize
-from .read import complete_deliveries, counts, events, get, list_page, recall_invitation, story, tenant_name
+from .read import complete_deliveries, counts, events, get, list_page, story, tenant_name
+from .recalls import recall_invitation
 from .report import record_delivery
 from .send import forbidden
 from .sweep import Swept, sweep

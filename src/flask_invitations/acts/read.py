@@ -5,12 +5,10 @@ Each raises ``TryAgain`` where the database refuses to the last.
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from ..context import Context
@@ -22,7 +20,6 @@ from ..store.events import Told
 from ..store.found import Found
 from .callers import Manager
 from .facts import sending
-from .once import Recall
 from .rules import OBSTACLE, obstacle
 
 
@@ -72,29 +69,6 @@ def find(ctx: Context, by: Manager, invitation_id: uuid.UUID) -> Found:
     if found is None:
         raise InvitationNotFound
     return found
-
-
-def recall_invitation(ctx: Context, by: Manager) -> Recall[InvitationInfo]:
-    """How the invitation that an act of ``by`` returned is given again: as it is now. Its link is not kept: it is made
-    again where it is shown at all, and as long as it is the one that was shown."""
-    return Recall(("manager", str(by.id), str(by.tenant_id)), _kept, partial(_again, ctx, by))
-
-
-def _kept(info: InvitationInfo) -> Mapping[str, Any]:
-    return {"id": str(info.id), "link": info.accept_url and _digest(info.accept_url)}
-
-
-def _again(ctx: Context, by: Manager, kept: Mapping[str, Any]) -> InvitationInfo:
-    found = find(ctx, by, uuid.UUID(kept["id"]))
-    info, row = found.info(ctx.now()), found.row
-    token = ctx.mint.recover(row.token_nonce, row.token_hash) if kept["link"] and ctx.config.return_link else None
-    if token is None or _digest(ctx.config.link(token.reveal())) != kept["link"]:
-        return info
-    return replace(info, accept_url=ctx.config.link(token.reveal()))
-
-
-def _digest(link: str) -> str:
-    return hashlib.sha256(link.encode()).hexdigest()
 
 
 def _explained(ctx: Context, found: Found) -> InvitationInfo:
