@@ -101,6 +101,28 @@ def test_invite(thrifty: Thrifty, capped: bool) -> None:
     assert sum(map(len, meter.spent[1:])) <= 3, meter.spent
 
 
+#: What an ``Idempotency-Key`` adds: the look before, what locks the key (on MariaDB with its patience set and restored;
+#: on SQLite nothing), and the answer.
+KEY = {"sqlite": 2, "postgresql": 3, "mysql": 5}
+
+
+def test_a_key(thrifty: Thrifty) -> None:
+    """R23: with an ``Idempotency-Key`` inviting takes at most 2, 3 or 5 statements more, depending on the database, and
+    the answer again 2."""
+    host, hooks = thrifty
+    client = host.client(host.user("admin@example.com", "admin"))
+    headers, spent = {"Idempotency-Key": "a key"}, []
+    for email, sent in (("plain@example.com", {}), ("keyed@example.com", headers), ("keyed@example.com", headers)):
+        with metered(host, *hooks) as meter:
+            assert client.post(INVITE, json={"email": email}, headers=sent).status_code == 201
+        spent.append(meter.total)
+        plain, texts = email.startswith("plain"), [text for part in meter.spent for text in part]
+        assert plain == (not any("user_invitation_requests" in text for text in texts))
+    plain_call, keyed_call, again = spent
+    assert keyed_call - plain_call <= KEY[host.engine.dialect.name]
+    assert again <= 3
+
+
 @pytest.mark.parametrize("joining", [False, True])
 def test_accept(thrifty: Thrifty, joining: bool) -> None:
     """R23: accepting takes at most 9 statements, for a new account and for one that joins: two of them look once more

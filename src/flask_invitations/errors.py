@@ -25,6 +25,7 @@
     ├── TooManyPending              409
     ├── NoSeats                     409
     ├── PlanChanged                 409
+    ├── IdempotencyInProgress       409
     ├── InvitationGone              410  base of the five below
     │   ├── InvitationExpired
     │   ├── InvitationRevoked
@@ -35,6 +36,7 @@
     ├── UnsupportedMediaType        415
     ├── InvalidRequest              422  (carries ``errors``)
     │   └── PasswordRejected
+    ├── IdempotencyMismatch         422
     ├── OpenAPIUnavailable          501
     └── TryAgain                    503  (carries ``retry_after``)
 
@@ -291,6 +293,26 @@ class PlanChanged(InvitationError):
     status = 409
     sentence: ClassVar[str] = Sentence(
         "Something has changed since the preview, so nothing was written. Look at a new preview, then send again."
+    )
+
+
+class IdempotencyInProgress(InvitationError):
+    code = "idempotency-in-progress"
+    status = 409
+    sentence: ClassVar[str] = Sentence(
+        "The first call with this Idempotency-Key is still running. Repeat the call in a moment to get its answer."
+    )
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"Retry-After": "1"}
+
+
+class IdempotencyMismatch(InvitationError):
+    code = "idempotency-mismatch"
+    status = 422
+    sentence: ClassVar[str] = Sentence(
+        "This Idempotency-Key was used with another body. Send the same body again, or use a new key."
     )
 
 

@@ -8,6 +8,8 @@ tried again carries the same link although no token was ever stored.
 from __future__ import annotations
 
 import hashlib
+import hmac
+import json
 import logging
 import re
 import secrets
@@ -23,6 +25,7 @@ from itsdangerous import BadData, Signer, TimestampSigner
 _SALT = b"flask-invitations.link.v1"
 _FORM_SALT = "flask-invitations.form.v1"
 _MAKER_SALT = "flask-invitations.maker.v1"
+_REQUEST_SALT = "flask-invitations.request.v1"
 _SHAPE = re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
 #: A letter of a token in the code of a link (also coded twice) or of quoted-printable, which also breaks lines.
 _CODED = "(?:2[dD]|3[0-9]|[46][1-9a-fA-F]|[57][0-9aA]|5[fF])"
@@ -255,6 +258,16 @@ def maker(keys: Sequence[str | bytes], accept_url: str) -> Maker:
 
 def _derived(key: str | bytes) -> bytes:
     return Signer(key, salt=_MAKER_SALT, key_derivation="hmac", digest_method=hashlib.sha256).get_signature(b"")
+
+
+def imprints(keys: Sequence[str | bytes], *parts: str) -> Sequence[str]:
+    """What a request is known by, hexadecimal: nobody without the key can tell, or try out, what stood in it.
+
+    :param keys: ``SECRET_KEY`` first, then its fallbacks; there is an imprint for each, in this order.
+    """
+    whole = json.dumps(parts).encode()  # two lists of texts never give one text
+    signers = (Signer(key, salt=_REQUEST_SALT, key_derivation="hmac", digest_method=hashlib.sha256) for key in keys)
+    return [hmac.new(signer.derive_key(), whole, hashlib.sha256).hexdigest() for signer in signers]
 
 
 def _short(value: bytes) -> str:

@@ -46,6 +46,7 @@ OWNERS = {
 FLASK = {
     "web/api.py",
     "web/faces.py",
+    "web/once.py",
     "languages/babel.py",
     "cli.py",
     "contrib/__init__.py",
@@ -74,13 +75,14 @@ LOOK_UPS = {
 NAMES = """
 Acceptance AcceptedUser AccountExists AccountUnverified AddressNotAllowed AddressSuppressed AlreadyInvited
 AlreadyMember BodyTooLarge BulkChange BulkChangeResult BulkInvite BulkInviteResult ConfigurationError CrossSite
-DeliveryInfo DeliveryState EventInfo EventType Explanation Forbidden GrantsNotAllowed InvalidRequest
-InvitationAccepted InvitationDeclined InvitationDraft InvitationError InvitationExpired InvitationGone InvitationInfo
-InvitationNotFound InvitationReplaced InvitationRevoked InvitationWithdrawn Invitations Inviter LogMailer MailBounced
-MailRefused MalformedRequest Message NoSeats Offer OpenAPIUnavailable PasswordRejected PlanChanged RedactFilter
-RoleNotAllowed SMTPMailer Status Swept TenantInactive TenantInfo TooManyPending TryAgain Unauthenticated
-UnsupportedMediaType WrongAccount canonical_email invitation_accepted invitation_created invitation_declined
-invitation_expired invitation_resent invitation_revoked invitation_sent redact to_email
+DeliveryInfo DeliveryState EventInfo EventType Explanation Forbidden GrantsNotAllowed IdempotencyInProgress
+IdempotencyMismatch InvalidRequest InvitationAccepted InvitationDeclined InvitationDraft InvitationError
+InvitationExpired InvitationGone InvitationInfo InvitationNotFound InvitationReplaced InvitationRevoked
+InvitationWithdrawn Invitations Inviter LogMailer MailBounced MailRefused MalformedRequest Message NoSeats Offer
+OpenAPIUnavailable PasswordRejected PlanChanged RedactFilter RoleNotAllowed SMTPMailer Status Swept TenantInactive
+TenantInfo TooManyPending TryAgain Unauthenticated UnsupportedMediaType WrongAccount canonical_email
+invitation_accepted invitation_created invitation_declined invitation_expired invitation_resent invitation_revoked
+invitation_sent redact to_email
 """
 WINGS = {"acts", "contrib", "languages", "mail", "migrations", "model", "outbox", "store", "web"}
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)

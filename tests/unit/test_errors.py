@@ -39,6 +39,8 @@ CODES = {
     "too-many-pending": 409,
     "no-seats": 409,
     "plan-changed": 409,
+    "idempotency-in-progress": 409,
+    "idempotency-mismatch": 422,
     "invitation-replaced": 410,
     "invitation-withdrawn": 410,
     "body-too-large": 413,

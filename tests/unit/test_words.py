@@ -21,7 +21,7 @@ PACKAGE = Path(flask_invitations.__file__).parent
 CLASSES = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, InvitationError)]
 CODES = {each.code for each in CLASSES}
 #: No form of ours can cause them.
-CALLS_ONLY = {"unsupported-media-type", "openapi-unavailable"}
+CALLS_ONLY = {"unsupported-media-type", "openapi-unavailable", "idempotency-in-progress", "idempotency-mismatch"}
 #: What only a manager can be told, and what only an invitee can.
 TO_MANAGERS = {
     "address-not-allowed", "address-suppressed", "already-invited", "forbidden", "invalid-request", "mail-bounced",

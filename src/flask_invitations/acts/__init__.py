@@ -1,12 +1,14 @@
 """What can be done with an invitation. Each act is one transaction; every rule stands here, once."""
 
-from .answer import Acceptance, AcceptedUser, Offer, TenantInfo, accept, decline, preview
+from .answer import Acceptance, AcceptedUser, Offer, TenantInfo, accept, decline, preview, recall_acceptance
 from .callers import Caller, Manager, Origin, caller, grantable, manager, named, system
 from .fresh import request_link
 from .invite import Explanation, Unreadable, Wanted, explain, invite, invite_many
 from .manage import resend, resend_many, revoke, revoke_for, revoke_many
+from .once import Once, Recall, known_by
 from .pasted import recognize
 from .read import complete_deliveries, counts, events, get, list_page, story, tenant_name
+from .recalls import recall_invitation
 from .report import record_delivery
 from .send import forbidden
 from .sweep import Swept, sweep
@@ -18,7 +20,9 @@ __all__ = [
     "Explanation",
     "Manager",
     "Offer",
+    "Once",
     "Origin",
+    "Recall",
     "Swept",
     "TenantInfo",
     "Unreadable",
@@ -35,10 +39,13 @@ __all__ = [
     "grantable",
     "invite",
     "invite_many",
+    "known_by",
     "list_page",
     "manager",
     "named",
     "preview",
+    "recall_acceptance",
+    "recall_invitation",
     "recognize",
     "record_delivery",
     "request_link",

@@ -34,6 +34,7 @@ from .callers import Caller
 from .caps import free_seats
 from .facts import accepting, account_of, ended, opening, refuse_another
 from .manage import close_older
+from .once import Recall
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,23 @@ def accept(
         raise
     except InvitationError as refusal:
         return attempt.look_again(refusal)
+
+
+def recall_acceptance(ctx: Context, token: Secret | str) -> Recall[Acceptance]:
+    """How the holder of a token is given the answer to their accept again, without ``session``.
+
+    :raises InvitationNotFound: malformed token.
+    """
+    link = _token(token)
+    del token
+
+    def again(_kept: None) -> Acceptance:
+        found = _find(ctx, link)
+        if found.row.accepted_by_id is None:  # the account was deleted since
+            raise InvitationAccepted
+        return Acceptance(_accepted_user(found.row, found.row.accepted_by_id), found.info(ctx.now()))
+
+    return Recall(("token", link.hash), lambda _acceptance: None, again)
 
 
 @dataclass(frozen=True)

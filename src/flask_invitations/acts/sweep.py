@@ -36,6 +36,7 @@ def sweep(ctx: Context) -> Swept:
     expired = _until_done(ctx, lambda: _expire_some(ctx))
     purged = _until_done(ctx, lambda: _purge_some(ctx))
     _until_done(ctx, lambda: _age_some(ctx))
+    _until_done(ctx, lambda: _drop_some(ctx))
     return Swept(expired, purged, _until_done(ctx, lambda: _remind_some(ctx)))
 
 
@@ -70,6 +71,15 @@ def _age_some(ctx: Context) -> tuple[int, int]:
     if ids:
         ctx.store.events.forget_lines(ids)
     return len(ids), len(ids)
+
+
+def _drop_some(ctx: Context) -> tuple[int, int]:
+    """Answers that are not given again any more."""
+    now = ctx.now()
+    key_hashes = ctx.store.requests.expired(now, CHUNK)
+    if key_hashes:
+        ctx.store.requests.drop(key_hashes, now)
+    return len(key_hashes), len(key_hashes)
 
 
 def _remind_some(ctx: Context) -> tuple[int, int]:

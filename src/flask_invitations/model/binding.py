@@ -19,14 +19,14 @@ from sqlalchemy.schema import conv
 
 from ..errors import ConfigurationError
 from .options import key_column, match, shared
-from .tables import Delivery, Invitation, InvitationEvent, Turn, text
+from .tables import Delivery, Invitation, InvitationEvent, Request, Turn, text
 
 _INFO_KEY = "flask_invitations"
 
 
 @dataclass(frozen=True)
 class Models:
-    """The mapped classes of one host, and its own two.
+    """The mapped classes of one host, and its own.
 
     :param Turn: ``None`` where there are tenants.
     """
@@ -36,12 +36,13 @@ class Models:
     Invitation: type[Invitation]
     InvitationEvent: type[InvitationEvent]
     Delivery: type[Delivery]
+    Request: type[Request]
     Turn: Any
 
     @property
     def tables(self) -> tuple[sa.Table, ...]:
         """In the order in which they can be created."""
-        mapped = (self.Invitation, self.InvitationEvent, self.Delivery, self.Turn)
+        mapped: tuple[Any, ...] = (self.Invitation, self.InvitationEvent, self.Delivery, self.Request, self.Turn)
         return tuple(each.__table__ for each in mapped if each is not None)
 
     def user_id(self, user: Any) -> Any:
@@ -234,12 +235,9 @@ def _map(metadata: sa.MetaData, user: type[Any], tenant: type[Any] | None) -> Mo
             invited_by_id=key(table, "invited_by_id", user_key, "SET NULL", True),
             accepted_by_id=key(table, "accepted_by_id", user_key, "SET NULL", True),
         ),
-        mapped(
-            InvitationEvent,
-            tenant_id=tenant_id(InvitationEvent.__tablename__),
-            actor_id=key_column(user_key),
-        ),
+        mapped(InvitationEvent, tenant_id=tenant_id(InvitationEvent.__tablename__), actor_id=key_column(user_key)),
         mapped(Delivery),
+        mapped(Request),
         mapped(Turn) if tenant is None else None,
     )
     _fit(models, {key.table for key in (user_key, tenant_key) if key is not None})

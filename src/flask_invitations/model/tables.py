@@ -279,6 +279,34 @@ class Delivery:
         )
 
 
+class Request:
+    """A row of ``user_invitation_requests``: a call that was made with an ``Idempotency-Key``, and what came of it.
+
+    Both hashes are keyed (:func:`..tokens.imprints`), and ``answer`` has ids of ours and codes only: so nothing in it
+    is anybody's, and it points at no row of the host's.
+    """
+
+    __tablename__ = "user_invitation_requests"
+
+    @declared_attr.directive
+    @classmethod
+    def __table_args__(cls) -> tuple[Any, ...]:
+        return (sa.Index(conv("ix_user_invitation_requests_expires_at"), "expires_at"),)
+
+    if TYPE_CHECKING:
+        __table__: sa.Table
+
+        def __init__(self, **columns: Any) -> None: ...
+
+    #: Of the caller, the path and the key.
+    key_hash: Mapped[str] = mapped_column(text(64), primary_key=True)
+    body_hash: Mapped[str] = mapped_column(text(64))
+    #: The status of the answer; 0 as long as the call runs, which nobody else ever sees.
+    status: Mapped[int] = mapped_column(sa.Integer)
+    answer: Mapped[Any] = mapped_column(sa.JSON(none_as_null=True), nullable=True)
+    expires_at: Mapped[datetime] = mapped_column(Timestamp)
+
+
 class Turn:
     """The one row of ``user_invitation_turns``, where the host has no tenants: to lock it is to have the only one."""
 

@@ -183,6 +183,11 @@ def is_unique(error: DBAPIError) -> bool:
     return outcome(error) is Outcome.UNIQUE
 
 
+def is_locked(error: DBAPIError) -> bool:
+    """Whether MariaDB or MySQL gave up one statement, since somebody else has what it waited for."""
+    return bool(codes(error) & {1205, 3572})
+
+
 def unwritable(error: DBAPIError) -> str | None:
     """The name of the field whose text the database cannot hold or compare, where that is the matter; else ``None``."""
     told = str(error.orig)

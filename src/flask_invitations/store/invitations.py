@@ -25,6 +25,7 @@ from .events import Events
 from .found import Found, People, made
 from .histories import Histories
 from .hosts import Hosts
+from .requests import Requests
 from .statements import EVERYWHERE, Tables, bound, by_key, chunks, is_exactly
 from .unit import Stale, Unit
 
@@ -45,6 +46,7 @@ class Store(Tables):
         self.hosts: Hosts = Hosts(session, models, self.unit)
         self.events: Events = Events(session, models)
         self.histories: Histories = Histories(session, models)
+        self.requests: Requests = Requests(session, models)
         self._people = People(session, models, self.unit)
         self.mails: Mails = Mails(session, models, self._people, maker)
         self._page, self._counts = cache(self._build_page), cache(self._build_counts)

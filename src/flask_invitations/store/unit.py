@@ -17,6 +17,7 @@ from ..errors import ConfigurationError, TryAgain
 from ..gate import running
 from ..model.binding import Models
 from .after import clean, run_all
+from .around import around, wrapped
 from .attempts import Conflict, Stale, attempt
 from .binds import Binds, writing
 from .drivers import heeded, is_busy
@@ -61,6 +62,7 @@ class Unit:
         :raises TryAgain: the database refused to the last; nothing happened.
         :raises TransactionMisuse: a hook ended the transaction, or this is no place for an act.
         """
+        work = wrapped(self, work)
         session = self._session()
         frame = frame_of(session)
         if frame is not None:
@@ -126,7 +128,8 @@ class Unit:
 
     def ahead(self, work: Callable[[], T]) -> T:
         """Run ``work``, which only reads, before a unit is begun. No transaction stays open that was not open before:
-        what follows may take its time. Inside of a unit it is a part of that.
+        what follows may take its time. Inside of a unit it is a part of that. It reads where the unit writes, which
+        does what is decided here.
 
         :raises TryAgain: the database refused to the last.
         """
@@ -134,12 +137,13 @@ class Unit:
         if frame_of(session) is not None:
             return work()
         if session.in_transaction():
-            return self.look(work)
+            with writing(session):
+                return self.look(work)
         return attempt(lambda: self._read_and_let_go(session, work))
 
     def _read_and_let_go(self, session: Any, work: Callable[[], T]) -> T:
         try:
-            with writing(session):  # what is decided here, the unit does
+            with writing(session):
                 return self._read_alone(session, work)
         finally:
             session.rollback()
@@ -238,12 +242,13 @@ class Unit:
 
         :param what: its name, for the log.
         """
-        if self._session().in_transaction():
-            return call()
-        try:
-            return call()
-        finally:
-            clean(self._session(), what)
+        with around(self, None):
+            if self._session().in_transaction():
+                return call()
+            try:
+                return call()
+            finally:
+                clean(self._session(), what)
 
     def begin_alone(self) -> None:
         """Before work of many transactions: commit what the host has left open, as any act does.

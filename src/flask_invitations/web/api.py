@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from flask import Blueprint, Request, Response, jsonify, request, url_for
@@ -15,6 +16,7 @@ from ..errors import BodyTooLarge, CrossSite, InvitationError, MalformedRequest
 from ..tokens import redact
 from . import answers
 from .faces import Face
+from .once import Keyed, keyed
 from .openapi import Call, accept_body, document
 from .wire import PACKAGE, answer_refusals, guard, read_json, read_query
 
@@ -57,11 +59,15 @@ def call(
     """Register an endpoint on the blueprint and in ``CALLS``.
 
     :param refusals: besides those of a body, which every call may be sent.
+    :param what: see :class:`.openapi.Call`. With ``idempotent`` the view takes a :class:`.once.Keyed` first, and has it
+        do its act.
     """
 
     def register(view: View) -> View:
-        CALLS.append(Call(view.__name__, method, rule, summary, refusals=(*_BODY, *refusals), **what))
-        api.add_url_rule(rule, view.__name__, view, methods=[method])
+        described = Call(view.__name__, method, rule, summary, refusals=(*_BODY, *refusals), **what)
+        CALLS.append(described)
+        served = keyed(view, described.status) if described.idempotent else view
+        api.add_url_rule(rule, view.__name__, served, methods=[method])
         return view
 
     return register
@@ -78,19 +84,21 @@ def call(
     answer=answers.InvitationWithLinkOut,
     query=lambda state: shapes.EXPLAIN,
     body=lambda state: state.invite_body,
+    idempotent=True,
     refusals=(
         *_MANAGER,
         CrossSite,
         *_MAKE,
     ),
 )
-def invite() -> Response:
+def invite(once: Keyed) -> Response:
     by, state = _manager(), get_state()
     wanted = Wanted.loaded(shapes.load(state.invite_body, read_json()))
     if request.query_string and shapes.load(shapes.EXPLAIN, read_query())["explain"]:
         return _answer(answers.dump_explanation(acts.explain(state.ctx, by=by, wanted=wanted)))
-    invitation = acts.invite(state.ctx, by=by, wanted=wanted)
-    answer = _answer(answers.dump_invitation(invitation), 201)
+    act = partial(acts.invite, state.ctx, by=by, wanted=wanted)
+    invitation = once(acts.recall_invitation(state.ctx, by), act)
+    answer = _answer(answers.dump_invitation(invitation), once.status)
     answer.headers["Location"] = url_for("invitations_api.get_invitation", invitation_id=invitation.id)
     return answer
 
@@ -200,6 +208,7 @@ def list_events(invitation_id: str) -> Response:
     answer=answers.InvitationWithLinkOut,
     body=lambda state: shapes.RESEND,
     body_is_optional=True,
+    idempotent=True,
     refusals=(
         *_ONE,
         CrossSite,
@@ -209,11 +218,12 @@ def list_events(invitation_id: str) -> Response:
         errors.InvitationDeclined,
     ),
 )
-def resend_invitation(invitation_id: str) -> Response:
-    by = _manager()
+def resend_invitation(once: Keyed, invitation_id: str) -> Response:
+    by, ctx = _manager(), get_state().ctx
     given = shapes.load(shapes.RESEND, read_json(optional=True))
-    invitation = acts.resend(get_state().ctx, by=by, invitation_id=shapes.our_id(invitation_id), **given)
-    return _answer(answers.dump_invitation(invitation))
+    act = partial(acts.resend, ctx, by=by, invitation_id=shapes.our_id(invitation_id), **given)
+    invitation = once(acts.recall_invitation(ctx, by), act)
+    return _answer(answers.dump_invitation(invitation), once.status)
 
 
 @call(
@@ -254,6 +264,7 @@ def preview_invite() -> Response:
     also=200,
     answer=answers.AcceptanceWithSessionOut,
     body=accept_body,
+    idempotent=True,
     refusals=(
         *_LINK,
         errors.RoleNotAllowed,
@@ -264,11 +275,13 @@ def preview_invite() -> Response:
         errors.NoSeats,
     ),
 )
-def accept_invite() -> Response:
+def accept_invite(once: Keyed) -> Response:
     ctx = get_state().ctx
     given = shapes.load_accept(read_json(), ctx.hooks.profile_fields)
-    acceptance = acts.accept(ctx, by=caller(ctx), **given)
-    return _answer(answers.dump_acceptance(acceptance), 200 if acceptance.again else 201)
+    recall = acts.recall_acceptance(ctx, given["token"])
+    act = partial(acts.accept, ctx, by=caller(ctx), **given)
+    acceptance = once(recall, act, lambda accepted: 200 if accepted.again else 201)
+    return _answer(answers.dump_acceptance(acceptance), once.status)
 
 
 @call(

@@ -12,9 +12,19 @@ from typing import Any
 from marshmallow import Schema
 
 from ..current import State
-from ..errors import InvitationError, OpenAPIUnavailable
+from ..errors import IdempotencyInProgress, IdempotencyMismatch, InvitationError, OpenAPIUnavailable
 from ..shapes import ACCEPT, Body
 from .answers import HostKey, ProblemOut
+from .once import KEY, PATTERN, REPLAYED
+
+_KEY = {
+    "in": "header",
+    "name": KEY,
+    "description": "For a call that may have to be repeated: within 24 hours the same key gets the same answer again.",
+    "schema": {"type": "string", "pattern": PATTERN},
+}
+_KEY_REFUSALS = (IdempotencyInProgress, IdempotencyMismatch)
+_REPLAYED = {"description": "This is the answer to an earlier call.", "schema": {"type": "string", "const": "true"}}
 
 
 @dataclass(frozen=True)
@@ -26,6 +36,7 @@ class Call:
     :param has_rows: its body has many rows, and may be long.
     :param also: another status of success, with ``also_answer`` or else the same answer.
     :param refusals: everything it may answer instead.
+    :param idempotent: takes an ``Idempotency-Key``.
     """
 
     name: str
@@ -42,6 +53,7 @@ class Call:
     has_rows: bool = False
     also: int | None = None
     also_answer: type[Schema] | None = None
+    idempotent: bool = False
 
 
 def document(state: State, calls: Iterable[Call]) -> dict[str, Any]:
@@ -87,12 +99,15 @@ def _operation(state: State, call: Call) -> dict[str, Any]:
     ]
     if call.query is not None:
         parameters.append({"in": "query", "schema": call.query(state)})
+    if call.idempotent:
+        parameters.append(_KEY)
+    refusals = (*call.refusals, *(_KEY_REFUSALS if call.idempotent else ()))
     operation: dict[str, Any] = {
         "operationId": call.name,
         "summary": call.summary,
         "tags": ["invitee" if call.public else "manager"],
         "parameters": parameters,
-        "responses": {**_successes(call), **_refusals(call.refusals)},
+        "responses": {**_successes(call), **_refusals(refusals)},
     }
     if call.body is not None:
         content = {"application/json": {"schema": call.body(state)}}
@@ -109,6 +124,8 @@ def _success(call: Call, status: int) -> dict[str, Any]:
     if status != HTTPStatus.NO_CONTENT:
         shape = call.also_answer if status == call.also and call.also_answer is not None else call.answer
         answer["content"] = {"application/json": {"schema": shape or {"type": "object"}}}
+    if call.idempotent:
+        answer["headers"] = {REPLAYED: _REPLAYED}
     return answer
 
 
