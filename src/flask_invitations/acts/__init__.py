@@ -8,7 +8,7 @@ from .manage import resend, resend_many, revoke, revoke_for, revoke_many
 from .once import Once, Recall, known_by
 from .pasted import recognize
 from .read import complete_deliveries, counts, events, get, list_page, story, tenant_name
-from .recalls import recall_invitation
+from .recalls import recall_changes, recall_invitation, recall_rows
 from .report import record_delivery
 from .send import forbidden
 from .sweep import Swept, sweep
@@ -45,7 +45,9 @@ __all__ = [
     "named",
     "preview",
     "recall_acceptance",
+    "recall_changes",
     "recall_invitation",
+    "recall_rows",
     "recognize",
     "record_delivery",
     "request_link",

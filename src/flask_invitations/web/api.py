@@ -113,11 +113,14 @@ def invite(once: Keyed) -> Response:
     body=rows.invite_body,
     refusals=(*_MANAGER, CrossSite, errors.TenantInactive, errors.PlanChanged),
     has_rows=True,
+    idempotent=True,
 )
-def invite_many() -> Response:
+def invite_many(once: Keyed) -> Response:
     by, state = _manager(), get_state()
     given = rows.load_invites(state, read_json())
-    return _answer(answers.dump_bulk_invite(acts.invite_many(state.ctx, by=by, **given)))
+    recall = acts.recall_rows(state.ctx, by, [row.email for row in given["rows"]])
+    bulk = once(recall, partial(acts.invite_many, state.ctx, by=by, **given))
+    return _answer(answers.dump_bulk_invite(bulk), once.status)
 
 
 @call(
@@ -130,12 +133,15 @@ def invite_many() -> Response:
     body=rows.change_body,
     refusals=(*_MANAGER, CrossSite),
     has_rows=True,
+    idempotent=True,
 )
-def change_many() -> Response:
+def change_many(once: Keyed) -> Response:
     by, state = _manager(), get_state()
     given = rows.load_changes(state, read_json())
     act = acts.resend_many if given["action"] == "resend" else acts.revoke_many
-    return _answer(answers.dump_bulk_change(act(state.ctx, by=by, ids=given["ids"])))
+    ids = given["ids"]
+    bulk = once(acts.recall_changes(by, ids), partial(act, state.ctx, by=by, ids=ids))
+    return _answer(answers.dump_bulk_change(bulk), once.status)
 
 
 @call(
