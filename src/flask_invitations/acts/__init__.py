@@ -9,6 +9,7 @@ from .pasted import recognize
 from .read import complete_deliveries, counts, events, get, list_page, story, tenant_name
 from .report import record_delivery
 from .send import forbidden
+from .suppress import lift, stop, suppressions
 from .sweep import Swept, sweep
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "grantable",
     "invite",
     "invite_many",
+    "lift",
     "list_page",
     "manager",
     "named",
@@ -44,7 +46,9 @@ __all__ = [
     "resend",
     "revoke",
     "revoke_for",
+    "stop",
     "story",
+    "suppressions",
     "sweep",
     "system",
     "tenant_name",

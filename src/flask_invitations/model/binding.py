@@ -19,7 +19,7 @@ from sqlalchemy.schema import conv
 
 from ..errors import ConfigurationError
 from .options import key_column, match, shared
-from .tables import Delivery, Invitation, InvitationEvent, text
+from .tables import Delivery, Invitation, InvitationEvent, Suppression, text
 
 _INFO_KEY = "flask_invitations"
 
@@ -33,11 +33,13 @@ class Models:
     Invitation: type[Invitation]
     InvitationEvent: type[InvitationEvent]
     Delivery: type[Delivery]
+    Suppression: type[Suppression]
 
     @property
     def tables(self) -> tuple[sa.Table, ...]:
         """In the order in which they can be created."""
-        return self.Invitation.__table__, self.InvitationEvent.__table__, self.Delivery.__table__
+        ours = self.Invitation, self.InvitationEvent, self.Delivery, self.Suppression
+        return tuple(each.__table__ for each in ours)
 
     def user_id(self, user: Any) -> Any:
         """The primary key of one of the host's users, saved by now."""
@@ -181,7 +183,7 @@ def primary_key(model: type[Any]) -> sa.Column[Any]:
 
 
 def bind(user: type[Any], tenant: type[Any] | None) -> Models:
-    """Map our three classes onto the metadata of ``user``, once; later calls give the same classes.
+    """Map our four classes onto the metadata of ``user``, once; later calls give the same classes.
 
     They live in a registry of our own, so that a host's ``relationship("Invitation")`` keeps meaning the
     host's class, and on the host's metadata, so that ``create_all`` and Alembic see them.
@@ -235,6 +237,7 @@ def _map(metadata: sa.MetaData, user: type[Any], tenant: type[Any] | None) -> Mo
             actor_id=key_column(user_key),
         ),
         mapped(Delivery),
+        mapped(Suppression, tenant_id=tenant_id(Suppression.__tablename__)),
     )
     options = shared({key.table for key in (user_key, tenant_key) if key is not None})
     for each in models.tables:

@@ -41,6 +41,7 @@ _MAKE = (
     errors.TenantInactive,
     errors.RoleNotAllowed,
     errors.AddressNotAllowed,
+    errors.AddressSuppressed,
     errors.MailBounced,
     errors.AlreadyMember,
     errors.AccountExists,

@@ -223,18 +223,27 @@ def seal(answer: Any) -> None:
 _LAST_WORDS: dict[str, Protect] = {}
 
 
-def guard(blueprint: Blueprint, check: Callable[[Request], None], protect: Protect = seal, *, page: bool) -> None:
+def guard(
+    blueprint: Blueprint,
+    check: Callable[[Request], None],
+    protect: Protect = seal,
+    *,
+    page: bool,
+    from_anywhere: Collection[str] = (),
+) -> None:
     """What all faces have in common: how much of a body is read, where a call may come from, and that the last word on
     an answer is ours, whatever headers the host sets on all of its own.
 
     :param check: what the face has to say against a request.
     :param protect: puts our headers on an answer.
     :param page: see :func:`.sites.is_from_elsewhere`.
+    :param from_anywhere: the endpoints that any site may call: what they do is another's by no cookie.
     """
 
     def check_all() -> None:
         call = unwrap(request)
-        check_site(call, page=page)
+        if call.endpoint not in from_anywhere:
+            check_site(call, page=page)
         check_body(call)
         check(call)
 
