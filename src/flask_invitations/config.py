@@ -86,7 +86,7 @@ class Config:
     #: What the holder of an expired link may do: ``None``: nothing; ``"send"``: have a new one emailed to the invited
     #: address; ``"ask"``: have the inviter asked for one, by email.
     fresh_link: str | None = None
-    #: Give the emails to invitees the headers by which their mail programs offer to stop them with one click (RFC 8058).
+    #: Give emails to invitees the headers by which mail programs offer to stop them with one click (RFC 8058).
     list_unsubscribe: bool = False
     #: Where our pages are reached from outside. Default: the origin of ``accept_url``, and ``pages_prefix``.
     pages_url: str = ""
@@ -135,7 +135,7 @@ def read(app_config: Mapping[str, Any], app_name: str) -> Config:
     values.setdefault("app_name", app_name)
     config = Config(**values, secret_keys=_secret_keys(app_config))
     if not config.pages_url:
-        config = replace(config, pages_url=f"{config.accept_origin}{config.pages_prefix}")
+        config = replace(config, pages_url=f"{config.accept_origin}{config.pages_prefix or ''}")
     _check_together(config)
     return config
 

@@ -248,7 +248,8 @@ class Pseudonyms:
     def __init__(self, keys: Sequence[str | bytes]) -> None:
         how: dict[str, Any] = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
         self._keys = [Signer(key, salt=_ADDRESS_SALT, **how).derive_key() for key in keys]
-        self._signer = Signer(list(reversed(keys)), salt=_STOP_SALT, **how)
+        newest_last: list[Any] = list(reversed(keys))
+        self._signer = Signer(newest_last, salt=_STOP_SALT, **how)
 
     def of(self, tenant_id: Any, email_key: str) -> Sequence[str]:
         """The pseudonyms of an address there, hexadecimal: the present one, then those from before a key was

@@ -17,7 +17,12 @@ import pytest
 import sqlalchemy as sa
 
 ROOT = Path(__file__).parents[2]
-OURS = ("user_invitations", "user_invitation_events", "user_invitation_deliveries")
+OURS = (
+    "user_invitations",
+    "user_invitation_events",
+    "user_invitation_deliveries",
+    "user_invitation_suppressions",
+)
 HOST: dict[str, Any] = {
     "key": "int",
     "convention": True,

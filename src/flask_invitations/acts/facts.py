@@ -45,7 +45,7 @@ class Case:
     draft: InvitationDraft
     facts: Facts
     past: Past
-    standing: Standing = Standing()
+    standing: Standing
 
 
 def making(
@@ -99,7 +99,7 @@ def resending(ctx: Context, by: Manager, row: Invitation, inviter: Any, now: dat
         source="resend",
     )
     if status not in (Status.PENDING, Status.EXPIRED) or row.email_key is None:
-        return Case(row.id, again, Facts(ended=ENDED[status]()), Past())
+        return Case(row.id, again, Facts(ended=ENDED[status]()), Past(), Standing())
     (case,) = making(ctx, by, row.tenant_id, [again], now, confirmed)
     if case.facts.holder == row.id:
         case = replace(case, facts=replace(case.facts, holder=None))

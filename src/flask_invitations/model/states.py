@@ -214,7 +214,7 @@ class Reason(_Text):
     COMPLAINED = "complained"
 
 
-#: Said by the invitee: it holds until somebody lifts it. The others tell of an email, and hold until another one leaves.
+#: Said by the invitee: holds until somebody lifts it. The others tell of an email, and hold until another one leaves.
 FINAL = (Reason.NEVER_AGAIN, Reason.REPORTED)
 
 

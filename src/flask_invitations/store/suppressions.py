@@ -95,9 +95,7 @@ class Suppressions(Tables):
         tenants = self._rows(sa.select(self._table.c.tenant_id).where(self._there(tenant_id)).distinct()).scalars()
         named = [name for tenant in tenants for name in self._pseudonyms.of(tenant, email_key)]
         forget = sa.delete(self._table)
-        return sum(
-            self._execute(forget.where(self._table.c.pseudonym.in_(chunk))) for chunk in chunks(named, LOOKUP)
-        )
+        return sum(self._execute(forget.where(self._table.c.pseudonym.in_(chunk))) for chunk in chunks(named, LOOKUP))
 
     def _there(self, tenant_id: Any) -> Any:
         """In this tenant; where there are none, and everywhere, each row is."""

@@ -120,3 +120,23 @@ CREATE INDEX ix_user_invitation_deliveries_next_attempt_at ON user_invitation_de
 -- 0003 down
 
 DROP TABLE user_invitation_deliveries;
+
+-- 0004 up
+
+CREATE TABLE user_invitation_suppressions (
+    id CHAR(32) NOT NULL
+    tenant_id VARCHAR(64)
+    pseudonym VARCHAR(64) NOT NULL
+    reason VARCHAR(16) NOT NULL
+    confirmed_by CHAR(32)
+    created_at DATETIME NOT NULL
+    PRIMARY KEY (id)
+    CONSTRAINT ck_user_invitation_suppressions_reason CHECK (reason IN ('never_again', 'reported', 'bounced', 'complained'))
+    CONSTRAINT uq_user_invitation_suppressions_pseudonym UNIQUE (pseudonym, reason)
+);
+
+CREATE INDEX ix_user_invitation_suppressions_tenant_id ON user_invitation_suppressions (tenant_id, created_at);
+
+-- 0004 down
+
+DROP TABLE user_invitation_suppressions;
