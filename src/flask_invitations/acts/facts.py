@@ -146,7 +146,7 @@ def sending(
     """The facts of *Send* for invitations, each with its inviter's row; and whether the last email there came back.
 
     :param is_active: the hook ``tenant_is_active``, where a caller remembers its answers.
-    :param standings: of their addresses, where a caller knows them.
+    :param standings: of their addresses, where a caller has looked; one that it has not looked for is in good standing.
     """
     accounts = _accounts(ctx, _keys(each.row for each in mails))
     active = is_active or cache(ctx.hooks.tenant_is_active)
@@ -154,12 +154,12 @@ def sending(
 
     def one(found: Found) -> Facts:
         row = found.row
-        account = accounts.get(row.email_key or "")
+        account, standing = accounts.get(row.email_key or ""), known.get(address(row), Standing())
         return Facts(
             ended=_ended_mail(found, now),
             tenant_active=active(row.tenant_id) and _is_same_tenant(ctx, row),
-            suppressed=known[address(row)].unwanted,
-            bounced=known[address(row)].bounced,
+            suppressed=standing.unwanted,
+            bounced=standing.bounced,
             **_inviter(ctx, found),
             **_membership(ctx, account, row.tenant_id),
             **_joining(ctx),

@@ -8,7 +8,7 @@ from functools import cache
 
 from ..context import Context
 from ..errors import InvitationError, TenantInactive
-from ..model.states import TO_INVITER, UNASKED, WITH_LINK
+from ..model.states import UNASKED, WITH_LINK
 from ..outbox import untrue
 from ..store.found import FoundMail
 from .facts import address, sending
@@ -16,9 +16,10 @@ from .rules import SEND, Facts, bounce, obstacle, suppression
 
 
 def forbidden(ctx: Context, mails: Sequence[FoundMail], now: datetime) -> Sequence[InvitationError | None]:
-    """For each email why it must not leave, or ``None``."""
+    """For each email why it must not leave, or ``None``. Whether the invitee wants none is looked up for those that
+    nobody has asked for; of the others the last look asks it, which costs no statement of its own."""
     active = cache(ctx.hooks.tenant_is_active)
-    known = ctx.store.suppressions.of(address(each.row) for each in mails if each.kind not in TO_INVITER)
+    known = ctx.store.suppressions.of(address(each.row) for each in mails if each.kind in UNASKED)
     facts = iter(sending(ctx, [each for each in mails if each.kind in WITH_LINK], now, active, known))
 
     def one(mail: FoundMail) -> InvitationError | None:

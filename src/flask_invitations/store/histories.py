@@ -76,9 +76,9 @@ class Histories(Tables):
 
     def open_to(self, tenant_id: Any, email_key: str) -> Sequence[Invitation]:
         """What is open for an address in a tenant."""
-        there = self._in_tenant, self._columns.status.in_(OPEN), is_exactly(self._columns.email_key, email_key)
-        lines = self._rows(sa.select(self.models.Invitation.__table__).where(*there), bound(tenant_id))
-        return [made(Invitation, self._columns.keys(), line) for line in lines]
+        to = is_exactly(self._columns.email_key, sa.literal(email_key, sa.String()))
+        found = sa.select(self.models.Invitation.__table__).where(self._in_tenant, self._columns.status.in_(OPEN), to)
+        return [made(Invitation, self._columns.keys(), line) for line in self._rows(found, bound(tenant_id))]
 
     def open_addresses(self, tenant_id: Any) -> Sequence[str]:
         """The addresses for which anything is open in a tenant."""
