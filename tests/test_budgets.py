@@ -86,12 +86,12 @@ Thrifty = tuple[Host, tuple[str, ...]]
 
 
 def test_invite(thrifty: Thrifty) -> None:
-    """R23: inviting takes at most 6 statements in its transaction, and 3 more for sending the mail right away."""
+    """R23: inviting takes at most 7 statements in its transaction, and 3 more for sending the mail right away."""
     host, hooks = thrifty
     client = host.client(host.user("admin@example.com", "admin"))
     with metered(host, *hooks) as meter:
         invite(client, "guest@example.com", message="Hello", details={"a": 1})
-    assert len(meter.spent[0]) <= 6, meter.spent
+    assert len(meter.spent[0]) <= 7, meter.spent
     assert sum(map(len, meter.spent[1:])) <= 3, meter.spent
 
 
@@ -126,16 +126,17 @@ def test_list(thrifty: Thrifty) -> None:
 
 
 def test_desk(thrifty: Thrifty) -> None:
-    """A page of the manager's desk takes at most 4 statements, whatever is searched for and however many there are."""
+    """A page of the manager's desk takes at most 4 statements, whatever is searched for and however many there are; one
+    of a single invitation, which tells what stands in its way, one more."""
     host, hooks = thrifty
     client = host.client(host.user("admin@example.com", "admin"))
     made = invite(client, "guest@example.com")
-    pages = ("/invitations/", "/invitations/?q=p&status=pending&role=user", f"/invitations/{made['id']}")
+    lists, one = ("/invitations/", "/invitations/?q=p&status=pending&role=user"), f"/invitations/{made['id']}"
     copy(host, made["id"], 100)
-    for page in (*pages, f"{pages[-1]}/revoke"):
+    for page, most in (*((each, 4) for each in lists), (one, 5), (f"{one}/revoke", 5)):
         with metered(host, *hooks) as meter:
             assert client.get(page).status_code == 200
-        assert meter.total <= 4, meter.spent
+        assert meter.total <= most, meter.spent
 
 
 @pytest.mark.parametrize("signed_in", [False, True])

@@ -193,8 +193,8 @@ def _origin(key: str, value: str) -> Origin:
 
 
 def _site(key: str, value: Any) -> str:
-    if not isinstance(value, str) or value.endswith("/") or set("?#") & set(value):
-        _fail(key, "must be a link without ?, # and a / at its end, as in https://app.example.com/invitations")
+    if not isinstance(value, str) or value.endswith("/") or set("?#<>") & set(value):
+        _fail(key, "must be a link without ?, #, <, > and a / at its end, as in https://app.example.com/invitations")
     try:
         origin, path = split(value)
     except InvalidOrigin as wrong:

@@ -268,7 +268,8 @@ def _samples(app: Flask) -> Iterator[_Sample]:
     yield _Sample("accepted.html", {"user": None, "login_url": None})
     yield _Sample("declined.html", {})
     yield _Sample("requested.html", {})
-    yield _Sample("stop.html", {"stop_token": "a-token"}, {url_for("invitations.stopped", token="a-token"): []})
+    stop: dict[str, Any] = {"stop_token": "-"}
+    yield _Sample("stop.html", stop, {url_for("invitations.stopped", **stop): []})
     yield _Sample("stopped.html", {})
     yield _refused(InvitationRevoked(), None, {})
     yield _refused(InvitationNotFound(), None, open_it)

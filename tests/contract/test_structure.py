@@ -79,8 +79,8 @@ InvitationExpired InvitationGone InvitationInfo InvitationNotFound InvitationRep
 InvitationWithdrawn Invitations Inviter LogMailer MailBounced MailRefused MalformedRequest Message NoSeats Offer
 OpenAPIUnavailable PasswordRejected RedactFilter RoleNotAllowed SMTPMailer Status Swept TenantInactive TenantInfo
 TooManyPending TryAgain Unauthenticated UnsupportedMediaType WrongAccount canonical_email invitation_accepted
-invitation_created invitation_declined invitation_expired invitation_reported invitation_resent invitation_revoked invitation_sent redact
-to_email
+invitation_created invitation_declined invitation_expired invitation_reported invitation_resent invitation_revoked
+invitation_sent redact to_email
 """
 WINGS = {"acts", "contrib", "languages", "mail", "migrations", "model", "outbox", "store", "web"}
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)

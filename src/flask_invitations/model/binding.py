@@ -213,10 +213,10 @@ def _map(metadata: sa.MetaData, user: type[Any], tenant: type[Any] | None) -> Mo
         link = sa.ForeignKey(target, name=conv(f"fk_{table}_{name}"), ondelete=on_delete)
         return key_column(target, link, nullable=nullable)
 
-    def tenant_id(table: str) -> Any:
+    def tenant_id(mixin: type[Any]) -> Any:
         if tenant_key is None:
             return mapped_column(text(64), nullable=True)
-        return key(table, "tenant_id", tenant_key, "CASCADE", False)
+        return key(mixin.__tablename__, "tenant_id", tenant_key, "CASCADE", False)
 
     def mapped(mixin: type[Any], **columns: Any) -> Any:
         return type(mixin.__name__, (mixin, base), {"__module__": __name__, **columns})
@@ -227,17 +227,13 @@ def _map(metadata: sa.MetaData, user: type[Any], tenant: type[Any] | None) -> Mo
         tenant,
         mapped(
             Invitation,
-            tenant_id=tenant_id(table),
+            tenant_id=tenant_id(Invitation),
             invited_by_id=key(table, "invited_by_id", user_key, "SET NULL", True),
             accepted_by_id=key(table, "accepted_by_id", user_key, "SET NULL", True),
         ),
-        mapped(
-            InvitationEvent,
-            tenant_id=tenant_id(InvitationEvent.__tablename__),
-            actor_id=key_column(user_key),
-        ),
+        mapped(InvitationEvent, tenant_id=tenant_id(InvitationEvent), actor_id=key_column(user_key)),
         mapped(Delivery),
-        mapped(Suppression, tenant_id=tenant_id(Suppression.__tablename__)),
+        mapped(Suppression, tenant_id=tenant_id(Suppression)),
     )
     options = shared({key.table for key in (user_key, tenant_key) if key is not None})
     for each in models.tables:

@@ -137,17 +137,17 @@ def declined() -> Response:
     return page("declined.html")
 
 
-@pages.get("/stop/<token>")
-def stop(token: str) -> Response:
+@pages.get("/stop/<stop_token>")
+def stop(stop_token: str) -> Response:
     """A button that stops all invitations from one organization. Looks nothing up."""
-    return page("stop.html", stop_token=token)
+    return page("stop.html", stop_token=stop_token)
 
 
-@pages.post("/stop/<token>")
-def stopped(token: str) -> Response:
+@pages.post("/stop/<stop_token>")
+def stopped(stop_token: str) -> Response:
     """Stop them: by that button, or by a mail program's own (RFC 8058), which follows no redirect and is signed in
     nowhere. The answer is the same whatever comes of it."""
-    acts.stop(get_state().ctx, token=token, by=Caller(None, None, origin()))
+    acts.stop(get_state().ctx, token=stop_token, by=Caller(None, None, origin()))
     return page("stopped.html")
 
 
