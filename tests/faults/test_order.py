@@ -150,7 +150,8 @@ def live_through(database_url: str) -> Transactions:
             assert calls.deliver()["sent"] == 1
             calls.record_delivery(host.outbox.messages[-1].id, "delivered")
             calls.record_delivery(host.outbox.messages[-1].id, "bounced")
-        assert host.client().post(DECLINE, json={"token": host.outbox.token_to("one@acme.example")}).status_code == 200
+        never = {"token": host.outbox.token_to("one@acme.example"), "never_again": True}
+        assert host.client().post(DECLINE, json=never).status_code == 200
         for email in ("two@acme.example", "three@acme.example"):
             invite(manager, email)
             host.clock.tick(3 * DAY)
