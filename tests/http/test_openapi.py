@@ -28,7 +28,7 @@ ALSO: dict[str, set[tuple[int, str]]] = {
     "invite": BODY | POST | {(403, "role-not-allowed"), (403, "address-not-allowed")},
     "resend_invitation": BODY
     | POST
-    | {(403, "role-not-allowed"), (403, "address-not-allowed"), (409, "already-invited")},
+    | {(403, "role-not-allowed"), (403, "address-not-allowed"), (409, "already-invited"), (409, "address-suppressed")},
     "revoke_invitation": BODY | POST,
     "preview_invite": BODY | POST,
     "decline_invite": BODY | POST,
