@@ -237,7 +237,7 @@ def guard(
     :param check: what the face has to say against a request.
     :param protect: puts our headers on an answer.
     :param page: see :func:`.sites.is_from_elsewhere`.
-    :param from_anywhere: the endpoints that any site may call: they act by what stands in their address, and by no cookie.
+    :param from_anywhere: endpoints that any site may call: they act by what stands in their address, by no cookie.
     """
 
     def check_all() -> None:
