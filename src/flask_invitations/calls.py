@@ -150,16 +150,27 @@ class Calls:
         del token, password
         return acts.accept(get_state().ctx, **secrets, profile=profile, by=self._caller(by, user=user))
 
-    def decline(self, token: str, *, reason: str | None = None, by: Any = None) -> Offer:
+    def decline(
+        self,
+        token: str,
+        *,
+        reason: str | None = None,
+        never_again: bool = False,
+        report: bool = False,
+        by: Any = None,
+    ) -> Offer:
         """Decline for the holder of ``token``.
 
         :param reason: at most 500 characters, for the audit trail.
+        :param never_again: the tenant cannot invite this address any more, and what else is open for it is revoked.
+        :param report: that, and ``invitation_reported`` is sent to the operator.
         :param by: the signed-in user; ``None``: nobody.
         :raises InvitationError: unknown or dead link; a reason too long.
         """
         link = sealed(token)
         del token
-        given = shapes.load(shapes.DECLINE, {"token": link, "reason": reason})
+        said = {"token": link, "reason": reason, "never_again": never_again, "report": report}
+        given = shapes.load(shapes.DECLINE, said)
         return acts.decline(get_state().ctx, by=self._caller(by), **given)
 
     def request_link(self, token: str, *, by: Any = None) -> None:

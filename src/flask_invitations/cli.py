@@ -21,6 +21,7 @@ from flask.cli import AppGroup
 
 from . import acts, lists, outbox
 from .acts import Manager
+from .clock import as_utc
 from .context import Context, log
 from .current import get_state
 from .errors import (
@@ -333,6 +334,24 @@ def sweep_command() -> None:
     """
     swept = acts.sweep(_ctx())
     click.echo(f"{swept.expired} expired, {swept.purged} purged, {swept.reminded} reminded")
+
+
+@command("suppressions")
+@click.option("--tenant", help="The id of the tenant. Default: all tenants.")
+@click.option("--lift", metavar="EMAIL", help="Forget what is remembered of this address, so that it can be invited.")
+def suppressions_command(tenant: str | None, lift: str | None) -> None:
+    """List what is remembered of addresses that no one may invite. The columns are address, tenant, reason and time.
+
+    An address is kept as a hash, and only the beginning of the hash is shown.
+    """
+    by = _system(tenant)
+    if lift is not None:
+        email = load(get_state().list_query, {"email": lift})["email"]
+        click.echo(f"{acts.lift(_ctx(), by=by, email_key=email.key)} lifted")
+        return
+    for one in acts.suppressions(_ctx(), by=by):
+        told = one.pseudonym[:12], one.tenant_id, one.reason, as_utc(one.created_at).isoformat(" ", "seconds")
+        click.echo("\t".join(map(str, told)))
 
 
 @command("migrations")

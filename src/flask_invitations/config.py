@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 from typing import Any, NoReturn
@@ -85,6 +85,10 @@ class Config:
     #: What the holder of an expired link may do: ``None``: nothing; ``"send"``: have a new one emailed to the invited
     #: address; ``"ask"``: have the inviter asked for one, by email.
     fresh_link: str | None = None
+    #: Give emails to invitees the headers by which mail programs offer to stop them with one click (RFC 8058).
+    list_unsubscribe: bool = False
+    #: Where our pages are reached from outside. Default: the origin of ``accept_url``, and ``pages_prefix``.
+    pages_url: str = ""
     #: Ask at accept whether the inviter may still grant the role.
     recheck_inviter: bool = True
     #: The only domains that may be invited: names, or ``*.example.com`` for all below; ``None``: all domains.
@@ -104,6 +108,10 @@ class Config:
     def link(self, token: str) -> str:
         """The link that the email carries."""
         return self.accept_url.replace("{token}", token)
+
+    def stop_link(self, token: str) -> str:
+        """The link by which whoever got an email wants no more of them."""
+        return f"{self.pages_url}/stop/{token}"
 
     @cached_property
     def accept_origin(self) -> Origin:
@@ -141,6 +149,8 @@ def read(app_config: Mapping[str, Any], app_name: str) -> Config:
     values = {key.lower(): _READERS[key](key, value) for key, value in given.items()}
     values.setdefault("app_name", app_name)
     config = Config(**values, secret_keys=_secret_keys(app_config))
+    if not config.pages_url:
+        config = replace(config, pages_url=f"{config.accept_origin}{config.pages_prefix or ''}")
     _check_together(config)
     return config
 
@@ -163,6 +173,8 @@ def _check_together(config: Config) -> None:
         _fail("DEFAULT_ROLE", "is not in INVITATIONS_ROLES. Choose one of them")
     if config.password_max_length < config.password_min_length:
         _fail("PASSWORD_MAX_LENGTH", "is below INVITATIONS_PASSWORD_MIN_LENGTH. Raise it")
+    if config.list_unsubscribe and config.pages_prefix is None:
+        _fail("LIST_UNSUBSCRIBE", "needs the pages. Set INVITATIONS_PAGES_PREFIX, or turn it off")
 
 
 def _accept_url(key: str, value: Any) -> str:
@@ -174,8 +186,7 @@ def _accept_url(key: str, value: Any) -> str:
         _fail(key, f"{wrong}, as in https://host/path#{{token}}")
     if "{token}" not in rest:
         _fail(key, "must have {token} after the host, as in https://host/path#{token}")
-    if origin.scheme != "https" and origin.host not in LOOPBACK:
-        _fail(key, "must start with https:// (http:// is for localhost only)")
+    _refuse_plain(key, origin)
     return f"{origin}{rest}"
 
 
@@ -192,9 +203,24 @@ def _origin(key: str, value: str) -> Origin:
         _fail(key, f"{wrong}, as in https://app.example.com")
     if rest:
         _fail(key, "must end with the host or the port, as in https://app.example.com")
+    _refuse_plain(key, origin)
+    return origin
+
+
+def _site(key: str, value: Any) -> str:
+    if not isinstance(value, str) or value.endswith("/") or set("?#<>") & set(value):
+        _fail(key, "must be a link without ?, #, <, > and a / at its end, as in https://app.example.com/invitations")
+    try:
+        origin, path = split(value)
+    except InvalidOrigin as wrong:
+        _fail(key, f"{wrong}, as in https://app.example.com/invitations")
+    _refuse_plain(key, origin)
+    return f"{origin}{path}"
+
+
+def _refuse_plain(key: str, origin: Origin) -> None:
     if origin.scheme != "https" and origin.host not in LOOPBACK:
         _fail(key, "must start with https:// (http:// is for localhost only)")
-    return origin
 
 
 def _prefix(key: str, value: Any) -> str:
@@ -309,6 +335,8 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "NOTIFY_INVITER": _flag,
     "NOTIFY_REVOKED": _flag,
     "FRESH_LINK": _one_of(None, "send", "ask"),
+    "LIST_UNSUBSCRIBE": _flag,
+    "PAGES_URL": _site,
     "RECHECK_INVITER": _flag,
     "ALLOWED_DOMAINS": _optional(_allowed),
     "DENIED_DOMAINS": _domains,

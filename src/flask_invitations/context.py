@@ -21,7 +21,7 @@ from .model.binding import Models
 from .store.found import FoundMail
 from .store.invitations import Store
 from .store.unit import Unit
-from .tokens import Mint
+from .tokens import Mint, Pseudonyms
 
 log: logging.Logger = logging.getLogger("flask_invitations")
 
@@ -41,6 +41,7 @@ class Context:
     models: Models
     store: Store
     mint: Mint
+    pseudonyms: Pseudonyms
     language: Callable[[str | None], Language]
     forbids: Callable[[Context, Sequence[FoundMail], datetime], Sequence[InvitationError | None]]
     template: Callable[[str], Template]

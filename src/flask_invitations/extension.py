@@ -23,7 +23,7 @@ from .model import binding
 from .model.binding import Models
 from .replies import House
 from .store.invitations import Store
-from .tokens import Mint, maker
+from .tokens import Mint, Pseudonyms, maker
 from .web.api import api
 from .web.desk import desk
 from .web.faces import hide
@@ -84,7 +84,8 @@ class Invitations(HookTable, Giving, ManyCalls):
         in_forms = settings.pages_prefix is not None
         profile = said["profile_schema"] = shapes.profile_of(said.get("profile_schema"), in_forms=in_forms)
         bound = binding.bind(said["user_model"], said.get("tenant_model"))
-        store = Store(session, bound, maker(settings.secret_keys, settings.accept_url))
+        pseudonyms = Pseudonyms(settings.secret_keys)
+        store = Store(session, bound, maker(settings.secret_keys, settings.accept_url), pseudonyms)
         house = House(bound, session, settings.roles, partial(_as_json, app))
         conventions.check(house, settings, said, shapes.profile_keys(profile), db)
         complete = defaults.complete(app, settings, store, house, said)
@@ -94,6 +95,7 @@ class Invitations(HookTable, Giving, ManyCalls):
             models=bound,
             store=store,
             mint=Mint(settings.secret_keys),
+            pseudonyms=pseudonyms,
             language=languages(app),
             forbids=acts.forbidden,
             template=_templates(app),
@@ -125,8 +127,8 @@ class Invitations(HookTable, Giving, ManyCalls):
 
     @property
     def models(self) -> Models:
-        """The mapped classes ``Invitation``, ``InvitationEvent`` and ``Delivery`` of the current app (or, outside of
-        an app context, of the only set there is).
+        """The mapped classes ``Invitation``, ``InvitationEvent``, ``Delivery`` and ``Suppression`` of the current app
+        (or, outside of an app context, of the only set there is).
 
         :raises RuntimeError: no app context, and no ``init_app`` yet or several hosts.
         """

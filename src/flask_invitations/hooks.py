@@ -44,6 +44,8 @@ invitation_declined: NamedSignal = _signals.signal("invitation-declined")
 #: Also gets ``user``, the host's user.
 invitation_accepted: NamedSignal = _signals.signal("invitation-accepted")
 invitation_expired: NamedSignal = _signals.signal("invitation-expired")
+#: An invitee calls the invitation unwanted or abusive: for the operator of the app.
+invitation_reported: NamedSignal = _signals.signal("invitation-reported")
 
 
 @dataclass(frozen=True)

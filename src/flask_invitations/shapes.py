@@ -24,7 +24,7 @@ _MAX_DIGITS = 308
 #: Never taken from the invitee: they come from the invitation's row alone (A3), or are filled by us.
 RESERVED = frozenset({"token", "password", "password_hash", "email", "email_key", "role", "tenant_id", "id"})
 #: What else our forms send.
-SENT = frozenset({"username", "reason", "seal", "csrf_token"})
+SENT = frozenset({"username", "reason", "never_again", "report", "seal", "csrf_token"})
 
 
 def check_text(value: Any, depth: int) -> None:
@@ -246,6 +246,8 @@ class TokenBody(Body):
 
 class DeclineBody(TokenBody):
     reason: Text = Text(allow_none=True, load_default=None, validate=validate.Length(max=MAX_REASON))
+    never_again: Flag = Flag(load_default=False)
+    report: Flag = Flag(load_default=False)
 
 
 class AcceptBody(TokenBody):

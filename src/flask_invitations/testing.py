@@ -268,6 +268,9 @@ def _samples(app: Flask) -> Iterator[_Sample]:
     yield _Sample("accepted.html", {"user": None, "login_url": None})
     yield _Sample("declined.html", {})
     yield _Sample("requested.html", {})
+    stop: dict[str, Any] = {"stop_token": "-"}
+    yield _Sample("stop.html", stop, {url_for("invitations.stopped", **stop): []})
+    yield _Sample("stopped.html", {})
     yield _refused(InvitationRevoked(), None, {})
     yield _refused(InvitationNotFound(), None, open_it)
     if get_state().ctx.config.fresh_link is not None:
@@ -278,7 +281,7 @@ def _offers(token: Token) -> Iterator[_Sample]:
     state = get_state()
     shown = ("Sample Tenant", "inviter@example.com", "invitee@example.com", "a-role")
     required = [name for name, each in _profile_fields(state.profile_schema) if each.required]
-    decline = {"decline": ["token", "reason"]}
+    decline = {"decline": ["token", "reason", "never_again", "report"]}
     words: dict[str, Any] = {
         "token": token,
         "tenant_name": shown[0],

@@ -1,4 +1,5 @@
-"""The link token: nonce -> token -> hash; and the seal of forms. The only importer of itsdangerous.
+"""The link token: nonce -> token -> hash; what stands for an address; and the seal of forms. The only importer of
+itsdangerous.
 
 A row keeps a random nonce and the token's hash. The token itself is the HMAC of the nonce under a key
 derived from ``SECRET_KEY``: the database alone opens nothing, the key alone opens nothing, and a mail that is
@@ -7,6 +8,7 @@ tried again carries the same link although no token was ever stored.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import json
@@ -14,6 +16,7 @@ import logging
 import re
 import secrets
 import traceback
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, fields, is_dataclass
@@ -26,6 +29,8 @@ _SALT = b"flask-invitations.link.v1"
 _FORM_SALT = "flask-invitations.form.v1"
 _MAKER_SALT = "flask-invitations.maker.v1"
 _REQUEST_SALT = "flask-invitations.request.v1"
+_ADDRESS_SALT = "flask-invitations.address.v1"
+_STOP_SALT = "flask-invitations.stop.v1"
 _SHAPE = re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
 #: A letter of a token in the code of a link (also coded twice) or of quoted-printable, which also breaks lines.
 _CODED = "(?:2[dD]|3[0-9]|[46][1-9a-fA-F]|[57][0-9aA]|5[fF])"
@@ -232,6 +237,41 @@ class Mint:
     @staticmethod
     def _sign(signer: Signer, nonce: bytes) -> Token:
         return Token(signer.get_signature(nonce).decode())
+
+
+class Pseudonyms:
+    """What stands for an address in a tenant where the address itself must not: in the table of those who want no more
+    invitations, and in the link of an email by which somebody says so. Without the keys nobody gets from it to the
+    address.
+
+    :param keys: ``SECRET_KEY`` first, then its fallbacks.
+    """
+
+    def __init__(self, keys: Sequence[str | bytes]) -> None:
+        how: dict[str, Any] = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
+        self._keys = [Signer(key, salt=_ADDRESS_SALT, **how).derive_key() for key in keys]
+        newest_last: list[Any] = list(reversed(keys))
+        self._signer = Signer(newest_last, salt=_STOP_SALT, **how)
+
+    def of(self, tenant_id: Any, email_key: str) -> Sequence[str]:
+        """The pseudonyms of an address there, hexadecimal: the present one, then those from before a key was
+        changed."""
+        address = f"{tenant_id}\0{email_key}".encode()
+        return [hmac.new(key, address, hashlib.sha256).hexdigest() for key in self._keys]
+
+    def stop_token(self, invitation_id: uuid.UUID, pseudonym: str) -> str:
+        """What stops all invitations to an address in the tenant of one of them, and opens nothing. It holds what is
+        needed once the invitation has lost its address."""
+        whose = base64.urlsafe_b64encode(invitation_id.bytes + bytes.fromhex(pseudonym))
+        return self._signer.sign(whose).decode()
+
+    def read_stop_token(self, text: str) -> tuple[uuid.UUID, str] | None:
+        """The invitation's id and the pseudonym that :meth:`stop_token` was given; ``None``: we have not made this."""
+        try:
+            whose = base64.urlsafe_b64decode(self._signer.unsign(text.encode()))
+        except (BadData, ValueError):
+            return None
+        return uuid.UUID(bytes=whose[:16]), whose[16:].hex()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from flask_invitations import AddressNotAllowed, InvitationError
-from flask_invitations.current import override
+from flask_invitations.current import get_state, override
+from flask_invitations.model.states import Reason
 from tests.hosts import PASSWORD, Host, build
 from tests.http.tools import ACCEPT, DECLINE, INVITE, LIST, PREVIEW, delete_row, set_columns, set_role, snapshot
 
@@ -128,6 +129,14 @@ def bounced(scene: Scene) -> None:
         report(scene, "bounced")
 
 
+def suppressed(scene: Scene) -> None:
+    """The invitee wants nothing from this tenant, and said so while the invitation was made."""
+    with scene.host.app.app_context():
+        ctx = get_state().ctx
+        names = ctx.pseudonyms.of(scene.tenant, EMAIL)
+        ctx.unit.run(lambda: ctx.store.suppressions.add(scene.tenant, names, Reason.NEVER_AGAIN, ctx.now()))
+
+
 def report(scene: Scene, event: str) -> None:
     with scene.host.app.app_context():
         assert scene.host.invitations.record_delivery(scene.deliveries[0].id, event)
@@ -175,6 +184,7 @@ SITUATIONS: Mapping[str, Callable[[Scene], None]] = {
         caller_below,
         address_refused,
         bounced,
+        suppressed,
         member,
         account,
         already_invited,
@@ -349,7 +359,7 @@ PATHS: Mapping[str, Callable[[Scene, Callable[[Scene], None]], str | None]] = {
 }
 
 _W, _I, _R, _E = "invitation-withdrawn", "tenant-inactive", "role-not-allowed", "invitation-expired"
-_A, _X = "account-exists", "already-member"
+_A, _X, _S = "account-exists", "already-member", "address-suppressed"
 
 #: situation -> invite, resend, queued email, reminder, fresh link, preview, accept; page as preview, and inside of
 #: ``unit()`` as outside.
@@ -362,6 +372,7 @@ MATRIX: Mapping[str, tuple[str | None, ...]] = {
     "caller_below": (_R, _R, None, None, None, None, None),
     "address_refused": ("address-not-allowed", "address-not-allowed", None, None, None, None, None),
     "bounced": ("mail-bounced", "mail-bounced", "none", "none", "refused", None, None),
+    "suppressed": (_S, _S, _S, _S, "refused", None, None),
     "member": (_X, _X, _X, _X, "refused", _A, _A),
     "account": (_A, _A, _A, _A, "refused", _A, _A),
     "already_invited": ("already-invited", None, None, None, None, None, None),

@@ -81,7 +81,8 @@ InvitationExpired InvitationGone InvitationInfo InvitationNotFound InvitationRep
 InvitationWithdrawn Invitations Inviter LogMailer MailBounced MailRefused MalformedRequest Message NoSeats Offer
 OpenAPIUnavailable PasswordRejected PlanChanged RedactFilter RoleNotAllowed SMTPMailer Status Swept TenantInactive
 TenantInfo TooManyPending TryAgain Unauthenticated UnsupportedMediaType WrongAccount canonical_email
-invitation_accepted invitation_created invitation_declined invitation_expired invitation_resent invitation_revoked
+invitation_accepted invitation_created invitation_declined invitation_expired invitation_reported invitation_resent
+invitation_revoked
 invitation_sent redact to_email
 """
 WINGS = {"acts", "contrib", "languages", "mail", "migrations", "model", "outbox", "store", "web"}

@@ -152,7 +152,9 @@ def live_through(database_url: str) -> Transactions:
             calls.request_link(later.outbox.token_to("one@acme.example"))
             assert calls.deliver()["sent"] == 1
             calls.record_delivery(host.outbox.messages[-1].id, "delivered")
-        assert host.client().post(DECLINE, json={"token": host.outbox.token_to("one@acme.example")}).status_code == 200
+            calls.record_delivery(host.outbox.messages[-1].id, "bounced")
+        never = {"token": host.outbox.token_to("one@acme.example"), "never_again": True}
+        assert host.client().post(DECLINE, json=never).status_code == 200
         for email in ("two@acme.example", "three@acme.example"):
             invite(manager, email)
             host.clock.tick(3 * DAY)
@@ -192,7 +194,10 @@ def test_tenants_are_held_first(database_url: str) -> None:
     mails = "user_invitation_deliveries"
     locking = re.compile(r"(UPDATE|INSERT INTO) user_invitation|FROM user_invitation.* FOR UPDATE")
     leasing = re.compile(rf"FROM {mails} .*FOR UPDATE SKIP LOCKED|attempts=\(?{mails}.attempts \+")
-    guard, insert = "FROM tenants .*(FOR KEY|LOCK IN) SHARE", r"INSERT INTO (users|user_invitations|\w+_events) "
+    guard, insert = (
+        "FROM tenants .*(FOR KEY|LOCK IN) SHARE",
+        r"INSERT INTO (users|user_invitations|\w+_events|\w+_suppressions) ",
+    )
     holding = re.compile(f"{guard}|{insert}")
     for one in live_through(database_url):
         leases = [at for at, each in enumerate(one) if leasing.search(each)]

@@ -42,7 +42,7 @@ ALSO: dict[str, set[tuple[int, str]]] = {
     | POST
     | KEYED
     | CAPS
-    | {(403, "role-not-allowed"), (403, "address-not-allowed"), (409, "already-invited")},
+    | {(403, "role-not-allowed"), (403, "address-not-allowed"), (409, "already-invited"), (409, "address-suppressed")},
     "revoke_invitation": BODY | POST,
     "preview_invite": BODY | POST,
     "decline_invite": BODY | POST,

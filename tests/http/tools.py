@@ -300,6 +300,11 @@ def _declined(case: Case) -> None:
     assert case.host.client().post(DECLINE, json={"token": case.token}).status_code == 200
 
 
+def _never_again(case: Case) -> None:
+    body = {"token": case.token, "never_again": True}
+    assert case.host.client().post(DECLINE, json=body).status_code == 200
+
+
 def _revoked(case: Case) -> None:
     assert case.host.client(case.admin).delete(case.url).status_code == 204
 
@@ -382,6 +387,7 @@ STATES: Mapping[str, Any] = {
     "swept": _swept,
     "accepted": _accepted,
     "declined": _declined,
+    "never again": _never_again,
     "revoked": _revoked,
     "replaced": _replaced,
     "replaced, overdue": _replaced_overdue,

@@ -17,7 +17,13 @@ import pytest
 import sqlalchemy as sa
 
 ROOT = Path(__file__).parents[2]
-OURS = ("user_invitations", "user_invitation_events", "user_invitation_deliveries", "user_invitation_requests")
+OURS = (
+    "user_invitations",
+    "user_invitation_events",
+    "user_invitation_deliveries",
+    "user_invitation_suppressions",
+    "user_invitation_requests",
+)
 HOST: dict[str, Any] = {
     "key": "int",
     "convention": True,

@@ -136,7 +136,7 @@ def test_a_host_that_autogenerates_our_tables(empty_url: str, at_work: Callable[
     """A plain ``flask db migrate`` writes a file that works; our command then says how to record that, and does."""
     developer = at_work(empty_url, key="str")
     developer.flask("db migrate -m all")
-    mark = "--mark 0001 --mark 0002 --mark 0003 --mark 0004"
+    mark = "--mark 0001 --mark 0002 --mark 0003 --mark 0004 --mark 0005"
     assert f"`flask {ADD} {mark}`" in developer.refused(ADD)
     developer.flask("db upgrade")
     developer.flask("db check")

@@ -59,7 +59,9 @@ def test_a_broken_tree(url: str, at_work: Callable[..., Developer]) -> None:
 
 def test_no_such_step(url: str, at_work: Callable[..., Developer]) -> None:
     """A step that does not exist cannot be marked; the answer lists those that do."""
-    assert "There is no step 0009. The steps are 0001, 0002, 0003, 0004." in at_work(url).refused(f"{ADD} --mark 0009")
+    assert "There is no step 0009. The steps are 0001, 0002, 0003, 0004, 0005." in at_work(url).refused(
+        f"{ADD} --mark 0009"
+    )
 
 
 def test_the_database_is_down(at_work: Callable[..., Developer]) -> None:
@@ -96,13 +98,13 @@ def test_a_squashed_history(url: str, at_work: Callable[..., Developer]) -> None
     for path in versions.glob("*flask_invitations*"):
         path.unlink()
 
-    assert "--mark 0001 --mark 0002 --mark 0003 --mark 0004" in developer.refused(ADD)
+    assert "--mark 0001 --mark 0002 --mark 0003 --mark 0004 --mark 0005" in developer.refused(ADD)
     with (versions / "0host.py").open("a") as squashed:
-        squashed.write('flask_invitations_step = ("0001", "0002", "0004")\n')
-    assert "run `flask invitations migrations --mark 0003`" in developer.refused(ADD)
-    developer.flask(f"{ADD} --mark 0003")
-    (marked,) = [text for name, text in developer.tree().items() if "flask_invitations_0003" in name]
-    assert "\nflask_invitations_step = '0003'\n" in marked
+        squashed.write('flask_invitations_step = ("0001", "0002", "0003", "0005")\n')
+    assert "run `flask invitations migrations --mark 0004`" in developer.refused(ADD)
+    developer.flask(f"{ADD} --mark 0004")
+    (marked,) = [text for name, text in developer.tree().items() if "flask_invitations_0004" in name]
+    assert "\nflask_invitations_step = '0004'\n" in marked
     assert "create_table" not in marked
     developer.flask("db upgrade")
     developer.flask("db check")

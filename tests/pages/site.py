@@ -77,6 +77,11 @@ class Site:
             host.invitations.invite(email, inviter=inviter, tenant_id=host.tenant("Acme"), **more)
         return email, host.outbox.link_to(email)
 
+    @property
+    def stop_link(self) -> str:
+        """The link by which the latest email can be stopped."""
+        return self.host.outbox.messages[-1].headers["List-Unsubscribe"].strip("<>")
+
     def row(self, email: str) -> Any:
         return self.host.rows(self.host.invitations.models.Invitation, email=email)[-1]
 
@@ -114,6 +119,7 @@ def serving(folder: Path, **overrides: Any) -> Iterator[Site]:
             "INVITATIONS_ACCEPT_URL": f"{base}{PAGES}/accept#{{token}}",
             "INVITATIONS_APP_NAME": "Northwind",
             "INVITATIONS_FRESH_LINK": "send",
+            "INVITATIONS_LIST_UNSUBSCRIBE": True,
             **overrides.pop("config", {}),
         }
         words: dict[str, Any] = {
@@ -319,6 +325,19 @@ def _declined(site: Site, page: Any) -> None:
     page.get_by_text("I do not want to join").click()
     page.get_by_role("button", name="Decline the invitation").click()
     page.get_by_role("heading", name="You declined the invitation").wait_for()
+
+
+@state
+def _stop(site: Site, page: Any) -> None:
+    site.invite()
+    page.goto(site.stop_link)
+
+
+@state
+def _stopped(site: Site, page: Any) -> None:
+    _stop(site, page)
+    page.get_by_role("button", name="Stop these invitations").click()
+    page.get_by_role("heading", name="You will get no more of these invitations").wait_for()
 
 
 @state

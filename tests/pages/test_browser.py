@@ -126,6 +126,42 @@ def test_declining_without_javascript(site: Site, browser: Any) -> None:
     assert site.row(email).status == "declined"
 
 
+def is_refused(site: Site, email: str) -> bool:
+    """Whether Acme can invite this address no more."""
+    with site.host.app.app_context():
+        told = site.host.invitations.explain(email, tenant_id=site.host.tenant("Acme"))
+    return [each.code for each in told.reasons] == ["address-suppressed"]
+
+
+@pytest.mark.parametrize("wish", ["Never invite me to this organization again", "Report this invitation"])
+def test_never_again_without_javascript(site: Site, browser: Any, wish: str) -> None:
+    """E5: beside declining stand two boxes, neither of which is ticked; each keeps the organization from inviting."""
+    email, link = site.invite()
+    with without_javascript(browser) as page:
+        page.goto(f"{site.base}{PAGES}/accept/{token_in(link)}")
+        proceed(page)
+        page.get_by_text("I do not want to join").click()
+        boxes = page.get_by_role("checkbox")
+        assert [boxes.nth(each).is_checked() for each in range(boxes.count())] == [False, False]
+        page.get_by_label(wish).check()
+        page.get_by_role("button", name="Decline the invitation").click()
+        page.get_by_role("heading", name="You declined the invitation").wait_for()
+    assert is_refused(site, email)
+
+
+def test_the_stop_page_without_javascript(site: Site, browser: Any) -> None:
+    """RFC 8058: who opens the stop link in a browser sees a button, and nothing has happened until it is pressed."""
+    email, _ = site.invite()
+    with without_javascript(browser) as page:
+        page.goto(site.stop_link)
+        page.get_by_role("heading", name="Stop invitations from this organization?").wait_for()
+        assert site.row(email).status == "pending"
+        page.get_by_role("button", name="Stop these invitations").click()
+        page.get_by_role("heading", name="You will get no more of these invitations").wait_for()
+        assert page.context.cookies() == []
+    assert (site.row(email).status, is_refused(site, email)) == ("declined", True)
+
+
 def focused(page: Any) -> str:
     """What has the focus, as a screen reader names it."""
     name = "e => (e.labels?.[0] ?? e).textContent.trim().split('\\n')[0].trim()"

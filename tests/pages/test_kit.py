@@ -84,6 +84,8 @@ def test_a_frame_that_forgets(site: Host, lost: str, told: str) -> None:
         ("offer", "<details.*</details>", "invitations/offer.html: no form to /invitations/decline"),
         ("offer", "{% if errors %}{{ form.summary.*?endif %}|said=[^,]*,", "it does not show 'a complaint'"),
         ("offer", "<h1>.*?</h1>", "invitations/offer.html: no <h1>"),
+        ("offer", "{% block abuse %}.*?{% endblock %}", "the form to /invitations/decline has no field 'never_again'"),
+        ("stop", "<form.*?</form>", "invitations/stop.html: no form to /invitations/stop/"),
         ("refused", '{% elif told.way == "fresh".*?</form>', "no form to /invitations/fresh"),
         ("declined", "<h1>.*?</h1>", "invitations/declined.html: no <h1>"),
         ("accepted", "<h1>", "invitations/accepted.html: inline style"),

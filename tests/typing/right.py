@@ -156,6 +156,7 @@ def acts(invitations: Invitations, user: User, token: str, some_id: uuid.UUID) -
     accepted: Acceptance = invitations.accept(token, password="a password", profile={"name": "Ann"})
     accepted = invitations.accept(token, user=user)
     offer = invitations.decline(token, reason="No time")
+    offer = invitations.decline(token, never_again=True, report=True)
     invitations.request_link(token)
     made = invitations.resend(some_id, by=user, rotate=False, confirm=True)
     made = invitations.revoke(some_id, by=None)

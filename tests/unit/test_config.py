@@ -121,6 +121,20 @@ BAD: dict[str, tuple[Any, ...]] = {
     "NOTIFY_INVITER": NO_FLAG,
     "NOTIFY_REVOKED": NO_FLAG,
     "FRESH_LINK": ("", "resend", True, False, 1, ["send"]),
+    "LIST_UNSUBSCRIBE": NO_FLAG,
+    "PAGES_URL": (
+        *NO_TEXT,
+        "/invitations",
+        "app.example.com/invitations",
+        "http://app.example.com/invitations",
+        "https://app.example.com/",
+        "https://app.example.com/invitations/",
+        "https://app.example.com/invitations?a=1",
+        "https://app.example.com/#a",
+        "https://app.example.com/<a>",
+        "https://me@app.example.com/invitations",
+        "https://[::1",
+    ),
     "RECHECK_INVITER": NO_FLAG,
     "ALLOWED_DOMAINS": (*NO_DOMAINS[1:], (), []),
     "DENIED_DOMAINS": NO_DOMAINS,
@@ -173,6 +187,12 @@ GOOD: dict[str, tuple[tuple[Any, Any], ...]] = {
     "NOTIFY_INVITER": ((True, True),),
     "NOTIFY_REVOKED": ((True, True),),
     "FRESH_LINK": (("send", "send"), ("ask", "ask"), (None, None)),
+    "LIST_UNSUBSCRIBE": ((True, True),),
+    "PAGES_URL": (
+        ("https://Invite.Example.com:443", "https://invite.example.com"),
+        ("https://app.example.com/a/b", "https://app.example.com/a/b"),
+        ("http://localhost:5000/invitations", "http://localhost:5000/invitations"),
+    ),
     "RECHECK_INVITER": ((False, False),),
     "ALLOWED_DOMAINS": (
         (None, None),
@@ -228,11 +248,21 @@ def test_defaults() -> None:
         **{field.name: field.default for field in dataclasses.fields(Config) if field.name != "secret_keys"},
         "accept_url": URL,
         "app_name": "app",
+        "pages_url": "https://app.example.com/invitations",
         "secret_keys": (KEY,),
         **({"testing": False} if hasattr(config, "testing") else {}),
     }
     assert (config.ttl, config.retention) == (timedelta(hours=48), timedelta(days=90))
     assert (config.password_min_length, config.password_max_length) == (15, 128)
+
+
+def test_where_the_pages_are() -> None:
+    """The pages are reached from outside where the link leads, under their prefix; without pages no email can be
+    stopped."""
+    link = {"ACCEPT_URL": "https://App.example.com:443/join#{token}", "PAGES_PREFIX": "/join"}
+    assert _read(**link).stop_link("x") == "https://app.example.com/join/stop/x"
+    with pytest.raises(ConfigurationError, match=r"^INVITATIONS_LIST_UNSUBSCRIBE needs the pages"):
+        _read(PAGES_PREFIX=None, LIST_UNSUBSCRIBE=True)
 
 
 def test_accept_url_is_required() -> None:

@@ -11,6 +11,7 @@ from .read import complete_deliveries, counts, events, get, list_page, story, te
 from .recalls import recall_changes, recall_invitation, recall_rows
 from .report import record_delivery
 from .send import forbidden
+from .suppress import lift, stop, suppressions
 from .sweep import Swept, sweep
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "invite",
     "invite_many",
     "known_by",
+    "lift",
     "list_page",
     "manager",
     "named",
@@ -56,7 +58,9 @@ __all__ = [
     "revoke",
     "revoke_for",
     "revoke_many",
+    "stop",
     "story",
+    "suppressions",
     "sweep",
     "system",
     "tenant_name",

@@ -21,10 +21,10 @@ from ..errors import (
     Sentence,
     TryAgain,
 )
-from ..hooks import invitation_accepted, invitation_declined
+from ..hooks import invitation_accepted, invitation_declined, invitation_reported
 from ..languages.plain import NAME, shortened
 from ..mail.compose import introduce
-from ..model.states import ACCEPT, DECLINE, EventType, Kind, Status
+from ..model.states import ACCEPT, DECLINE, EventType, Kind, Reason, Status
 from ..model.tables import Invitation
 from ..model.values import InvitationInfo, complete
 from ..store.found import Found
@@ -32,8 +32,8 @@ from ..tokens import Secret, Token, parse, revealed, sealed
 from . import rules
 from .callers import Caller
 from .caps import free_seats
-from .facts import accepting, account_of, ended, opening, refuse_another
-from .manage import close_older
+from .facts import accepting, account_of, address, ended, opening, refuse_another
+from .manage import close_all, close_older
 from .once import Recall
 
 
@@ -101,30 +101,67 @@ def preview(ctx: Context, *, token: Secret | str, by: Caller) -> Offer:
     return ctx.unit.look(look)
 
 
-def decline(ctx: Context, *, token: Secret | str, reason: str | None = None, by: Caller) -> Offer:
+def decline(
+    ctx: Context,
+    *,
+    token: Secret | str,
+    reason: str | None = None,
+    never_again: bool = False,
+    report: bool = False,
+    by: Caller,
+) -> Offer:
     """Turn the offer down; the link is dead afterwards.
 
     :param reason: at most 500 characters, kept in the audit trail.
+    :param never_again: the tenant cannot invite this address any more.
+    :param report: that, and the operator is told.
     :raises InvitationNotFound, InvitationGone, InvitationAccepted: as :func:`preview`.
     """
-    link = _token(token)
+    link, wish = _token(token), Reason.REPORTED if report else Reason.NEVER_AGAIN if never_again else None
     del token
 
-    def turn_down() -> Offer:
+    def say() -> Offer:
         now, found = ctx.now(), _find(ctx, link)
         rules.first(rules.OPENS, opening(ctx, found, link, now))
         offer = _offer(ctx, found, account_of(ctx, found.row, by.user), InvitationDeclined(), now)
-        ctx.store.move(found.row, DECLINE, now)
-        ctx.store.mails.cancel([found.row], InvitationDeclined.code)
-        details = {"reason": reason} if reason else None
-        ctx.store.events.add(found.row, DECLINE.event, now, details=details, **by.audit())
-        close_older(ctx, [found.row], by, now)
-        _tell_inviter(ctx, found.row, Kind.DECLINED, now)
-        declined = replace(offer.invitation, status=Status.DECLINED, updated_at=now)
-        ctx.unit.after_commit(partial(ctx.announce, invitation_declined, declined))
+        declined = turn_down(ctx, found.row, offer.invitation, by, now, reason=reason, wish=wish)
         return replace(offer, invitation=declined)
 
-    return ctx.unit.run(turn_down)
+    return ctx.unit.run(say)
+
+
+def turn_down(
+    ctx: Context,
+    row: Invitation,
+    info: InvitationInfo,
+    by: Caller,
+    now: datetime,
+    *,
+    reason: str | None = None,
+    wish: Reason | None = None,
+) -> InvitationInfo:
+    """Decline an invitation that is live; inside a unit.
+
+    :param info: what is told of it.
+    :param wish: what is to be remembered, where the invitee wants nothing more from there.
+    """
+    if wish is not None:
+        ctx.store.suppressions.add(row.tenant_id, ctx.pseudonyms.of(*address(row)), wish, now)
+    ctx.store.move(row, DECLINE, now)
+    ctx.store.mails.cancel([row], InvitationDeclined.code)
+    details = {"reason": reason} if reason else None
+    ctx.store.events.add(row, DECLINE.event, now, details=details, **by.audit())
+    declined = replace(info, status=Status.DECLINED, updated_at=now)
+    ctx.unit.after_commit(partial(ctx.announce, invitation_declined, declined))
+    if wish is Reason.REPORTED:
+        ctx.store.events.add(row, EventType.REPORTED, now, **by.audit())
+        ctx.unit.after_commit(partial(ctx.announce, invitation_reported, declined))
+    if wish is None:
+        close_older(ctx, [row], by, now)
+    else:
+        close_all(ctx, *address(row), by, row.id)
+    _tell_inviter(ctx, row, Kind.DECLINED, now)
+    return declined
 
 
 def accept(

@@ -19,6 +19,7 @@ from ..model.tables import Invitation, new_id
 from ..model.values import InvitationDraft, InvitationInfo
 from ..store.found import Found, FoundMail
 from ..store.histories import Past
+from ..store.suppressions import Address, Standing
 from ..tokens import Token
 from . import caps
 from .callers import Caller, Manager, may_grant
@@ -39,6 +40,7 @@ class Case:
     """An invitation to make, or to send again; what is known about it, and what there was for its address.
 
     :param id: what a new one is called.
+    :param standing: how its address stands, whatever somebody has confirmed.
     :param opens: it takes a place that it does not have yet.
     """
 
@@ -46,6 +48,7 @@ class Case:
     draft: InvitationDraft
     facts: Facts
     past: Past
+    standing: Standing
     opens: bool = True
 
 
@@ -59,25 +62,28 @@ def making(
 ) -> Sequence[Case]:
     """The facts of *Make* for drafts in one tenant; the statements do not grow with their number, but for chunks."""
     keys = list(dict.fromkeys(each.email_key for each in drafts))
-    active, accounts, past = (
+    active, accounts, past, standings = (
         ctx.hooks.tenant_is_active(tenant_id),
         _accounts(ctx, keys),
         ctx.store.histories.of(tenant_id, keys),
+        ctx.store.suppressions.of((tenant_id, key) for key in keys),
     )
     grant = cache(lambda role: may_grant(ctx, by, tenant_id, role))
     common = Facts(tenant_active=active, **_joining(ctx))
 
     def one(each: InvitationDraft) -> Case:
         before, account = past[each.email_key], accounts.get(each.email_key)
+        standing = standings[tenant_id, each.email_key]
         facts = replace(
             common,
             may_grant=grant(each.role),
             address_refused=ctx.config.domains.refusal(each.domain) or _refusal(ctx.hooks.check_invitee, each),
-            bounced=before.bounced,
+            suppressed=standing.unwanted,
+            bounced=standing.bounced,
             holder=before.live(now),
             **_membership(ctx, account, tenant_id),
         )
-        return Case(new_id(now), each, facts, before)
+        return Case(new_id(now), each, facts, before, standing)
 
     return [one(each) for each in drafts]
 
@@ -111,7 +117,7 @@ def _its_own(case: Case, row: Invitation, now: datetime) -> Case:
 
 
 def _ended(row: Invitation, now: datetime) -> Case:
-    return Case(row.id, _again(row, None), Facts(ended=ENDED[row.status_at(now)]()), Past(), opens=False)
+    return Case(row.id, _again(row, None), Facts(ended=ENDED[row.status_at(now)]()), Past(), Standing(), opens=False)
 
 
 def in_turn(rules: Sequence[Rule], cases: Sequence[Case], room: Room) -> Iterator[tuple[Case, InvitationError | None]]:
@@ -162,27 +168,40 @@ def _accounts(ctx: Context, keys: Sequence[str]) -> Mapping[str, Any]:
 
 
 def sending(
-    ctx: Context, mails: Sequence[Found], now: datetime, is_active: Callable[[Any], bool] | None = None
+    ctx: Context,
+    mails: Sequence[Found],
+    now: datetime,
+    is_active: Callable[[Any], bool] | None = None,
+    standings: Mapping[Address, Standing] | None = None,
 ) -> Sequence[Facts]:
-    """The facts of *Send* for invitations, each with its inviter's row.
+    """The facts of *Send* for invitations, each with its inviter's row; and whether the last email there came back.
 
     :param is_active: the hook ``tenant_is_active``, where a caller remembers its answers.
+    :param standings: of their addresses, where a caller has looked; one that it has not looked for is in good standing.
     """
     accounts = _accounts(ctx, _keys(each.row for each in mails))
     active = is_active or cache(ctx.hooks.tenant_is_active)
+    known = ctx.store.suppressions.of(address(each.row) for each in mails) if standings is None else standings
 
     def one(found: Found) -> Facts:
         row = found.row
-        account = accounts.get(row.email_key or "")
+        account, standing = accounts.get(row.email_key or ""), known.get(address(row), Standing())
         return Facts(
             ended=_ended_mail(found, now),
             tenant_active=active(row.tenant_id) and _is_same_tenant(ctx, row),
+            suppressed=standing.unwanted,
+            bounced=standing.bounced,
             **_inviter(ctx, found),
             **_membership(ctx, account, row.tenant_id),
             **_joining(ctx),
         )
 
     return [one(each) for each in mails]
+
+
+def address(row: Invitation) -> Address:
+    """Of an invitation: its tenant and its email."""
+    return row.tenant_id, row.email_key or ""
 
 
 def _keys(rows: Iterable[Invitation]) -> list[str]:

@@ -82,4 +82,4 @@ def _check(ctx: Context, found: Found, past: Past, now: datetime) -> None:
     (facts,) = sending(ctx, [found], now)
     rules.first(rules.SEND, replace(facts, ended=None if alone else InvitationReplaced()))
     if ctx.config.fresh_link == "send":
-        rules.first([rules.bounce], replace(facts, bounced=past.bounced))
+        rules.first([rules.bounce], facts)

@@ -240,7 +240,15 @@ def _make(
         ctx.unit.after_commit(partial(ctx.announce, invitation_created, each.info))
     mailed = [each for each, (_, wanted) in zip(postings, allowed, strict=True) if wanted.mail]
     outbox.post(ctx, mailed, now, by.user)
+    confirm(ctx, [(case, each.info) for (case, _), each in zip(allowed, postings, strict=True)])
     return [each.info for each in postings]
+
+
+def confirm(ctx: Context, posted: Sequence[tuple[Case, InvitationInfo]]) -> None:
+    """Where emails are sent although earlier ones there came back, it is what becomes of these that counts."""
+    ctx.store.suppressions.confirm(
+        {row: info.delivery.id for case, info in posted for row in case.standing.bounces if info.delivery is not None}
+    )
 
 
 def _columns(ctx: Context, case: Case, wanted: Wanted, now: datetime) -> Mapping[str, Any]:

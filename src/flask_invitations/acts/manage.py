@@ -27,6 +27,7 @@ from ..tokens import Token
 from . import caps, rules
 from .callers import Caller, Manager, leaver
 from .facts import Case, confirmed, in_turn, resending
+from .invite import confirm as confirm_address
 from .invite import expire, vouched
 from .read import find
 
@@ -60,6 +61,7 @@ def resend(
             raise refusal
         how = Renewal(by, by.user, vouched(ctx, by, row.tenant_id), expires_in)
         (info,) = renew(ctx, [(row, case.past)], how, now, rotate=rotate, show_link=ctx.config.return_link)
+        confirm_address(ctx, [(case, info)])
         return info
 
     return ctx.unit.run(again, anew=caps.capped(ctx))
@@ -294,8 +296,30 @@ def close_older(ctx: Context, rows: Sequence[Invitation], by: Caller, now: datet
     newest_last = sorted(rows, key=lambda row: row.number)
     decided = {(row.tenant_id, row.email_key): str(row.id) for row in newest_last}
     older = ctx.store.histories.older_open(rows)
-    _end(ctx, by, older, now, lambda row: {"decided_by": decided[row.tenant_id, row.email_key]})
-    infos = [each.info(now) for each in older]
+    return _close(ctx, by, older, now, lambda row: {"decided_by": decided[row.tenant_id, row.email_key]})
+
+
+def close_all(ctx: Context, tenant_id: Any, email_key: str, by: Caller, decided_by: uuid.UUID) -> None:
+    """Somebody wants nothing more from a tenant, and that is written: whatever is open for them there is revoked. What
+    others were inviting them to at that moment, and could not know it, is looked for once more after the commit.
+
+    :param decided_by: the invitation by which they said so.
+    """
+
+    def close() -> None:
+        found = ctx.store.histories.open_to(tenant_id, email_key)
+        _close(ctx, by, found, ctx.now(), lambda row: {"decided_by": str(decided_by)})
+
+    close()
+    again = partial(ctx.unit.run, close)
+    ctx.unit.after_commit(partial(ctx.observe, "closing what was invited meanwhile", decided_by, again))
+
+
+def _close(
+    ctx: Context, by: Caller, rows: Sequence[Invitation], now: datetime, details: Callable[[Invitation], Any]
+) -> Sequence[InvitationInfo]:
+    _end(ctx, by, rows, now, details)
+    infos = [each.info(now) for each in rows]
     for info in infos:
         ctx.unit.after_commit(partial(ctx.announce, invitation_revoked, info))
     return infos

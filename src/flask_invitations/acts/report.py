@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Mapping
+from datetime import datetime
 
 from ..context import Context
 from ..errors import InvalidRequest, MailBounced, text_of
-from ..model.states import TO_INVITER, UNWANTED, DeliveryState, EventType
+from ..model.states import TO_INVITER, UNWANTED, DeliveryState, EventType, Reason
 from ..store.found import FoundMail
 from ..traces import unaddressed
 
@@ -86,14 +87,15 @@ def _record(ctx: Context, delivery_id: uuid.UUID, state: DeliveryState, event: s
         about["detail"] = unaddressed(text_of(detail).replace("\0", ""))[:MAX_DETAIL]
     ctx.store.events.add(found.row, _TOLD[state], now, details=about)
     if state in UNWANTED and found.kind not in TO_INVITER:
-        _stop(ctx, found)
+        _stop(ctx, found, Reason(state), now)
     return True
 
 
-def _stop(ctx: Context, unwanted: FoundMail) -> None:
+def _stop(ctx: Context, unwanted: FoundMail, why: Reason, now: datetime) -> None:
     """Whatever else waits for that address there is not sent either. What is made from now on needs to be confirmed, or
     is looked at again before it leaves."""
     row, key = unwanted.row, unwanted.row.email_key or ""
+    ctx.store.suppressions.add(row.tenant_id, ctx.pseudonyms.of(row.tenant_id, key), why, now)
     ctx.store.mails.stop(ctx.store.histories.of(row.tenant_id, [key])[key].rows, MailBounced.code)
 
 

@@ -83,11 +83,24 @@ def compose(ctx: Context, letter: Letter) -> Message:
             "Content-Language": language.tag,
             "Auto-Submitted": "auto-generated",
             "X-Auto-Response-Suppress": "All",
+            **_unsubscribe(ctx, letter),
         },
         locale=language.tag,
         accept_url=accept_url,
         invitation=info,
     )
+
+
+def _unsubscribe(ctx: Context, letter: Letter) -> Mapping[str, str]:
+    """What lets a mail program stop all further emails to the invitee with one click (RFC 8058)."""
+    info = letter.invitation
+    if not ctx.config.list_unsubscribe or letter.kind in TO_INVITER:
+        return {}
+    token = ctx.pseudonyms.stop_token(info.id, ctx.pseudonyms.of(info.tenant_id, info.email_key or "")[0])
+    return {
+        "List-Unsubscribe": f"<{ctx.config.stop_link(token)}>",
+        "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+    }
 
 
 def _with_link(letter: Letter, part: str, text: str) -> str:

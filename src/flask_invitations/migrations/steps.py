@@ -46,6 +46,7 @@ STEPS = (
     Step("0001", lambda models: models.Invitation.__table__),
     Step("0002", lambda models: models.InvitationEvent.__table__),
     Step("0003", lambda models: models.Delivery.__table__),
-    Step("0004", lambda models: models.Request.__table__),
-    Step("0005", lambda models: models.Turn.__table__, lambda models: models.Turn is not None),
+    Step("0004", lambda models: models.Suppression.__table__),
+    Step("0005", lambda models: models.Request.__table__),
+    Step("0006", lambda models: models.Turn.__table__, lambda models: models.Turn is not None),
 )

@@ -19,7 +19,7 @@ from sqlalchemy.schema import conv
 
 from ..errors import ConfigurationError
 from .options import key_column, match, shared
-from .tables import Delivery, Invitation, InvitationEvent, Request, Turn, text
+from .tables import Delivery, Invitation, InvitationEvent, Request, Suppression, Turn, text
 
 _INFO_KEY = "flask_invitations"
 
@@ -36,14 +36,15 @@ class Models:
     Invitation: type[Invitation]
     InvitationEvent: type[InvitationEvent]
     Delivery: type[Delivery]
+    Suppression: type[Suppression]
     Request: type[Request]
     Turn: Any
 
     @property
     def tables(self) -> tuple[sa.Table, ...]:
         """In the order in which they can be created."""
-        mapped: tuple[Any, ...] = (self.Invitation, self.InvitationEvent, self.Delivery, self.Request, self.Turn)
-        return tuple(each.__table__ for each in mapped if each is not None)
+        ours = (self.Invitation, self.InvitationEvent, self.Delivery, self.Suppression, self.Request, self.Turn)
+        return tuple(each.__table__ for each in ours if each is not None)
 
     def user_id(self, user: Any) -> Any:
         """The primary key of one of the host's users, saved by now."""
@@ -217,10 +218,10 @@ def _map(metadata: sa.MetaData, user: type[Any], tenant: type[Any] | None) -> Mo
         link = sa.ForeignKey(target, name=conv(f"fk_{table}_{name}"), ondelete=on_delete)
         return key_column(target, link, nullable=nullable)
 
-    def tenant_id(table: str) -> Any:
+    def tenant_id(mixin: type[Any]) -> Any:
         if tenant_key is None:
             return mapped_column(text(64), nullable=True)
-        return key(table, "tenant_id", tenant_key, "CASCADE", False)
+        return key(mixin.__tablename__, "tenant_id", tenant_key, "CASCADE", False)
 
     def mapped(mixin: type[Any], **columns: Any) -> Any:
         return type(mixin.__name__, (mixin, base), {"__module__": __name__, **columns})
@@ -231,12 +232,13 @@ def _map(metadata: sa.MetaData, user: type[Any], tenant: type[Any] | None) -> Mo
         tenant,
         mapped(
             Invitation,
-            tenant_id=tenant_id(table),
+            tenant_id=tenant_id(Invitation),
             invited_by_id=key(table, "invited_by_id", user_key, "SET NULL", True),
             accepted_by_id=key(table, "accepted_by_id", user_key, "SET NULL", True),
         ),
-        mapped(InvitationEvent, tenant_id=tenant_id(InvitationEvent.__tablename__), actor_id=key_column(user_key)),
+        mapped(InvitationEvent, tenant_id=tenant_id(InvitationEvent), actor_id=key_column(user_key)),
         mapped(Delivery),
+        mapped(Suppression, tenant_id=tenant_id(Suppression)),
         mapped(Request),
         mapped(Turn) if tenant is None else None,
     )

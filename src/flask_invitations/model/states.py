@@ -79,6 +79,7 @@ class EventType(_Text):
     LINK_REQUESTED = "link_requested"
     REVOKED = "revoked"
     DECLINED = "declined"
+    REPORTED = "reported"
     ACCEPTED = "accepted"
     ACCEPT_REFUSED = "accept_refused"
     EXPIRED = "expired"
@@ -86,7 +87,7 @@ class EventType(_Text):
 
 
 #: What the holder of a link causes, whoever that is: anybody may have been forwarded it.
-BY_HOLDER = frozenset({EventType.DECLINED, EventType.ACCEPT_REFUSED, EventType.LINK_REQUESTED})
+BY_HOLDER = frozenset({EventType.DECLINED, EventType.REPORTED, EventType.ACCEPT_REFUSED, EventType.LINK_REQUESTED})
 
 #: An event type as a value that goes out carries it.
 EventTypeValue = Literal[
@@ -101,6 +102,7 @@ EventTypeValue = Literal[
     EventType.LINK_REQUESTED,
     EventType.REVOKED,
     EventType.DECLINED,
+    EventType.REPORTED,
     EventType.ACCEPTED,
     EventType.ACCEPT_REFUSED,
     EventType.EXPIRED,
@@ -116,6 +118,7 @@ EventTypeValue = Literal[
     "link_requested",
     "revoked",
     "declined",
+    "reported",
     "accepted",
     "accept_refused",
     "expired",
@@ -200,6 +203,19 @@ DeliveryStateValue = Literal[
 OUT = (DeliveryState.SENT, DeliveryState.DEFERRED, DeliveryState.DELIVERED)
 #: The address does not take our emails.
 UNWANTED = (DeliveryState.BOUNCED, DeliveryState.COMPLAINED)
+
+
+class Reason(_Text):
+    """What is remembered of an address in a tenant."""
+
+    NEVER_AGAIN = "never_again"
+    REPORTED = "reported"
+    BOUNCED = "bounced"
+    COMPLAINED = "complained"
+
+
+#: Said by the invitee: holds until somebody lifts it. The others tell of an email, and hold until another one leaves.
+FINAL = (Reason.NEVER_AGAIN, Reason.REPORTED)
 
 
 class Kind(_Text):

@@ -17,7 +17,7 @@ from sqlalchemy.schema import conv
 
 from ..addresses import MAX_ADDRESS
 from ..clock import as_utc
-from .states import DeliveryState, EventType, Status
+from .states import DeliveryState, EventType, Reason, Status
 from .values import DeliveryInfo, EventInfo, InvitationInfo, Inviter
 
 #: MariaDB and MySQL cut a plain DATETIME to whole seconds; expiry is compared, so it must not be cut.
@@ -277,6 +277,38 @@ class Delivery:
             self.sent_at and as_utc(self.sent_at),
             self.last_error,
         )
+
+
+class Suppression:
+    """A row of ``user_invitation_suppressions``: what is remembered of an address in a tenant, whatever becomes of the
+    invitations there. Holds no address.
+    """
+
+    __tablename__ = "user_invitation_suppressions"
+
+    @declared_attr.directive
+    @classmethod
+    def __table_args__(cls) -> tuple[Any, ...]:
+        return (
+            sa.UniqueConstraint("pseudonym", "reason", name=conv("uq_user_invitation_suppressions_pseudonym")),
+            _check_in("reason", Reason, "ck_user_invitation_suppressions_reason"),
+            sa.Index(conv("ix_user_invitation_suppressions_tenant_id"), "tenant_id", "created_at"),
+        )
+
+    if TYPE_CHECKING:
+        __table__: sa.Table
+        tenant_id: Mapped[Any]
+
+        def __init__(self, **columns: Any) -> None: ...
+
+    id: Mapped[uuid.UUID] = mapped_column(sa.Uuid, primary_key=True, sort_order=-1)
+    #: See :class:`..tokens.Pseudonyms`. The tenant is hashed with the address: NULLs are unique to no database.
+    pseudonym: Mapped[str] = mapped_column(text(64))
+    reason: Mapped[str] = mapped_column(text(16))
+    #: The email that is sent there all the same, since somebody has confirmed the address: once that has left, and is
+    #: not back, what is remembered of an earlier one no longer counts.
+    confirmed_by: Mapped[uuid.UUID | None] = mapped_column(sa.Uuid)
+    created_at: Mapped[datetime] = mapped_column(Timestamp)
 
 
 class Request:

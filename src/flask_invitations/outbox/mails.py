@@ -12,7 +12,14 @@ from time import monotonic
 from typing import Any
 
 from ..context import Context
-from ..errors import InvitationError, InvitationNotFound, InvitationReplaced, InvitationWithdrawn, TryAgain
+from ..errors import (
+    AddressSuppressed,
+    InvitationError,
+    InvitationNotFound,
+    InvitationReplaced,
+    InvitationWithdrawn,
+    TryAgain,
+)
 from ..hooks import invitation_sent
 from ..mail.compose import Letter, compose, introduce
 from ..model.states import ENDED, TO_INVITER, WHILE, WITH_LINK, DeliveryState, Kind, Status
@@ -219,11 +226,15 @@ def _overtaken(ctx: Context, letter: Letter, held: Hold[Letter]) -> str | None:
 
     :raises Lost: another worker has the email, or somebody has ended it.
     """
-    glanced = ctx.store.mails.glance(letter.delivery.id, held.fence)
+    info, to_inviter = letter.invitation, letter.kind in TO_INVITER
+    names = () if to_inviter else ctx.pseudonyms.of(info.tenant_id, info.email_key or "")
+    glanced = ctx.store.mails.glance(letter.delivery.id, held.fence, names)
     if glanced is None:
         raise Lost
-    row, replaced = glanced
+    row, replaced, unwanted = glanced
     refusal = untrue(row, letter.kind, replaced, ctx.now())
+    if refusal is None and unwanted:
+        refusal = AddressSuppressed()
     if refusal is None and letter.token is not None and row.token_hash != letter.token.hash:
         refusal = InvitationReplaced()
     return None if refusal is None else refusal.code

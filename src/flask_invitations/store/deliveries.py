@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..model.binding import Models
-from ..model.states import TO_INVITER, WITH_LINK, DeliveryState, Kind
+from ..model.states import FINAL, TO_INVITER, WITH_LINK, DeliveryState, Kind
 from ..model.tables import Delivery, Invitation, new_id
 from ..model.values import DeliveryInfo
 from ..tokens import Maker
@@ -96,12 +96,17 @@ class Mails(Tables):
         """These mails, with their invitations and inviters."""
         return self._people.find_mails(self._these, {"ids": list(delivery_ids)}) if delivery_ids else ()
 
-    def glance(self, delivery_id: uuid.UUID, fence: uuid.UUID) -> tuple[Invitation, bool] | None:
+    def glance(
+        self, delivery_id: uuid.UUID, fence: uuid.UUID, pseudonyms: Sequence[str]
+    ) -> tuple[Invitation, bool, bool] | None:
         """What says whether a mail that was leased by ``fence`` is still to leave: of its invitation, :data:`GLANCED`,
-        and whether a resend has made another mail since; ``None``: it is no longer ours. Asked for each mail, so it
-        reads no more than that."""
-        line = self._rows(self._glance, {"id": delivery_id, "held": fence}).first()
-        return line and (made(Invitation, GLANCED, line[1:]), line[0])
+        whether a resend has made another mail since, and whether whoever it goes to wants none; ``None``: it is no
+        longer ours. Asked for each mail, so it reads no more than that.
+
+        :param pseudonyms: of whom it goes to.
+        """
+        line = self._rows(self._glance, {"id": delivery_id, "held": fence, "pseudonyms": pseudonyms}).first()
+        return line and (made(Invitation, GLANCED, line[2:]), line[0], line[1])
 
     # Leases
 
@@ -239,8 +244,10 @@ class Mails(Tables):
 
     @cached_property
     def _glance(self) -> Any:
-        mail, ours = self._table.c, self._columns
-        glanced = sa.select(mail.link_number < ours.link_number, *(ours[name] for name in GLANCED))
+        mail, ours, refused = self._table.c, self._columns, self.models.Suppression.__table__.c
+        them = refused.pseudonym.in_(sa.bindparam("pseudonyms", expanding=True))
+        unwanted = sa.exists().where(them, refused.reason.in_(FINAL))
+        glanced = sa.select(mail.link_number < ours.link_number, unwanted, *(ours[name] for name in GLANCED))
         held = (mail.id == sa.bindparam("id"), mail.state == DeliveryState.SENDING, mail.fence == sa.bindparam("held"))
         return glanced.where(ours.id == mail.invitation_id, *held)
 

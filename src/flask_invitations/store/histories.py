@@ -1,4 +1,4 @@
-"""The invitations that one address has had in one tenant, in the order of their numbers, and what became of its emails.
+"""The invitations that one address has had in one tenant, in the order of their numbers.
 
 Numbers order them, never times: two servers have two clocks.
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..model.states import OPEN, OUT, TO_INVITER, UNWANTED, Status
+from ..model.states import OPEN, Status
 from ..model.tables import Invitation
 from .found import made
 from .statements import Tables, bound, chunks, is_exactly
@@ -26,13 +26,9 @@ _PAST = ("number", "link_number", "id", "version", "email_key", "status", "expir
 
 @dataclass(frozen=True)
 class Past:
-    """What one tenant has to do with one address: its invitations, oldest first, of which little is read.
-
-    :param bounced: the last email to this address that left came back, or was reported as spam.
-    """
+    """What one tenant has to do with one address: its invitations, oldest first, of which little is read."""
 
     rows: Sequence[Invitation] = ()
-    bounced: bool = False
 
     @property
     def next_number(self) -> int:
@@ -64,29 +60,31 @@ class Histories(Tables):
 
     def of(self, tenant_id: Any, email_keys: Sequence[str]) -> Mapping[str, Past]:
         """What a tenant has to do with each of these addresses; one statement for each chunk of them."""
-        lines: dict[str, list[Any]] = {key: [] for key in email_keys}
-        for chunk in chunks(list(lines)):
+        rows: dict[str, list[Invitation]] = {key: [] for key in email_keys}
+        for chunk in chunks(list(rows)):
             for line in self._rows(self._past, {**bound(tenant_id), "keys": chunk}):
-                if line.email_key in lines:  # a collation may take é for e
-                    lines[line.email_key].append(line)
-        return {key: self._put_together(found) for key, found in lines.items()}
+                if line.email_key in rows:  # a collation may take é for e
+                    rows[line.email_key].append(made(Invitation, _PAST, line))
+        return {key: Past(sorted(found, key=attrgetter("number", "id"))) for key, found in rows.items()}
 
     @cached_property
     def _past(self) -> Any:
-        """Each invitation of some addresses with each of its emails that left for the invitee, in their order."""
-        ours, mail = self.models.Invitation.__table__, self.models.Delivery.__table__
-        left = (mail.c.kind.not_in(TO_INVITER), mail.c.state.in_((*OUT, *UNWANTED)))
-        both = ours.outerjoin(mail, sa.and_(mail.c.invitation_id == ours.c.id, *left))
-        statement = sa.select(*(ours.c[name] for name in _PAST), mail.c.state)
-        to = ours.c.email_key.in_(sa.bindparam("keys", expanding=True))
-        in_order = mail.c.link_number, mail.c.version, mail.c.id
-        return statement.select_from(both).where(self._in_tenant, to).order_by(*in_order)
+        """Each invitation of some addresses."""
+        ours = self._columns
+        to = ours.email_key.in_(sa.bindparam("keys", expanding=True))
+        return sa.select(*(ours[name] for name in _PAST)).where(self._in_tenant, to)
 
-    @staticmethod
-    def _put_together(lines: Sequence[Any]) -> Past:
-        rows = {line.id: made(Invitation, _PAST, line[: len(_PAST)]) for line in lines}
-        mails = [line.state for line in lines if line.state is not None]
-        return Past(sorted(rows.values(), key=attrgetter("number", "id")), bool(mails) and mails[-1] in UNWANTED)
+    def open_to(self, tenant_id: Any, email_key: str) -> Sequence[Invitation]:
+        """What is open for an address in a tenant."""
+        to = is_exactly(self._columns.email_key, sa.literal(email_key, sa.String()))
+        found = sa.select(self.models.Invitation.__table__).where(self._in_tenant, self._columns.status.in_(OPEN), to)
+        return [made(Invitation, self._columns.keys(), line) for line in self._rows(found, bound(tenant_id))]
+
+    def open_addresses(self, tenant_id: Any) -> Sequence[str]:
+        """The addresses for which anything is open in a tenant."""
+        there = self._in_tenant, self._columns.status.in_(OPEN), self._columns.email_key.is_not(None)
+        found = sa.select(self._columns.email_key).where(*there).distinct()
+        return list(self._rows(found, bound(tenant_id)).scalars())
 
     def older_open(self, rows: Sequence[Invitation]) -> Sequence[Invitation]:
         """What was made for the same addresses in the same tenants before ``rows``, and is still open."""

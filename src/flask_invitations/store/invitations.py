@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from ..model.binding import Models
 from ..model.states import EXPIRE, OPEN, Move, Status
 from ..model.tables import Invitation
-from ..tokens import Maker
+from ..tokens import Maker, Pseudonyms
 from .deliveries import Mails
 from .events import Events
 from .found import Found, People, made
@@ -27,6 +27,7 @@ from .histories import Histories
 from .hosts import Hosts
 from .requests import Requests
 from .statements import EVERYWHERE, Tables, bound, by_key, chunks, is_exactly
+from .suppressions import Suppressions
 from .unit import Stale, Unit
 
 #: No row has a value of its own.
@@ -38,9 +39,10 @@ class Store(Tables):
 
     :param session: gives the host's session.
     :param maker: the app whose emails these are.
+    :param pseudonyms: of the addresses that are remembered.
     """
 
-    def __init__(self, session: Callable[[], Any], models: Models, maker: Maker) -> None:
+    def __init__(self, session: Callable[[], Any], models: Models, maker: Maker, pseudonyms: Pseudonyms) -> None:
         super().__init__(session, models)
         self.unit: Unit = Unit(session, models)
         self.hosts: Hosts = Hosts(session, models, self.unit)
@@ -49,6 +51,7 @@ class Store(Tables):
         self.requests: Requests = Requests(session, models)
         self._people = People(session, models, self.unit)
         self.mails: Mails = Mails(session, models, self._people, maker)
+        self.suppressions: Suppressions = Suppressions(session, models, pseudonyms)
         self._page, self._counts = cache(self._build_page), cache(self._build_counts)
 
     # One

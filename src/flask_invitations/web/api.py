@@ -43,6 +43,7 @@ _MAKE = (
     errors.TenantInactive,
     errors.RoleNotAllowed,
     errors.AddressNotAllowed,
+    errors.AddressSuppressed,
     errors.MailBounced,
     errors.AlreadyMember,
     errors.AccountExists,

@@ -16,7 +16,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from .. import acts
 from ..acts import Caller
-from ..current import actor, caller, get_state
+from ..current import actor, caller, get_state, origin
 from ..errors import (
     AccountExists,
     InvalidRequest,
@@ -117,7 +117,8 @@ def decline() -> AnyResponse:
     token, ctx = _token(), get_state().ctx
     by = caller(ctx)
     try:
-        given = load(DECLINE, {"token": token, "reason": request.form.get("reason") or None})
+        wishes = {name: name in request.form for name in ("never_again", "report")}
+        given = load(DECLINE, {"token": token, "reason": request.form.get("reason") or None, **wishes})
     except InvalidRequest as refusal:
         return _offer(token, by, refusal.status, refusal.errors)
     acts.decline(ctx, by=by, **given)
@@ -134,6 +135,20 @@ def accepted() -> Response:
 def declined() -> Response:
     """The invitation was declined."""
     return page("declined.html")
+
+
+@pages.get("/stop/<stop_token>")
+def stop(stop_token: str) -> Response:
+    """A button that stops all invitations from one organization. Looks nothing up."""
+    return page("stop.html", stop_token=stop_token)
+
+
+@pages.post("/stop/<stop_token>")
+def stopped(stop_token: str) -> Response:
+    """Stop them: by that button, or by a mail program's own (RFC 8058), which follows no redirect and is signed in
+    nowhere. The answer is the same whatever comes of it."""
+    acts.stop(get_state().ctx, token=stop_token, by=Caller(None, None, origin()))
+    return page("stopped.html")
 
 
 def _token() -> Token:
@@ -230,5 +245,5 @@ def protect(answer: Any) -> None:
         seal(answer)
 
 
-guard(pages, check_form, protect, page=True)
+guard(pages, check_form, protect, page=True, from_anywhere=(f"{pages.name}.{stopped.__name__}",))
 answer_refusals(pages, refused)
