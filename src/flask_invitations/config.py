@@ -10,23 +10,20 @@ from functools import cached_property
 from typing import Any, NoReturn
 
 from .errors import ConfigurationError
+from .limits import Rates, parse
 from .origins import InvalidOrigin, Origin, split
 
 log: logging.Logger = logging.getLogger("flask_invitations")
 
 PREFIX = "INVITATIONS_"
 MIN_TTL, MAX_TTL = timedelta(hours=1), timedelta(days=30)
+#: What each rate limit is for: the last word of its key.
+SCOPES = ("accept", "token", "link", "invite", "tenant", "recipient")
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 #: Settings of the contract that this version takes without acting on them.
 NOT_YET = frozenset(
     {
-        "RATELIMIT_STORAGE",
-        "RATELIMIT_ACCEPT",
-        "RATELIMIT_TOKEN",
-        "RATELIMIT_INVITE",
-        "RATELIMIT_TENANT",
-        "RATELIMIT_RECIPIENT",
         "PENDING_MAX",
         "BULK_MAX",
     }
@@ -88,6 +85,20 @@ class Config:
     fresh_link: str | None = None
     #: Ask at accept whether the inviter may still grant the role.
     recheck_inviter: bool = True
+    #: Where rate limits are counted: a URI of the library ``limits``. It may hold a password.
+    ratelimit_storage: str = field(default="memory://", repr=False)
+    #: Accept, preview, decline and asking for a fresh link, for each remote address; ``None``, as below: no limit.
+    ratelimit_accept: str | None = "10/minute;50/hour"
+    #: Accept, for each link: it slows down and locks nobody out.
+    ratelimit_token: str | None = "5/15 minutes"  # noqa: S105 - a rate
+    #: Invite links, for each remote address. Nothing asks for it yet.
+    ratelimit_link: str | None = "5/minute;30/hour"
+    #: People invited, or sent their invitation again: by each inviter in a tenant.
+    ratelimit_invite: str | None = "1000/day"
+    #: The same in each tenant.
+    ratelimit_tenant: str | None = "2000/day"
+    #: Emails with a link to one address, over all tenants; what is over it waits.
+    ratelimit_recipient: str | None = "3/day"
     #: How long after closing an invitation keeps its personal data.
     retention: timedelta = timedelta(days=90)
     secret_keys: tuple[str | bytes, ...] = field(default=(), repr=False)
@@ -100,6 +111,11 @@ class Config:
     def accept_origin(self) -> Origin:
         """Where the accept link leads."""
         return split(self.accept_url)[0]
+
+    @property
+    def ratelimits(self) -> Mapping[str, Rates]:
+        """The rate limits, by scope."""
+        return {scope: parse(getattr(self, f"ratelimit_{scope}")) for scope in SCOPES}
 
     @property
     def origins(self) -> tuple[Origin, ...]:
@@ -220,6 +236,14 @@ def _name(key: str, value: Any) -> str:
     return value
 
 
+def _rate(key: str, value: Any) -> str | None:
+    try:
+        parse(value)
+    except ValueError:
+        _fail(key, 'must be like "10/minute;50/hour", for at most 30 days each, or None for no limit')
+    return None if value is None else str(value)
+
+
 def _names(key: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, (tuple, list)) or not all(isinstance(name, str) and 0 < len(name) <= 64 for name in value):
         _fail(key, "must be a list of names of 1 to 64 characters")
@@ -266,5 +290,7 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "NOTIFY_REVOKED": _flag,
     "FRESH_LINK": _one_of(None, "send", "ask"),
     "RECHECK_INVITER": _flag,
+    "RATELIMIT_STORAGE": _name,
+    **{f"RATELIMIT_{scope.upper()}": _rate for scope in SCOPES},
     "RETENTION": _span(timedelta(0), timedelta(days=36500), "at least 0"),
 }

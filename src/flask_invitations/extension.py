@@ -18,12 +18,13 @@ from .errors import ConfigurationError
 from .gate import Giving, Word
 from .hooks import Given, Hooks, HookTable
 from .languages.babel import languages
+from .limits import Limiter
 from .mail.smtp import SMTPMailer
 from .model import binding
 from .model.binding import Models
 from .replies import House
 from .store.invitations import Store
-from .tokens import Mint, maker
+from .tokens import Blinder, Mint, maker
 from .web.api import api
 from .web.desk import desk
 from .web.faces import hide
@@ -94,6 +95,7 @@ class Invitations(HookTable, Giving, Calls):
             models=bound,
             store=store,
             mint=Mint(settings.secret_keys),
+            limiter=_limiter(app, settings),
             language=languages(app),
             forbids=acts.forbidden,
             template=_templates(app),
@@ -183,6 +185,19 @@ def _compare(mailer: Any, settings: config.Config) -> None:
             "Lower it, or emails may be sent twice.",
             mailer.timeout,
         )
+
+
+def _limiter(app: Flask, settings: config.Config) -> Limiter:
+    """What counts for this app. Say it where each process would count for itself."""
+    limiter = Limiter(
+        settings.ratelimit_storage, settings.ratelimits, Blinder(settings.secret_keys[0], settings.accept_url)
+    )
+    if limiter.forgets and not (app.debug or app.testing):
+        log.warning(
+            "Rate limits are counted in memory: in each process on its own, and anew after a restart. "
+            "Set INVITATIONS_RATELIMIT_STORAGE to a Redis server, for example."
+        )
+    return limiter
 
 
 def _register(app: Flask, settings: config.Config) -> None:

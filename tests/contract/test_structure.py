@@ -37,6 +37,7 @@ OWNERS = {
     "huey": "contrib/huey.py",
     "idna": "origins.py",
     "itsdangerous": "tokens.py",
+    "limits": "limits.py",
     "pytest": "testing.py",
     "rq": "contrib/rq.py",
     "smtplib": "mail/",
@@ -77,8 +78,8 @@ AlreadyMember BodyTooLarge ConfigurationError CrossSite DeliveryInfo DeliverySta
 Forbidden GrantsNotAllowed InvalidRequest InvitationAccepted InvitationDeclined InvitationDraft InvitationError
 InvitationExpired InvitationGone InvitationInfo InvitationNotFound InvitationReplaced InvitationRevoked
 InvitationWithdrawn Invitations Inviter LogMailer MailBounced MailRefused MalformedRequest Message NoSeats Offer
-OpenAPIUnavailable PasswordRejected RedactFilter RoleNotAllowed SMTPMailer Status Swept TenantInactive TenantInfo
-TooManyPending TryAgain Unauthenticated UnsupportedMediaType WrongAccount canonical_email invitation_accepted
+OpenAPIUnavailable PasswordRejected RateLimited RedactFilter RoleNotAllowed SMTPMailer Status Swept TenantInactive
+TenantInfo TooManyPending TryAgain Unauthenticated UnsupportedMediaType WrongAccount canonical_email invitation_accepted
 invitation_created invitation_declined invitation_expired invitation_resent invitation_revoked invitation_sent redact
 to_email
 """

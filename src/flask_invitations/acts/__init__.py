@@ -1,7 +1,7 @@
 """What can be done with an invitation. Each act is one transaction; every rule stands here, once."""
 
 from .answer import Acceptance, AcceptedUser, Offer, TenantInfo, accept, decline, preview
-from .callers import Caller, Manager, Origin, caller, grantable, manager, named, system
+from .callers import Caller, Manager, Origin, caller, counted, grantable, manager, named, system
 from .fresh import request_link
 from .invite import Explanation, Wanted, explain, invite, invite_many
 from .manage import resend, revoke, revoke_for
@@ -25,6 +25,7 @@ __all__ = [
     "accept",
     "caller",
     "complete_deliveries",
+    "counted",
     "counts",
     "decline",
     "events",

@@ -77,8 +77,10 @@ def invite(
     :param confirm: the address is right, although an email there came back or was reported as spam.
     :param show_link: fill ``accept_url`` of the result; then the link no longer proves a mailbox.
     :raises InvitationError: a rule of *Make* (``docs/rules.md``); nothing was written.
+    :raises RateLimited: too many for now, of this inviter or in this tenant.
     """
     show_link = show_link or ctx.config.return_link
+    ctx.limits.inviting(by.id, by.tenant_id)
 
     def make() -> InvitationInfo:
         (case,) = _plan(ctx, by, [wanted], confirm)
@@ -96,6 +98,7 @@ def invite_many(
 
     :returns: for each the invitation or its first refusal, in order; what is refused keeps no other from being made.
     """
+    ctx.limits.inviting(by.id, by.tenant_id, len(wanted))
 
     def make() -> Sequence[InvitationInfo | InvitationError]:
         cases = _plan(ctx, by, wanted, confirm)

@@ -45,7 +45,9 @@ def resend(
     :param expires_in: for how long it is open from now on, this once; ``None``: as long as it was made for.
     :raises InvitationNotFound: unknown, or another tenant's.
     :raises InvitationError: a rule of *Resend* (``docs/rules.md``); nothing was changed.
+    :raises RateLimited: too many for now, of this inviter or in this tenant.
     """
+    ctx.limits.inviting(by.id, by.tenant_id)
 
     def again() -> InvitationInfo:
         now, found = ctx.now(), find(ctx, by, invitation_id)

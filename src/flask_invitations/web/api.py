@@ -46,7 +46,7 @@ _MAKE = (
     errors.AccountExists,
     errors.AlreadyInvited,
 )
-_LINK = (CrossSite, *_DEAD, errors.TryAgain)
+_LINK = (CrossSite, *_DEAD, errors.RateLimited, errors.TryAgain)
 
 
 def call(
@@ -80,6 +80,7 @@ def call(
         *_MANAGER,
         CrossSite,
         *_MAKE,
+        errors.RateLimited,
     ),
 )
 def invite() -> Response:
@@ -171,6 +172,7 @@ def list_events(invitation_id: str) -> Response:
         errors.InvitationAccepted,
         errors.InvitationRevoked,
         errors.InvitationDeclined,
+        errors.RateLimited,
     ),
 )
 def resend_invitation(invitation_id: str) -> Response:

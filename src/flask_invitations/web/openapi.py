@@ -12,9 +12,11 @@ from typing import Any
 from marshmallow import Schema
 
 from ..current import State
-from ..errors import InvitationError, OpenAPIUnavailable
+from ..errors import InvitationError, OpenAPIUnavailable, RateLimited, TryAgain
 from ..shapes import ACCEPT, Body
 from .answers import HostKey, ProblemOut
+
+_SECONDS = {"description": "Seconds to wait before the same call.", "schema": {"type": "integer", "minimum": 1}}
 
 
 @dataclass(frozen=True)
@@ -115,10 +117,13 @@ def _refusals(refusals: Iterable[type[InvitationError]]) -> dict[str, Any]:
     for refusal in refusals:
         codes[refusal.status].add(refusal.code)
     content = {"application/problem+json": {"schema": ProblemOut}}
-    return {
+    described = {
         str(status): {"description": "code: " + ", ".join(sorted(names)), "content": content}
         for status, names in sorted(codes.items())
     }
+    for later in (RateLimited, TryAgain):
+        described.get(str(later.status), {})["headers"] = {"Retry-After": _SECONDS}
+    return described
 
 
 def _name(schema: Any) -> str:
