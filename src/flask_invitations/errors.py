@@ -45,49 +45,13 @@ caller gets exactly that answer. No error ever carries the token or anything els
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from http.client import responses
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
-
-class Sentence(str):
-    """A sentence of ours in English that can still be translated where a person reads it.
-
-    :param msgid: the sentence, with a named placeholder for each of ``values``.
-    """
-
-    _msgid: str
-    _values: Mapping[str, Any]
-
-    def __new__(cls, msgid: str, /, **values: Any) -> Self:
-        self = super().__new__(cls, msgid % values if values else msgid)
-        self._msgid, self._values = msgid, values
-        return self
-
-    def translated(self, gettext: Callable[[str], str]) -> str:
-        """The same, in the language of ``gettext``."""
-        found = gettext(self._msgid)
-        return found % self._values if self._values else found
-
-
-def text_of(said: object) -> str:
-    """What a host says, as text that can be shown, stored and sent: a lazy string is that of this moment's language."""
-    text = said if isinstance(said, str) else str(said)
-    return text if text.isprintable() else text.encode("utf-8", "replace").decode()
-
-
-def plain(said: Any) -> Any:
-    """What a host says, as JSON has it: what is no value of JSON's is the text that it prints as."""
-    if isinstance(said, Mapping):
-        return {text_of(name): plain(each) for name, each in said.items()}
-    if isinstance(said, (list, tuple, set, frozenset)):
-        return [plain(each) for each in said]
-    if said is None or isinstance(said, (bool, int)):
-        return said
-    return text_of(said)
+from .sentences import Sentence as Sentence
+from .sentences import plain
+from .sentences import text_of as text_of
 
 
 class ConfigurationError(Exception):
@@ -394,7 +358,7 @@ class RateLimited(_Later, InvitationError):
     code = "rate-limited"
     status = 429
     sentence: ClassVar[str] = Sentence(
-        "There were too many calls in a short time. Wait as long as Retry-After says, then repeat the call."
+        "There were too many calls. Wait as long as Retry-After says, then repeat the call."
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_invitations.config import _READERS, NOT_YET, PREFIX, Config, read
+from flask_invitations.config import _READERS, NOT_YET, PREFIX, SCOPES, Config, read
 from flask_invitations.errors import ConfigurationError
 from flask_invitations.origins import Origin
 
@@ -99,6 +99,23 @@ BAD: dict[str, tuple[Any, ...]] = {
     "NOTIFY_REVOKED": NO_FLAG,
     "FRESH_LINK": ("", "resend", True, False, 1, ["send"]),
     "RECHECK_INVITER": NO_FLAG,
+    "RATELIMIT_STORAGE": NO_TEXT,
+    **dict.fromkeys(
+        (f"RATELIMIT_{scope.upper()}" for scope in SCOPES),
+        (
+            *NO_TEXT[1:],
+            0,
+            "10",
+            "many/day",
+            "10/fortnight",
+            "0/day",
+            "-1/day",
+            "10/31 days",
+            "1/year",
+            "1/day;",
+            "1/day 5",
+        ),
+    ),
     "RETENTION": (*NO_SPAN, -1, timedelta(seconds=-1)),
 }
 GOOD: dict[str, tuple[tuple[Any, Any], ...]] = {
@@ -146,6 +163,11 @@ GOOD: dict[str, tuple[tuple[Any, Any], ...]] = {
     "NOTIFY_REVOKED": ((True, True),),
     "FRESH_LINK": (("send", "send"), ("ask", "ask"), (None, None)),
     "RECHECK_INVITER": ((False, False),),
+    "RATELIMIT_STORAGE": (("redis://127.0.0.1:6379/1", "redis://127.0.0.1:6379/1"),),
+    **dict.fromkeys(
+        (f"RATELIMIT_{scope.upper()}" for scope in SCOPES),
+        ((None, None), ("5/15 minutes", "5/15 minutes"), ("1 per second, 9/30 days", "1 per second, 9/30 days")),
+    ),
     "RETENTION": ((0, timedelta(0)), (timedelta(days=3650), timedelta(days=3650))),
 }
 
