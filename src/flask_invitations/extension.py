@@ -192,7 +192,7 @@ def _limiter(app: Flask, settings: config.Config) -> Limiter:
     limiter = Limiter(
         settings.ratelimit_storage, settings.ratelimits, Blinder(settings.secret_keys[0], settings.accept_url)
     )
-    if limiter.forgets and not (app.debug or app.testing):
+    if limiter.forgets and any(settings.ratelimits.values()) and not (app.debug or app.testing):
         log.warning(
             "Rate limits are counted in memory: in each process on its own, and anew after a restart. "
             "Set INVITATIONS_RATELIMIT_STORAGE to a Redis server, for example."

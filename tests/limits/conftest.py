@@ -54,6 +54,15 @@ def memcached_url() -> Iterator[str]:
             end(server)
 
 
+@pytest.fixture(autouse=True)
+def _sockets() -> Iterator[None]:
+    """The clients of a storage last as long as the app, and are closed by nobody."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
 @pytest.fixture(params=STORAGES)
 def storage(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URI of each storage in turn."""
@@ -61,8 +70,5 @@ def storage(request: pytest.FixtureRequest) -> Iterator[str]:
         yield "memory://"
     elif request.param == "memcached":
         yield str(request.getfixturevalue("memcached_url"))
-        with warnings.catch_warnings():  # the library has a client for each thread, and closes none
-            warnings.simplefilter("ignore", ResourceWarning)
-            gc.collect()
     else:
         yield str(request.getfixturevalue("redis_url")).replace("redis:", f"{request.param}:")
