@@ -391,7 +391,7 @@ def test_rate_limit(database_url: str) -> None:
         asked.append((scope, key, cost))
         return waits.get(scope)
 
-    rates = dict.fromkeys(("accept", "token", "invite", "recipient"), "1/day")
+    rates: Any = dict.fromkeys(("accept", "token", "invite", "recipient"), "1/day")
     with limited(database_url, **rates, hooks={"rate_limit": rate_limit}) as host:
         case = make(host, "pending")
         _many(host, case.admin, 2)
@@ -438,7 +438,7 @@ def test_statements_are_as_many(database_url: str) -> None:
     """R23: limits cost no statement."""
     counts = []
     for rate in (None, "9/minute"):
-        rates = dict.fromkeys(("accept", "token", "invite", "tenant", "recipient"), rate)
+        rates: Any = dict.fromkeys(("accept", "token", "invite", "tenant", "recipient"), rate)
         with limited(database_url, **rates) as host:
             _, admin, *_ = people(host, f"Acme {rate}".replace("/", " "))
             with metered(host, "current_user") as meter:

@@ -174,7 +174,7 @@ def test_two_apps(tmp_path: Any) -> None:
         other.config.update(host.app.config, INVITATIONS_RATELIMIT_ACCEPT="2/hour")
         host.db.init_app(other)
         given = {"user_model": host.User, "tenant_model": host.Tenant, "mailer": host.outbox}
-        host.invitations.init_app(other, host.db, **given, current_user=lambda: None)  # type: ignore[arg-type]
+        host.invitations.init_app(other, host.db, **given, current_user=lambda: None)
         codes = [app.test_client().post(PREVIEW, json={"token": "x"}).status_code for app in (host.app, other) * 3]
         assert codes == [404, 404, 429, 404, 429, 429]
         with other.app_context():
