@@ -221,10 +221,10 @@ class Limits:
         """
         if inviter_id is None or not cost:
             return
-        said = self.of(tenant_id)
+        said, usual = self.of(tenant_id), self.limiter.rates
         budgets = [
-            self._budget("invite", said.get("RATELIMIT_INVITE"), inviter_id, tenant_id),
-            self._budget("tenant", said.get("RATELIMIT_TENANT"), tenant_id),
+            *self._budget("invite", said.get("RATELIMIT_INVITE", usual["invite"]), inviter_id, tenant_id),
+            *self._budget("tenant", said.get("RATELIMIT_TENANT", usual["tenant"]), tenant_id),
         ]
         if self.instead is None:
             _refuse_too_many(budgets, cost, field)
@@ -242,11 +242,11 @@ class Limits:
         :param token_hash: of an accept, the hash of what was given for a token.
         :raises RateLimited: too often for now.
         """
-        budgets = []
+        budgets, usual = list[Budget](), self.limiter.rates
         if remote_addr:
-            budgets.append(self._budget("accept", None, network(remote_addr)))
+            budgets += self._budget("accept", usual["accept"], network(remote_addr))
         if token_hash is not None:
-            budgets.append(self._budget("token", None, token_hash))
+            budgets += self._budget("token", usual["token"], token_hash)
         wait = self._ask_or_go_on(budgets)
         if wait is not None:
             raise RateLimited(wait)
@@ -256,16 +256,16 @@ class Limits:
 
         :returns: how many seconds it has to wait; ``None``: it may leave.
         """
-        return self._ask_or_go_on([self._budget("recipient", None, email_key)])
+        return self._ask_or_go_on(self._budget("recipient", self.limiter.rates["recipient"], email_key))
 
     def of(self, tenant_id: Any) -> Mapping[str, Any]:
         """What the host says of this tenant in place of the settings, by their names: ``RATELIMIT_INVITE`` and
         ``RATELIMIT_TENANT`` as :data:`Rates`, ``PENDING_MAX`` as a number; what it does not say is not there."""
         return {} if self.said_of is None else self.said_of(tenant_id)
 
-    def _budget(self, scope: str, rates: Rates | None, *whose: Any) -> Budget:
-        rates = self.limiter.rates[scope] if rates is None else rates
-        return Budget(scope, self.limiter.name(scope, *whose), rates)
+    def _budget(self, scope: str, rates: Rates, *whose: Any) -> Sequence[Budget]:
+        """None, where there is no limit."""
+        return [Budget(scope, self.limiter.name(scope, *whose), rates)] if rates else []
 
     def _ask_or_go_on(self, budgets: Sequence[Budget]) -> int | None:
         try:
@@ -276,7 +276,7 @@ class Limits:
     def _ask(self, budgets: Sequence[Budget], cost: int) -> int | None:
         if self.instead is None:
             return self.limiter.take(budgets, cost)
-        waits = (self.instead(each.scope, each.key, cost) for each in budgets if each.rates)
+        waits = (self.instead(each.scope, each.key, cost) for each in budgets)
         wait = next((wait for wait in waits if wait is not None), None)
         return None if wait is None else max(1, ceil(wait))
 

@@ -8,6 +8,7 @@ tried again carries the same link although no token was ever stored.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import logging
 import re
 import secrets
@@ -270,12 +271,12 @@ class Blinder:
     """
 
     def __init__(self, key: str | bytes, accept_url: str) -> None:
-        self._signer = Signer(key, salt=_COUNTED_SALT, key_derivation="hmac", digest_method=hashlib.sha256)
-        self._app = accept_url
+        signer = Signer(key, salt=_COUNTED_SALT, key_derivation="hmac", digest_method=hashlib.sha256)
+        self._key, self._app = signer.derive_key(), accept_url
 
     def __call__(self, *what: object) -> str:
         text = "\0".join((self._app, *map(str, what)))
-        return hashlib.sha256(self._signer.get_signature(text.encode("utf-8", "surrogatepass"))).hexdigest()[:32]
+        return hmac.new(self._key, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:32]
 
 
 class FormSeal(TimestampSigner):

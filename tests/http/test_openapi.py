@@ -24,15 +24,18 @@ from tests.races.harness import SOAK
 BODY = {(400, "malformed-request"), (413, "body-too-large"), (415, "unsupported-media-type"), (422, "invalid-request")}
 BUSY = {(503, "try-again")}
 POST = BUSY | {(403, "cross-site")}
+#: What tests/limits see.
+WAIT = {(429, "rate-limited")}
 ALSO: dict[str, set[tuple[int, str]]] = {
-    "invite": BODY | POST | {(403, "role-not-allowed"), (403, "address-not-allowed")},
+    "invite": BODY | POST | WAIT | {(403, "role-not-allowed"), (403, "address-not-allowed")},
     "resend_invitation": BODY
     | POST
+    | WAIT
     | {(403, "role-not-allowed"), (403, "address-not-allowed"), (409, "already-invited")},
     "revoke_invitation": BODY | POST,
-    "preview_invite": BODY | POST,
-    "decline_invite": BODY | POST,
-    "accept_invite": BODY | POST,
+    "preview_invite": BODY | POST | WAIT,
+    "decline_invite": BODY | POST | WAIT,
+    "accept_invite": BODY | POST | WAIT,
     "list_invitations": BODY | BUSY,
     "get_invitation": BODY | BUSY,
     "list_events": BODY | BUSY,

@@ -105,6 +105,14 @@ def check_acceptance(invitation: InvitationInfo, user: User | None) -> None:
     print(invitation.id, user)
 
 
+def limits_for(tenant_id: int) -> Mapping[str, str | int | None]:
+    return {"PENDING_MAX": tenant_id, "RATELIMIT_INVITE": None}
+
+
+def rate_limit(scope: str, key: str, cost: int) -> float | None:
+    return len(scope + key) / cost if cost > 1 else None
+
+
 def tenant_is_active(tenant_id: int) -> bool:
     return tenant_id > 0
 

@@ -69,6 +69,8 @@ def all_hooks() -> None:
         validate_password=host.validate_password,
         check_invitee=host.check_invitee,
         check_acceptance=host.check_acceptance,
+        limits_for=host.limits_for,
+        rate_limit=host.rate_limit,
         tenant_is_active=host.tenant_is_active,
         tenant_name=host.tenant_name,
         display_name=host.display_name,
@@ -101,6 +103,8 @@ def all_decorators(invitations: Invitations) -> None:
     invitations.validate_password(host.validate_password)
     invitations.check_invitee(host.check_invitee)
     invitations.check_acceptance(host.check_acceptance)
+    invitations.limits_for(host.limits_for)
+    invitations.rate_limit(host.rate_limit)
     invitations.tenant_is_active(host.tenant_is_active)
     invitations.tenant_name(host.tenant_name)
     invitations.display_name(host.display_name)
