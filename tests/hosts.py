@@ -28,7 +28,7 @@ from werkzeug.routing import Rule
 from werkzeug.security import check_password_hash, generate_password_hash
 
 from flask_invitations import Invitations
-from flask_invitations.config import SCOPES
+from flask_invitations.config import RATELIMITS
 from flask_invitations.model.binding import bind
 from flask_invitations.testing import RecordingMailer, SettableClock
 from tests.servers import furnish
@@ -43,7 +43,7 @@ PASSWORD = "correct horse battery staple"
 ACCEPT_URL = "https://app.example.com/invitations/accept#{token}"
 
 #: No rate limit: tests that are about something else call as often as they like.
-UNLIMITED: dict[str, Any] = {f"INVITATIONS_RATELIMIT_{scope.upper()}": None for scope in SCOPES}
+UNLIMITED: dict[str, Any] = {f"INVITATIONS_{key}": None for key in RATELIMITS}
 
 _HOME: Any = object()
 _READ_KEY = {"int": int, "uuid": uuid.UUID, "str": str}

@@ -17,8 +17,8 @@ log: logging.Logger = logging.getLogger("flask_invitations")
 
 PREFIX = "INVITATIONS_"
 MIN_TTL, MAX_TTL = timedelta(hours=1), timedelta(days=30)
-#: What each rate limit is for: the last word of its key.
-SCOPES = ("accept", "token", "link", "invite", "tenant", "recipient")
+#: The keys of the rate limits: each ends with what it is for.
+RATELIMITS = tuple(f"RATELIMIT_{scope}" for scope in ("ACCEPT", "TOKEN", "LINK", "INVITE", "TENANT", "RECIPIENT"))
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 #: Settings of the contract that this version takes without acting on them.
@@ -114,8 +114,8 @@ class Config:
 
     @property
     def ratelimits(self) -> Mapping[str, Rates]:
-        """The rate limits, by scope."""
-        return {scope: parse(getattr(self, f"ratelimit_{scope}")) for scope in SCOPES}
+        """The rate limits, by their keys."""
+        return {key: parse(getattr(self, key.lower())) for key in RATELIMITS}
 
     @property
     def origins(self) -> tuple[Origin, ...]:
@@ -291,6 +291,6 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "FRESH_LINK": _one_of(None, "send", "ask"),
     "RECHECK_INVITER": _flag,
     "RATELIMIT_STORAGE": _name,
-    **{f"RATELIMIT_{scope.upper()}": _rate for scope in SCOPES},
+    **dict.fromkeys(RATELIMITS, _rate),
     "RETENTION": _span(timedelta(0), timedelta(days=36500), "at least 0"),
 }

@@ -17,7 +17,7 @@ from .errors import InvitationError
 from .gate import refuse_unrun, unwrap
 from .hooks import Hooks
 from .languages.language import Language
-from .limits import Limiter, Limits
+from .limits import Limits
 from .model.binding import Models
 from .store.found import FoundMail
 from .store.invitations import Store
@@ -42,7 +42,7 @@ class Context:
     models: Models
     store: Store
     mint: Mint
-    limiter: Limiter
+    limits: Limits
     language: Callable[[str | None], Language]
     forbids: Callable[[Context, Sequence[FoundMail], datetime], Sequence[InvitationError | None]]
     template: Callable[[str], Template]
@@ -52,10 +52,6 @@ class Context:
     @property
     def unit(self) -> Unit:
         return self.store.unit
-
-    @property
-    def limits(self) -> Limits:
-        return Limits(self.limiter, self.hooks.rate_limit, self.hooks.limits_for)
 
     def now(self) -> datetime:
         return as_utc(self.hooks.clock())

@@ -18,7 +18,7 @@ from .errors import ConfigurationError
 from .gate import Giving, Word
 from .hooks import Given, Hooks, HookTable
 from .languages.babel import languages
-from .limits import Limiter
+from .limits import Limiter, Limits
 from .mail.smtp import SMTPMailer
 from .model import binding
 from .model.binding import Models
@@ -89,13 +89,14 @@ class Invitations(HookTable, Giving, Calls):
         house = House(bound, session, settings.roles, partial(_as_json, app))
         conventions.check(house, settings, said, shapes.profile_keys(profile), db)
         complete = defaults.complete(app, settings, store, house, said)
+        words = Hooks(house, complete, partial(shapes.load_profile, profile), shapes.profile_names(profile))
         ctx = Context(
             config=settings,
-            hooks=Hooks(house, complete, partial(shapes.load_profile, profile), shapes.profile_names(profile)),
+            hooks=words,
             models=bound,
             store=store,
             mint=Mint(settings.secret_keys),
-            limiter=_limiter(app, settings),
+            limits=Limits(_limiter(app, settings), words),
             language=languages(app),
             forbids=acts.forbidden,
             template=_templates(app),

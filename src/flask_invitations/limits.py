@@ -15,7 +15,7 @@ from ipaddress import IPv6Address, IPv6Network, ip_address
 from math import ceil
 from threading import Lock
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 from limits import RateLimitItem, parse_many
 from limits.errors import StorageError
@@ -90,7 +90,7 @@ class Limiter:
 
     :param uri: of the storage. Where it can, it keeps the moment of each call (a moving window): then there are never
         more than allowed in any span of that length. Where it cannot (memcached), a window begins with its first call.
-    :param rates: the settings, by scope.
+    :param rates: what the settings say, by their names.
     :param name: makes a key of what must not be read by whoever looks into the storage.
     :raises ConfigurationError: no such storage.
     """
@@ -197,17 +197,25 @@ def _opened(uri: str, scheme: str) -> Storage:
     raise ConfigurationError(f"INVITATIONS_RATELIMIT_STORAGE {fix}.")
 
 
+class Said(Protocol):
+    """The host's hooks that are about limits."""
+
+    @property
+    def rate_limit(self) -> Callable[[str, str, int], float | None] | None: ...
+
+    @property
+    def limits_for(self) -> Callable[[Any], Mapping[str, Any]] | None: ...
+
+
 @dataclass(frozen=True)
 class Limits:
     """What the acts and the outbox ask.
 
-    :param instead: the host's ``rate_limit``, in place of the limiter.
-    :param said_of: the host's ``limits_for``.
+    :param hooks: ``rate_limit`` takes the place of the limiter.
     """
 
     limiter: Limiter
-    instead: Callable[[str, str, int], float | None] | None
-    said_of: Callable[[Any], Mapping[str, Any]] | None
+    hooks: Said
 
     def inviting(self, inviter_id: Any, tenant_id: Any, cost: int = 1, field: str = "invitations") -> None:
         """Ask before anybody is invited, or sent the invitation again.
@@ -221,12 +229,15 @@ class Limits:
         """
         if inviter_id is None or not cost:
             return
-        said, usual = self.of(tenant_id), self.limiter.rates
+        rates = {**self.limiter.rates, **self.of(tenant_id)}
+        by_inviter, in_tenant = rates["RATELIMIT_INVITE"], rates["RATELIMIT_TENANT"]
+        if not by_inviter and not in_tenant:
+            return
         budgets = [
-            *self._budget("invite", said.get("RATELIMIT_INVITE", usual["invite"]), inviter_id, tenant_id),
-            *self._budget("tenant", said.get("RATELIMIT_TENANT", usual["tenant"]), tenant_id),
+            *self._budget("invite", by_inviter, inviter_id, tenant_id),
+            *self._budget("tenant", in_tenant, tenant_id),
         ]
-        if self.instead is None:
+        if self.hooks.rate_limit is None:
             _refuse_too_many(budgets, cost, field)
         try:
             wait = self._ask(budgets, cost)
@@ -242,11 +253,11 @@ class Limits:
         :param token_hash: of an accept, the hash of what was given for a token.
         :raises RateLimited: too often for now.
         """
-        budgets, usual = list[Budget](), self.limiter.rates
+        budgets, rates = list[Budget](), self.limiter.rates
         if remote_addr:
-            budgets += self._budget("accept", usual["accept"], network(remote_addr))
+            budgets += self._budget("accept", rates["RATELIMIT_ACCEPT"], network(remote_addr))
         if token_hash is not None:
-            budgets += self._budget("token", usual["token"], token_hash)
+            budgets += self._budget("token", rates["RATELIMIT_TOKEN"], token_hash)
         wait = self._ask_or_go_on(budgets)
         if wait is not None:
             raise RateLimited(wait)
@@ -256,12 +267,13 @@ class Limits:
 
         :returns: how many seconds it has to wait; ``None``: it may leave.
         """
-        return self._ask_or_go_on(self._budget("recipient", self.limiter.rates["recipient"], email_key))
+        return self._ask_or_go_on(self._budget("recipient", self.limiter.rates["RATELIMIT_RECIPIENT"], email_key))
 
     def of(self, tenant_id: Any) -> Mapping[str, Any]:
         """What the host says of this tenant in place of the settings, by their names: ``RATELIMIT_INVITE`` and
         ``RATELIMIT_TENANT`` as :data:`Rates`, ``PENDING_MAX`` as a number; what it does not say is not there."""
-        return {} if self.said_of is None else self.said_of(tenant_id)
+        limits_for = self.hooks.limits_for
+        return {} if limits_for is None else limits_for(tenant_id)
 
     def _budget(self, scope: str, rates: Rates, *whose: Any) -> Sequence[Budget]:
         """None, where there is no limit."""
@@ -274,9 +286,10 @@ class Limits:
             return None
 
     def _ask(self, budgets: Sequence[Budget], cost: int) -> int | None:
-        if self.instead is None:
+        rate_limit = self.hooks.rate_limit
+        if rate_limit is None or not budgets:
             return self.limiter.take(budgets, cost)
-        waits = (self.instead(each.scope, each.key, cost) for each in budgets)
+        waits = (rate_limit(each.scope, each.key, cost) for each in budgets)
         wait = next((wait for wait in waits if wait is not None), None)
         return None if wait is None else max(1, ceil(wait))
 

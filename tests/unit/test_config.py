@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_invitations.config import _READERS, NOT_YET, PREFIX, SCOPES, Config, read
+from flask_invitations.config import _READERS, NOT_YET, PREFIX, RATELIMITS, Config, read
 from flask_invitations.errors import ConfigurationError
 from flask_invitations.origins import Origin
 
@@ -101,7 +101,7 @@ BAD: dict[str, tuple[Any, ...]] = {
     "RECHECK_INVITER": NO_FLAG,
     "RATELIMIT_STORAGE": NO_TEXT,
     **dict.fromkeys(
-        (f"RATELIMIT_{scope.upper()}" for scope in SCOPES),
+        RATELIMITS,
         (
             *NO_TEXT[1:],
             0,
@@ -165,7 +165,7 @@ GOOD: dict[str, tuple[tuple[Any, Any], ...]] = {
     "RECHECK_INVITER": ((False, False),),
     "RATELIMIT_STORAGE": (("redis://127.0.0.1:6379/1", "redis://127.0.0.1:6379/1"),),
     **dict.fromkeys(
-        (f"RATELIMIT_{scope.upper()}" for scope in SCOPES),
+        RATELIMITS,
         ((None, None), ("5/15 minutes", "5/15 minutes"), ("1 per second, 9/30 days", "1 per second, 9/30 days")),
     ),
     "RETENTION": ((0, timedelta(0)), (timedelta(days=3650), timedelta(days=3650))),
