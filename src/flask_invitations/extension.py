@@ -96,7 +96,7 @@ class Invitations(HookTable, Giving, Calls):
             models=bound,
             store=store,
             mint=Mint(settings.secret_keys),
-            limits=Limits(_limiter(app, settings), words),
+            limits=Limits(_limiter(app, settings), words.rate_limit, words.limits_for),
             language=languages(app),
             forbids=acts.forbidden,
             template=_templates(app),

@@ -15,7 +15,7 @@ from ipaddress import IPv6Address, IPv6Network, ip_address
 from math import ceil
 from threading import Lock
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 from limits import RateLimitItem, parse_many
 from limits.errors import StorageError
@@ -197,25 +197,17 @@ def _opened(uri: str, scheme: str) -> Storage:
     raise ConfigurationError(f"INVITATIONS_RATELIMIT_STORAGE {fix}.")
 
 
-class Said(Protocol):
-    """The host's hooks that are about limits."""
-
-    @property
-    def rate_limit(self) -> Callable[[str, str, int], float | None] | None: ...
-
-    @property
-    def limits_for(self) -> Callable[[Any], Mapping[str, Any]] | None: ...
-
-
 @dataclass(frozen=True)
 class Limits:
     """What the acts and the outbox ask.
 
-    :param hooks: ``rate_limit`` takes the place of the limiter.
+    :param instead: the host's ``rate_limit``, in place of the limiter.
+    :param said_of: the host's ``limits_for``.
     """
 
     limiter: Limiter
-    hooks: Said
+    instead: Callable[[str, str, int], float | None] | None
+    said_of: Callable[[Any], Mapping[str, Any]] | None
 
     def inviting(self, inviter_id: Any, tenant_id: Any, cost: int = 1, field: str = "invitations") -> None:
         """Ask before anybody is invited, or sent the invitation again.
@@ -229,7 +221,7 @@ class Limits:
         """
         if inviter_id is None or not cost:
             return
-        rates = {**self.limiter.rates, **self.of(tenant_id)}
+        rates = self.limiter.rates if self.said_of is None else {**self.limiter.rates, **self.of(tenant_id)}
         by_inviter, in_tenant = rates["RATELIMIT_INVITE"], rates["RATELIMIT_TENANT"]
         if not by_inviter and not in_tenant:
             return
@@ -237,7 +229,7 @@ class Limits:
             *self._budget("invite", by_inviter, inviter_id, tenant_id),
             *self._budget("tenant", in_tenant, tenant_id),
         ]
-        if self.hooks.rate_limit is None:
+        if self.instead is None:
             _refuse_too_many(budgets, cost, field)
         try:
             wait = self._ask(budgets, cost)
@@ -272,8 +264,7 @@ class Limits:
     def of(self, tenant_id: Any) -> Mapping[str, Any]:
         """What the host says of this tenant in place of the settings, by their names: ``RATELIMIT_INVITE`` and
         ``RATELIMIT_TENANT`` as :data:`Rates`, ``PENDING_MAX`` as a number; what it does not say is not there."""
-        limits_for = self.hooks.limits_for
-        return {} if limits_for is None else limits_for(tenant_id)
+        return {} if self.said_of is None else self.said_of(tenant_id)
 
     def _budget(self, scope: str, rates: Rates, *whose: Any) -> Sequence[Budget]:
         """None, where there is no limit."""
@@ -286,10 +277,9 @@ class Limits:
             return None
 
     def _ask(self, budgets: Sequence[Budget], cost: int) -> int | None:
-        rate_limit = self.hooks.rate_limit
-        if rate_limit is None or not budgets:
+        if self.instead is None:
             return self.limiter.take(budgets, cost)
-        waits = (rate_limit(each.scope, each.key, cost) for each in budgets)
+        waits = (self.instead(each.scope, each.key, cost) for each in budgets)
         wait = next((wait for wait in waits if wait is not None), None)
         return None if wait is None else max(1, ceil(wait))
 
