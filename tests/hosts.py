@@ -28,6 +28,7 @@ from werkzeug.routing import Rule
 from werkzeug.security import check_password_hash, generate_password_hash
 
 from flask_invitations import Invitations
+from flask_invitations.config import RATELIMITS
 from flask_invitations.model.binding import bind
 from flask_invitations.testing import RecordingMailer, SettableClock
 from tests.servers import furnish
@@ -40,6 +41,9 @@ TENANCIES: tuple[Tenancy, ...] = ("none", "tenant", "membership")
 #: A password that the default check takes, for tests that are about something else.
 PASSWORD = "correct horse battery staple"
 ACCEPT_URL = "https://app.example.com/invitations/accept#{token}"
+
+#: No rate limit: tests that are about something else call as often as they like.
+UNLIMITED: dict[str, Any] = {f"INVITATIONS_{key}": None for key in RATELIMITS}
 
 _HOME: Any = object()
 _READ_KEY = {"int": int, "uuid": uuid.UUID, "str": str}
@@ -263,7 +267,7 @@ def build(
     app.url_rule_class = _Rule
     app.jinja_options = {**app.jinja_options, "bytecode_cache": _TEMPLATES}
     app.config.update(TESTING=True, SECRET_KEY="the key of a test host", SQLALCHEMY_DATABASE_URI=database_url)
-    app.config.update(INVITATIONS_ACCEPT_URL=ACCEPT_URL, INVITATIONS_APP_NAME="Test Host")
+    app.config.update(INVITATIONS_ACCEPT_URL=ACCEPT_URL, INVITATIONS_APP_NAME="Test Host", **UNLIMITED)
     app.config.update(config or {})
     engine = app.config.get("SQLALCHEMY_ENGINE_OPTIONS", {})
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"execution_options": {"compiled_cache": _STATEMENTS}, **engine}

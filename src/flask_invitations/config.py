@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -11,25 +10,14 @@ from typing import Any, NoReturn
 
 from .domains import Domains, disposable, pattern
 from .errors import ConfigurationError
+from .limits import Rates, parse
 from .origins import InvalidOrigin, Origin, split
-
-log: logging.Logger = logging.getLogger("flask_invitations")
 
 PREFIX = "INVITATIONS_"
 MIN_TTL, MAX_TTL = timedelta(hours=1), timedelta(days=30)
+#: The keys of the rate limits: each ends with what it is for.
+RATELIMITS = tuple(f"RATELIMIT_{scope}" for scope in ("ACCEPT", "TOKEN", "LINK", "INVITE", "TENANT", "RECIPIENT"))
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-
-#: Settings of the contract that this version takes without acting on them.
-NOT_YET = frozenset(
-    {
-        "RATELIMIT_STORAGE",
-        "RATELIMIT_ACCEPT",
-        "RATELIMIT_TOKEN",
-        "RATELIMIT_INVITE",
-        "RATELIMIT_TENANT",
-        "RATELIMIT_RECIPIENT",
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -101,6 +89,20 @@ class Config:
     pending_max: int | None = 1000
     #: Rows in one bulk call.
     bulk_max: int = 1000
+    #: Where rate limits are counted: a URI of the library ``limits``. It may hold a password.
+    ratelimit_storage: str = field(default="memory://", repr=False)
+    #: Accept, preview, decline and asking for a fresh link, for each remote address; ``None``, as below: no limit.
+    ratelimit_accept: str | None = "10/minute;50/hour"
+    #: Accept, for each link: it slows down and locks nobody out.
+    ratelimit_token: str | None = "5/15 minutes"  # noqa: S105 - a rate
+    #: Invite links, for each remote address. Nothing asks for it yet.
+    ratelimit_link: str | None = "5/minute;30/hour"
+    #: People invited, or sent their invitation again: by each inviter in a tenant.
+    ratelimit_invite: str | None = "1000/day"
+    #: The same in each tenant.
+    ratelimit_tenant: str | None = "2000/day"
+    #: Emails with a link to one address, over all tenants; what is over it waits.
+    ratelimit_recipient: str | None = "3/day"
     #: How long after closing an invitation keeps its personal data.
     retention: timedelta = timedelta(days=90)
     secret_keys: tuple[str | bytes, ...] = field(default=(), repr=False)
@@ -125,6 +127,11 @@ class Config:
         return Domains(allowed, frozenset(self.denied_domains), disposable() if self.block_disposable else ())
 
     @property
+    def ratelimits(self) -> Mapping[str, Rates]:
+        """The rate limits, by their keys."""
+        return {key: parse(getattr(self, key.lower())) for key in RATELIMITS}
+
+    @property
     def origins(self) -> tuple[Origin, ...]:
         """The origins whose pages may call us, beside our own."""
         return (self.accept_origin, *self.trusted_origins)
@@ -138,9 +145,6 @@ def read(app_config: Mapping[str, Any], app_name: str) -> Config:
     :raises ConfigurationError: naming the key and the fix.
     """
     given = {key[len(PREFIX) :]: value for key, value in app_config.items() if key.startswith(PREFIX)}
-    for key in sorted(NOT_YET & given.keys()):
-        if given.pop(key) is not None:
-            log.warning("%s%s is set, but this version does not enforce it yet.", PREFIX, key)
     unknown = sorted(given.keys() - _READERS.keys())
     if unknown:
         _fail(unknown[0], "is not a setting of flask-invitations. See docs/settings.md for the names")
@@ -261,6 +265,14 @@ def _name(key: str, value: Any) -> str:
     return value
 
 
+def _rate(key: str, value: Any) -> str | None:
+    try:
+        parse(value)
+    except ValueError:
+        _fail(key, 'must be like "10/minute;50/hour", for at most 30 days each, or None for no limit')
+    return None if value is None else str(value)
+
+
 def _names(key: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, (tuple, list)) or not all(isinstance(name, str) and 0 < len(name) <= 64 for name in value):
         _fail(key, "must be a list of names of 1 to 64 characters")
@@ -343,5 +355,7 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "BLOCK_DISPOSABLE": _blocks,
     "PENDING_MAX": _optional(_whole(1, 1_000_000)),
     "BULK_MAX": _whole(1, 10_000),
+    "RATELIMIT_STORAGE": _name,
+    **dict.fromkeys(RATELIMITS, _rate),
     "RETENTION": _span(timedelta(0), timedelta(days=36500), "at least 0"),
 }

@@ -17,6 +17,7 @@ from .errors import InvitationError
 from .gate import refuse_unrun, unwrap
 from .hooks import Hooks
 from .languages.language import Language
+from .limits import Limits
 from .model.binding import Models
 from .store.found import FoundMail
 from .store.invitations import Store
@@ -42,6 +43,7 @@ class Context:
     store: Store
     mint: Mint
     pseudonyms: Pseudonyms
+    limits: Limits
     language: Callable[[str | None], Language]
     forbids: Callable[[Context, Sequence[FoundMail], datetime], Sequence[InvitationError | None]]
     template: Callable[[str], Template]

@@ -96,7 +96,8 @@ def override(app: Flask, **changes: Any) -> Iterator[State]:
     """For tests: other hooks, or another clock, for the length of the ``with`` block."""
     before: State = app.extensions[KEY]
     hooks = before.ctx.hooks.but(**{name: changes.pop(name) for name in TABLE.keys() & changes})
-    app.extensions[KEY] = replace(before, ctx=replace(before.ctx, hooks=hooks, **changes))
+    limits = replace(before.ctx.limits, instead=hooks.rate_limit, said_of=hooks.limits_for)
+    app.extensions[KEY] = replace(before, ctx=replace(before.ctx, hooks=hooks, limits=limits, **changes))
     try:
         yield app.extensions[KEY]
     finally:

@@ -37,6 +37,7 @@
     ├── InvalidRequest              422  (carries ``errors``)
     │   └── PasswordRejected
     ├── IdempotencyMismatch         422
+    ├── RateLimited                 429  (carries ``retry_after``)
     ├── OpenAPIUnavailable          501
     └── TryAgain                    503  (carries ``retry_after``)
 
@@ -372,18 +373,8 @@ class PasswordRejected(InvalidRequest):
         super().__init__({"password": [message]})
 
 
-class OpenAPIUnavailable(InvitationError):
-    code = "openapi-unavailable"
-    status = 501
-    sentence: ClassVar[str] = Sentence("The OpenAPI document needs a library. Install flask-invitations[openapi].")
-
-
-class TryAgain(InvitationError):
+class _Later:
     """:param retry_after: seconds to wait before the same call is worth repeating."""
-
-    code = "try-again"
-    status = 503
-    sentence: ClassVar[str] = Sentence("The database is busy. Repeat the call in a moment. It is safe to do so.")
 
     def __init__(self, retry_after: int = 1) -> None:
         super().__init__()
@@ -392,3 +383,23 @@ class TryAgain(InvitationError):
     @property
     def headers(self) -> Mapping[str, str]:
         return {"Retry-After": str(self.retry_after)}
+
+
+class RateLimited(_Later, InvitationError):
+    code = "rate-limited"
+    status = 429
+    sentence: ClassVar[str] = Sentence(
+        "There were too many calls. Wait as long as Retry-After says, then repeat the call."
+    )
+
+
+class OpenAPIUnavailable(InvitationError):
+    code = "openapi-unavailable"
+    status = 501
+    sentence: ClassVar[str] = Sentence("The OpenAPI document needs a library. Install flask-invitations[openapi].")
+
+
+class TryAgain(_Later, InvitationError):
+    code = "try-again"
+    status = 503
+    sentence: ClassVar[str] = Sentence("The service is busy. Repeat the call in a moment. It is safe to do so.")

@@ -17,13 +17,14 @@ from .errors import ConfigurationError
 from .gate import Giving, Word
 from .hooks import Given, Hooks, HookTable
 from .languages.babel import languages
+from .limits import Limiter, Limits
 from .mail.smtp import SMTPMailer
 from .many import ManyCalls
 from .model import binding
 from .model.binding import Models
 from .replies import House
 from .store.invitations import Store
-from .tokens import Mint, Pseudonyms, maker
+from .tokens import Blinder, Mint, Pseudonyms, maker
 from .web.api import api
 from .web.desk import desk
 from .web.faces import hide
@@ -89,13 +90,15 @@ class Invitations(HookTable, Giving, ManyCalls):
         house = House(bound, session, settings.roles, partial(_as_json, app))
         conventions.check(house, settings, said, shapes.profile_keys(profile), db)
         complete = defaults.complete(app, settings, store, house, said)
+        words = Hooks(house, complete, partial(shapes.load_profile, profile), shapes.profile_names(profile))
         ctx = Context(
             config=settings,
-            hooks=Hooks(house, complete, partial(shapes.load_profile, profile), shapes.profile_names(profile)),
+            hooks=words,
             models=bound,
             store=store,
             mint=Mint(settings.secret_keys),
             pseudonyms=pseudonyms,
+            limits=Limits(_limiter(app, settings), words.rate_limit, words.limits_for),
             language=languages(app),
             forbids=acts.forbidden,
             template=_templates(app),
@@ -185,6 +188,19 @@ def _compare(mailer: Any, settings: config.Config) -> None:
             "Lower it, or emails may be sent twice.",
             mailer.timeout,
         )
+
+
+def _limiter(app: Flask, settings: config.Config) -> Limiter:
+    """What counts for this app. Say it where each process would count for itself."""
+    limiter = Limiter(
+        settings.ratelimit_storage, settings.ratelimits, Blinder(settings.secret_keys[0], settings.accept_url)
+    )
+    if limiter.forgets and any(settings.ratelimits.values()) and not (app.debug or app.testing):
+        log.warning(
+            "Rate limits are counted in memory: in each process on its own, and anew after a restart. "
+            "Set INVITATIONS_RATELIMIT_STORAGE to a Redis server, for example."
+        )
+    return limiter
 
 
 def _register(app: Flask, settings: config.Config) -> None:

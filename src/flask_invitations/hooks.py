@@ -18,6 +18,7 @@ from .model.values import InvitationDraft, InvitationInfo
 from .replies import (
     CHECKED,
     DONE,
+    LIMITS,
     MOMENT,
     NEW_USER,
     ROLE,
@@ -30,6 +31,7 @@ from .replies import (
     URL,
     USER_OR_NONE,
     USERS,
+    WAIT,
     YES_OR_NO,
     House,
 )
@@ -88,6 +90,8 @@ ValidatePassword = Callable[[str, InvitationInfo], None]
 CheckInvitee = Callable[[InvitationDraft], None]
 CheckAcceptance = Callable[[InvitationInfo, Any], None]
 Seats = Callable[[Any], int | None]
+LimitsFor = Callable[[Any], Mapping[str, Any]]
+RateLimit = Callable[[str, str, int], float | None]
 TenantIsActive = Callable[[Any], bool]
 TenantName = Callable[[Any], str]
 DisplayName = Callable[[Any], str | None]
@@ -203,6 +207,21 @@ class HookTable:
         is locked then. Open invitations are subtracted by us when more are made.""",
         SEATS,
     )
+    limits_for: OptionalHook[LimitsFor] = OptionalHook(
+        "tenant_id",
+        """Any of ``RATELIMIT_INVITE``, ``RATELIMIT_TENANT`` and ``PENDING_MAX`` for this tenant, in a mapping.
+
+        Each takes the place of the setting of that name.""",
+        LIMITS,
+    )
+    rate_limit: OptionalHook[RateLimit] = OptionalHook(
+        "scope, key, cost",
+        """Count ``cost`` calls, and return the seconds to wait if there is no room for them, or ``None``.
+
+        Takes the place of the limiter. ``key`` is a hash, which tells no one whose calls they are. ``scope`` is
+        ``accept``, ``token``, ``invite``, ``tenant`` or ``recipient``.""",
+        WAIT,
+    )
     tenant_is_active: Hook[TenantIsActive] = Hook(
         "tenant_id",
         """Does this tenant still exist and work? Asked at create, send and accept.
@@ -268,6 +287,8 @@ class Given(Needed, total=False):
     check_invitee: CheckInvitee | None
     check_acceptance: CheckAcceptance | None
     seats: Seats | None
+    limits_for: LimitsFor | None
+    rate_limit: RateLimit | None
     tenant_is_active: TenantIsActive | None
     tenant_name: TenantName | None
     display_name: DisplayName | None

@@ -7,6 +7,7 @@ has kept, or one that was read before a commit is found again in ours, and never
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,7 @@ from typing import Any, NoReturn
 from sqlalchemy.orm.attributes import instance_state
 
 from .gate import Answer, Unfit, refuse_unrun
+from .limits import parse
 from .model.binding import Models
 
 
@@ -197,6 +199,36 @@ def _moment(given: Any, _house: House) -> datetime:
     return given
 
 
+def _wait(given: Any, _house: House) -> float | None:
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, (int, float)):
+        raise Unfit
+    if not 0 <= given < math.inf:
+        raise Unfit(f"{given}, which is no time to wait")
+    return given
+
+
+def _limits(given: Any, _house: House) -> Mapping[str, Any]:
+    """Each as it is used: rates, or a number."""
+    if not isinstance(given, Mapping):
+        raise Unfit
+    return {name: _limit(name, said) for name, said in given.items()}
+
+
+def _limit(name: Any, said: Any) -> Any:
+    if name in ("RATELIMIT_INVITE", "RATELIMIT_TENANT"):
+        try:
+            return parse(said)
+        except ValueError as error:
+            raise Unfit(f"a {name} that is no rate limit") from error
+    if name != "PENDING_MAX":
+        raise Unfit(f"{name!r}, which is no limit of a tenant")
+    if said is not None and (not isinstance(said, int) or isinstance(said, bool) or said < 0):
+        raise Unfit("a PENDING_MAX that is no whole number")
+    return said
+
+
 def _session(given: Any, house: House) -> Mapping[str, Any] | None:
     """A copy, so that it is what was looked at."""
     if given is None:
@@ -231,6 +263,10 @@ TEXT = Answer(_text, "Return a str")
 TEXT_OR_NONE = Answer(_text_or_none, "Return a str or None")
 URL = Answer(_text, "Return a URL as a str. Without this hook, the pages do without")
 SESSION = Answer(_session, "Return a mapping that your app can dump as JSON, or None")
+WAIT = Answer(_wait, "Return the seconds to wait, as a number from 0 up, or None to go on")
+LIMITS = Answer(
+    _limits, "Return a mapping with any of RATELIMIT_INVITE, RATELIMIT_TENANT and PENDING_MAX, as in the settings"
+)
 MOMENT = Answer(_moment, "Return an aware datetime, as datetime.now(timezone.utc) does")
 
 _STRANGER = "a %s, which is no user"

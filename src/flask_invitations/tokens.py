@@ -31,6 +31,7 @@ _MAKER_SALT = "flask-invitations.maker.v1"
 _REQUEST_SALT = "flask-invitations.request.v1"
 _ADDRESS_SALT = "flask-invitations.address.v1"
 _STOP_SALT = "flask-invitations.stop.v1"
+_COUNTED_SALT = "flask-invitations.counted.v1"
 _SHAPE = re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
 #: A letter of a token in the code of a link (also coded twice) or of quoted-printable, which also breaks lines.
 _CODED = "(?:2[dD]|3[0-9]|[46][1-9a-fA-F]|[57][0-9aA]|5[fF])"
@@ -312,6 +313,22 @@ def imprints(keys: Sequence[str | bytes], *parts: str) -> Sequence[str]:
 
 def _short(value: bytes) -> str:
     return hashlib.sha256(value).hexdigest()[:16]
+
+
+class Blinder:
+    """Makes keys under which something can be counted, without anybody who sees one learning what.
+
+    :param key: the present ``SECRET_KEY``; after a change the keys are others.
+    :param accept_url: of the app, which shares no key with another one.
+    """
+
+    def __init__(self, key: str | bytes, accept_url: str) -> None:
+        signer = Signer(key, salt=_COUNTED_SALT, key_derivation="hmac", digest_method=hashlib.sha256)
+        self._key, self._app = signer.derive_key(), accept_url
+
+    def __call__(self, *what: object) -> str:
+        text = "\0".join((self._app, *map(str, what)))
+        return hmac.new(self._key, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:32]
 
 
 class FormSeal(TimestampSigner):

@@ -65,6 +65,7 @@ _TOO_LONG = Sentence("This is too long")
 _LONG_TEXT = Sentence("The text that you entered is too long.")
 _SHORTEN = Sentence("Go back and shorten it.")
 _BUSY = Sentence("Please try again in a moment")
+_SLOWER = Sentence("Please wait a little")
 _NOTHING_LOST = Sentence("The site is busy. Nothing was changed.")
 _FAILED = Sentence("This did not work")
 _UNWELCOME = Sentence("The invitee does not want invitations from this organization.")
@@ -183,6 +184,13 @@ INVITEE: Mapping[str, Words] = {
     ),
     "malformed-request": Words(_UNREADABLE, _UNUSUAL, _REPLACE_UNUSUAL),
     "body-too-large": Words(_TOO_LONG, _LONG_TEXT, _SHORTEN),
+    "rate-limited": Words(
+        _SLOWER,
+        Sentence("There were too many attempts in a short time. Nothing was changed."),
+        Sentence("Wait a while, then open the link in the email again."),
+        icon="late",
+        way="reopen",
+    ),
     "try-again": Words(
         _BUSY,
         _NOTHING_LOST,
@@ -261,6 +269,12 @@ MANAGER: Mapping[str, Words] = {
     ),
     "malformed-request": Words(_UNREADABLE, _UNUSUAL, _REPLACE_UNUSUAL, way="list"),
     "body-too-large": Words(_TOO_LONG, _LONG_TEXT, _SHORTEN, way="list"),
+    "rate-limited": Words(
+        _SLOWER,
+        Sentence("Too many invitations were sent in a short time. This one was not."),
+        Sentence("Wait a while, then try again."),
+        way="list",
+    ),
     "try-again": Words(_BUSY, _NOTHING_LOST, Sentence("Wait a moment, then try again."), way="list"),
     OTHERWISE: Words(_FAILED, InvitationError.sentence, way="list"),
 }
@@ -318,6 +332,7 @@ FAILURES: Mapping[str, Sentence] = {
         ),
         _UNREACHABLE,
     ),
+    "rate-limited": Sentence("This address got several emails already. This one is sent later."),
 }  # fmt: skip
 _NOT_NEEDED = Sentence("The email was no longer needed.")
 _NOT_SENT = Sentence("The email could not be sent.")

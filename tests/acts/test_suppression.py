@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from flask_invitations import InvitationError, Invitations, invitation_reported, invitation_revoked
+from flask_invitations import Invitations, invitation_reported, invitation_revoked
 from flask_invitations.acts import Wanted, invite_many, system
 from flask_invitations.addresses import parse
 from flask_invitations.current import get_state, override

@@ -37,6 +37,7 @@ OWNERS = {
     "huey": "contrib/huey.py",
     "idna": "origins.py",
     "itsdangerous": "tokens.py",
+    "limits": "limits.py",
     "pytest": "testing.py",
     "rq": "contrib/rq.py",
     "smtplib": "mail/",
@@ -79,11 +80,10 @@ DeliveryInfo DeliveryState EventInfo EventType Explanation Forbidden GrantsNotAl
 IdempotencyMismatch InvalidRequest InvitationAccepted InvitationDeclined InvitationDraft InvitationError
 InvitationExpired InvitationGone InvitationInfo InvitationNotFound InvitationReplaced InvitationRevoked
 InvitationWithdrawn Invitations Inviter LogMailer MailBounced MailRefused MalformedRequest Message NoSeats Offer
-OpenAPIUnavailable PasswordRejected PlanChanged RedactFilter RoleNotAllowed SMTPMailer Status Swept TenantInactive
-TenantInfo TooManyPending TryAgain Unauthenticated UnsupportedMediaType WrongAccount canonical_email
+OpenAPIUnavailable PasswordRejected PlanChanged RateLimited RedactFilter RoleNotAllowed SMTPMailer Status Swept
+TenantInactive TenantInfo TooManyPending TryAgain Unauthenticated UnsupportedMediaType WrongAccount canonical_email
 invitation_accepted invitation_created invitation_declined invitation_expired invitation_reported invitation_resent
-invitation_revoked
-invitation_sent redact to_email
+invitation_revoked invitation_sent redact to_email
 """
 WINGS = {"acts", "contrib", "languages", "mail", "migrations", "model", "outbox", "store", "web"}
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)

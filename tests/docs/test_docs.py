@@ -15,7 +15,7 @@ import pytest
 
 import flask_invitations
 from flask_invitations import InvitationError, errors, hooks
-from flask_invitations.config import NOT_YET, Config
+from flask_invitations.config import Config
 from flask_invitations.gate import Function
 from flask_invitations.replies import YES_OR_NO
 from tests.hosts import build
@@ -53,12 +53,6 @@ def test_settings_page_lists_every_setting_with_its_default() -> None:
         shown = told[key].strip("`").replace('"', "'")
         if (isinstance(default, (bool, int, str, tuple)) and default != "") or default is None:
             assert shown == repr(default), key
-
-
-def test_settings_page_names_what_is_not_enforced_yet() -> None:
-    """A setting that this version only takes is said to be so."""
-    text = (ROOT / "docs/settings.md").read_text("utf-8")
-    assert all(("RATELIMIT_*" if key.startswith("RATELIMIT") else key) in text for key in NOT_YET)
 
 
 def hook_rows() -> list[list[str]]:

@@ -165,7 +165,7 @@ def test_a_fence_is_used_once(queued: Host) -> None:
             ctx.unit.run(lambda: ctx.store.mails.put_back([row.id], first, [tenant], ctx.now()))
 
         def settle() -> Any:
-            how = {"sent_at": None, "last_error": None, "next_attempt_at": None}
+            how: Any = {"sent_at": None, "last_error": None, "next_attempt_at": None, "tried": True}
             return ctx.unit.run(lambda: ctx.store.mails.settle([row.id], first, "cancelled", [tenant], **how))
 
         assert [one.mail.attempts for one in lease(first)] == [1]

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import date, datetime, timezone
+from datetime import date, datetime, timedelta, timezone
 from enum import Enum
 from itertools import count
 from pathlib import Path
@@ -87,6 +87,8 @@ MISFITS: dict[str, list[Any]] = {
     "check_invitee": [False, True],
     "check_acceptance": [False, True],
     "seats": [True, False, 1.5, "7", [], sa.select(1)],
+    "limits_for": [None, ["PENDING_MAX"], {"RATELIMIT_ACCEPT": None}, {"RATELIMIT_INVITE": 7}, {"PENDING_MAX": True}],
+    "rate_limit": [True, False, "1", -1, float("nan"), float("inf"), timedelta(1)],
     "tenant_name": [None, 7, b"Acme", ["Acme"], object()],
     "display_name": [7, b"Ann", ["Ann"], object()],
     "login_url": [None, 7, b"/login", str],

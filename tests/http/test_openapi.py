@@ -25,10 +25,11 @@ BODY = {(400, "malformed-request"), (413, "body-too-large"), (415, "unsupported-
 BUSY = {(503, "try-again")}
 POST = BUSY | {(403, "cross-site")}
 CAPS = {(409, "too-many-pending"), (409, "no-seats")}
-#: What the tests of keys see.
+#: What the tests of keys see, and what tests/limits see.
 KEYED = {(409, "idempotency-in-progress"), (422, "idempotency-mismatch")}
+WAIT = {(429, "rate-limited")}
 ALSO: dict[str, set[tuple[int, str]]] = {
-    "invite": BODY | POST | KEYED | CAPS | {(403, "role-not-allowed"), (403, "address-not-allowed")},
+    "invite": BODY | POST | WAIT | KEYED | CAPS | {(403, "role-not-allowed"), (403, "address-not-allowed")},
     "invite_many": BODY
     | POST
     | {
@@ -40,13 +41,14 @@ ALSO: dict[str, set[tuple[int, str]]] = {
     "change_many": BODY | POST | {(401, "unauthenticated"), (403, "forbidden")},
     "resend_invitation": BODY
     | POST
+    | WAIT
     | KEYED
     | CAPS
     | {(403, "role-not-allowed"), (403, "address-not-allowed"), (409, "already-invited"), (409, "address-suppressed")},
     "revoke_invitation": BODY | POST,
-    "preview_invite": BODY | POST,
-    "decline_invite": BODY | POST,
-    "accept_invite": BODY | POST | KEYED | {(409, "no-seats")},
+    "preview_invite": BODY | POST | WAIT,
+    "decline_invite": BODY | POST | WAIT,
+    "accept_invite": BODY | POST | WAIT | KEYED | {(409, "no-seats")},
     "list_invitations": BODY | BUSY,
     "get_invitation": BODY | BUSY,
     "list_events": BODY | BUSY,

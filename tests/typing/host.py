@@ -109,6 +109,14 @@ def seats(tenant_id: int) -> int | None:
     return None if tenant_id else 3
 
 
+def limits_for(tenant_id: int) -> Mapping[str, str | int | None]:
+    return {"PENDING_MAX": tenant_id, "RATELIMIT_INVITE": None}
+
+
+def rate_limit(scope: str, key: str, cost: int) -> float | None:
+    return len(scope + key) / cost if cost > 1 else None
+
+
 def tenant_is_active(tenant_id: int) -> bool:
     return tenant_id > 0
 

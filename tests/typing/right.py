@@ -70,6 +70,8 @@ def all_hooks() -> None:
         check_invitee=host.check_invitee,
         check_acceptance=host.check_acceptance,
         seats=host.seats,
+        limits_for=host.limits_for,
+        rate_limit=host.rate_limit,
         tenant_is_active=host.tenant_is_active,
         tenant_name=host.tenant_name,
         display_name=host.display_name,
@@ -103,6 +105,8 @@ def all_decorators(invitations: Invitations) -> None:
     invitations.check_invitee(host.check_invitee)
     invitations.check_acceptance(host.check_acceptance)
     invitations.seats(host.seats)
+    invitations.limits_for(host.limits_for)
+    invitations.rate_limit(host.rate_limit)
     invitations.tenant_is_active(host.tenant_is_active)
     invitations.tenant_name(host.tenant_name)
     invitations.display_name(host.display_name)

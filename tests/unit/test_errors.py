@@ -46,6 +46,7 @@ CODES = {
     "body-too-large": 413,
     "unsupported-media-type": 415,
     "invalid-request": 422,
+    "rate-limited": 429,
     "openapi-unavailable": 501,
     "try-again": 503,
 }

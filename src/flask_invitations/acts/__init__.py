@@ -1,7 +1,7 @@
 """What can be done with an invitation. Each act is one transaction; every rule stands here, once."""
 
 from .answer import Acceptance, AcceptedUser, Offer, TenantInfo, accept, decline, preview, recall_acceptance
-from .callers import Caller, Manager, Origin, caller, grantable, manager, named, system
+from .callers import Caller, Manager, Origin, caller, counted, grantable, manager, named, system
 from .fresh import request_link
 from .invite import Explanation, Unreadable, Wanted, explain, invite, invite_many
 from .manage import resend, resend_many, revoke, revoke_for, revoke_many
@@ -31,6 +31,7 @@ __all__ = [
     "accept",
     "caller",
     "complete_deliveries",
+    "counted",
     "counts",
     "decline",
     "events",

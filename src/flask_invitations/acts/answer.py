@@ -30,7 +30,7 @@ from ..model.values import InvitationInfo, complete
 from ..store.found import Found
 from ..tokens import Secret, Token, parse, revealed, sealed
 from . import rules
-from .callers import Caller
+from .callers import Caller, counted
 from .caps import free_seats
 from .facts import accepting, account_of, address, ended, opening, refuse_another
 from .manage import close_all, close_older
@@ -85,7 +85,9 @@ def preview(ctx: Context, *, token: Secret | str, by: Caller) -> Offer:
     :raises InvitationNotFound: unknown or malformed token (no statement is run for the latter).
     :raises InvitationGone, InvitationAccepted: the link is dead.
     :raises TryAgain: the database refused to the last.
+    :raises RateLimited: too often for now, from where ``by`` calls.
     """
+    counted(ctx, by)
     link = _token(token)
     del token
 
@@ -115,8 +117,9 @@ def decline(
     :param reason: at most 500 characters, kept in the audit trail.
     :param never_again: the tenant cannot invite this address any more.
     :param report: that, and the operator is told.
-    :raises InvitationNotFound, InvitationGone, InvitationAccepted: as :func:`preview`.
+    :raises InvitationNotFound, InvitationGone, InvitationAccepted, RateLimited: as :func:`preview`.
     """
+    counted(ctx, by)
     link, wish = _token(token), Reason.REPORTED if report else Reason.NEVER_AGAIN if never_again else None
     del token
 
@@ -181,7 +184,9 @@ def accept(
     :param profile: the fields of the host's ``profile_schema``, not yet loaded.
     :raises InvitationError: a rule of *Accept* (``docs/rules.md``), or what is wrong with profile and password; the
         invitation is as it was.
+    :raises RateLimited: too often for now, from where ``by`` calls or with this token.
     """
+    counted(ctx, by, parse(token))
     attempt = _Attempt(ctx, _token(token), sealed(password), profile or {}, by)
     del token, password  # where they were no secrets yet, they were text
     try:

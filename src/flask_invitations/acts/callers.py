@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy.orm.exc import DetachedInstanceError, ObjectDeletedError
@@ -12,6 +12,7 @@ from ..context import Context
 from ..errors import Forbidden, Unauthenticated
 from ..replies import BY, LEAVER
 from ..store.statements import EVERYWHERE
+from ..tokens import Token
 
 MAX_ADDRESS, MAX_USER_AGENT = 45, 512
 
@@ -42,11 +43,13 @@ class Caller:
 
     :param user: the host's user; ``None``: nobody is signed in.
     :param id: that user's primary key.
+    :param counted: see :func:`counted`.
     """
 
     user: Any
     id: Any
     origin: Origin
+    counted: bool = field(default=False, kw_only=True)
 
     def audit(self) -> dict[str, Any]:
         """Columns of an event that this caller causes."""
@@ -66,6 +69,18 @@ class Manager(Caller):
 def caller(ctx: Context, user: Any, origin: Origin | None = None) -> Caller:
     """:param user: as the gate let them through, or nobody."""
     return Caller(user, None if user is None else ctx.models.user_id(user), origin or Origin())
+
+
+def counted(ctx: Context, by: Caller, token: Token | None = None) -> Caller:
+    """``by``, who holds a link: counted against the limits for where they call from, once a call, before anything is
+    looked up (G3).
+
+    :param token: of an accept, which is counted against the limit for that token too.
+    :raises RateLimited: too often for now.
+    """
+    remote_addr = None if by.counted else by.origin.remote_addr
+    ctx.limits.answering(remote_addr, None if token is None else token.hash)
+    return replace(by, counted=True)
 
 
 def named(ctx: Context, name: str, given: Any, origin: Origin | None = None) -> Caller:

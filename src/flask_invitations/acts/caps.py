@@ -31,7 +31,8 @@ class Room:
 
 def capped(ctx: Context) -> bool:
     """Whether anything here is limited: then an act that opens an invitation begins with :func:`hold`."""
-    return ctx.config.pending_max is not None or ctx.hooks.seats is not None
+    said = ctx.hooks.seats, ctx.hooks.limits_for, ctx.config.pending_max
+    return any(each is not None for each in said)
 
 
 def hold(ctx: Context, *tenant_ids: Any) -> None:
@@ -55,9 +56,10 @@ def room(ctx: Context, tenant_id: Any, now: datetime, *, held: bool) -> Room:
     return Room(None if most is None else most - taken, None if seats is None else seats - taken)
 
 
-def _pending_max(ctx: Context, _tenant_id: Any) -> int | None:
+def _pending_max(ctx: Context, tenant_id: Any) -> int | None:
     """How many invitations may be open in a tenant."""
-    return ctx.config.pending_max
+    most: int | None = ctx.limits.of(tenant_id).get("PENDING_MAX", ctx.config.pending_max)
+    return most
 
 
 def free_seats(ctx: Context, tenant_id: Any) -> int | None:

@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 from .. import outbox
 from ..clock import as_utc
 from ..context import Context
-from ..errors import InvitationError, InvitationReplaced, TryAgain
+from ..errors import InvitationError, InvitationReplaced, RateLimited, TryAgain
 from ..model.states import EventType, Kind, Status
 from ..store.found import Found
 from ..store.histories import Past
-from ..tokens import Secret, parse
+from ..tokens import Secret, Token, parse
 from . import rules
-from .callers import Caller
+from .callers import Caller, counted
 from .facts import sending
 from .manage import Renewal, renew
 
@@ -30,26 +30,51 @@ def request_link(ctx: Context, *, token: Secret | str, by: Caller) -> None:
     for another request, or of an invitation that no longer works.
 
     :raises TryAgain: the database refused; nothing happened.
+    :raises RateLimited: too often for now, from where ``by`` calls.
     """
+    counted(ctx, by)
     link = parse(token)
     del token
     if link is None or ctx.config.fresh_link is None:
         return
+    if ctx.config.fresh_link == "send" and not _is_within_limits(ctx, link):
+        return
 
     def ask() -> None:
-        found = ctx.store.by_token(link.hash)
-        if found is not None and found.row.token_hash == link.hash:
+        found = _find(ctx, link)
+        if found is not None:
             _request(ctx, found, by, ctx.now())
 
     ctx.unit.run(ask)
 
 
+def _is_within_limits(ctx: Context, link: Token) -> bool:
+    """The email counts as the inviter's, outside of the transaction and only where it may well be sent: whoever holds
+    the link is not to use up what the inviter may."""
+    found = ctx.unit.ahead(lambda: _find(ctx, link))
+    if found is None:
+        return False
+    try:
+        ctx.limits.inviting(found.row.invited_by_id, found.row.tenant_id)
+    except RateLimited:
+        return False
+    return True
+
+
+def _find(ctx: Context, link: Token) -> Found | None:
+    """The invitation, where a link may be asked for in place of this one now."""
+    found, asks = ctx.store.by_token(link.hash), ctx.config.fresh_link == "ask"
+    if found is None or found.row.token_hash != link.hash:
+        return None
+    row, now = found.row, ctx.now()
+    if row.status_at(now) != Status.EXPIRED or (asks and row.invited_by_id is None):
+        return None
+    recent = row.link_requested_at is not None and as_utc(row.link_requested_at) > now - PAUSE
+    return None if recent else found
+
+
 def _request(ctx: Context, found: Found, by: Caller, now: datetime) -> None:
     row, asks = found.row, ctx.config.fresh_link == "ask"
-    if row.status_at(now) != Status.EXPIRED or (asks and row.invited_by_id is None):
-        return
-    if row.link_requested_at is not None and as_utc(row.link_requested_at) > now - PAUSE:
-        return
     past = ctx.store.histories.of(row.tenant_id, [row.email_key or ""])[row.email_key or ""]
     if not _may_ask(ctx, found, past, now):
         return

@@ -88,8 +88,10 @@ def invite(ctx: Context, *, by: Manager, wanted: Wanted, show_link: bool = False
 
     :param show_link: fill ``accept_url`` of the result; then the link no longer proves a mailbox.
     :raises InvitationError: a rule of *Make* (``docs/rules.md``); nothing was written.
+    :raises RateLimited: too many for now, of this inviter or in this tenant.
     """
     show_link = show_link or ctx.config.return_link
+    ctx.limits.inviting(by.id, by.tenant_id)
 
     def make() -> InvitationInfo:
         ((case, refusal),) = _cases(ctx, by, [wanted], "invite", held=True)
@@ -116,7 +118,10 @@ def invite_many(
     :param plan: what a dry run told.
     :raises TenantInactive: nobody is invited there.
     :raises PlanChanged: something else would become of one of them by now; nothing was written.
+    :raises RateLimited: so many are too many for now, of this inviter or in this tenant.
     """
+    if not dry_run:
+        ctx.limits.inviting(by.id, by.tenant_id, len(rows))
 
     def make() -> BulkInvite:
         judged = _judge(ctx, by, rows, dry_run)

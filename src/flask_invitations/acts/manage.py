@@ -48,7 +48,9 @@ def resend(
     :param expires_in: for how long it is open from now on, this once; ``None``: as long as it was made for.
     :raises InvitationNotFound: unknown, or another tenant's.
     :raises InvitationError: a rule of *Resend* (``docs/rules.md``); nothing was changed.
+    :raises RateLimited: too many for now, of this inviter or in this tenant.
     """
+    ctx.limits.inviting(by.id, by.tenant_id)
     tenants = _tenants(ctx, by, [invitation_id])
 
     def again() -> InvitationInfo:
@@ -82,7 +84,11 @@ def _room(ctx: Context, tenant_id: Any, cases: Sequence[Case], now: datetime) ->
 
 def resend_many(ctx: Context, *, by: Manager, ids: Sequence[uuid.UUID | str]) -> BulkChange:
     """The same for many invitations in one transaction, each with a new link; an id that comes twice is sent once.
-    Within a tenant the statements do not grow with their number, but for chunks."""
+    Within a tenant the statements do not grow with their number, but for chunks.
+
+    :raises RateLimited: so many are too many for now, of this inviter or in this tenant.
+    """
+    ctx.limits.inviting(by.id, by.tenant_id, len(ids), "ids")
     tenants = _tenants(ctx, by, ids)
 
     def again() -> BulkChange:

@@ -29,7 +29,7 @@ from ..store.found import FoundMail
 from ..tokens import Token
 from . import engine
 from .breaker import breaker_of
-from .outcomes import end, failed
+from .outcomes import end, failed, postponed
 from .work import Hold, Lost, Outcome, Work
 
 #: Where there is nobody (any more) to write to.
@@ -186,11 +186,14 @@ def send(ctx: Context, letter: Letter, held: Hold[Letter]) -> Outcome:
     try:
         # What a template of the host's reads, it reads apart: on MariaDB its transaction would see nothing newer.
         message = ctx.unit.apart("a template of an email", lambda: compose(ctx, letter))
-        why = _forbidden(ctx, letter, held)
+        wait = _crowded(ctx, letter)
+        why = None if wait is not None else _forbidden(ctx, letter, held)
     except (Lost, TryAgain):
         raise
     except Exception as failure:
         return failed(ctx, letter, failure)
+    if wait is not None:
+        return postponed(ctx, letter, wait)
     if why is not None:
         return end(letter, DeliveryState.CANCELLED, error=why)
     try:
@@ -199,6 +202,14 @@ def send(ctx: Context, letter: Letter, held: Hold[Letter]) -> Outcome:
         return failed(ctx, letter, failure)
     breaker_of(ctx.sender).succeeded()
     return end(letter, DeliveryState.SENT, sent_at=ctx.now(), error=None)
+
+
+def _crowded(ctx: Context, letter: Letter) -> int | None:
+    """How many seconds an email with a link has to wait, since there were too many to the same person (E5). Asked for
+    its first attempt only, and before the last look: nothing that takes time comes after that."""
+    if letter.kind not in WITH_LINK or letter.delivery.attempts > 1:
+        return None
+    return ctx.limits.mailing(letter.invitation.email_key or "")
 
 
 def _forbidden(ctx: Context, letter: Letter, held: Hold[Letter]) -> str | None:

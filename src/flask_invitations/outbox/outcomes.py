@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..context import Context, log
-from ..errors import MailRefused, TryAgain
+from ..errors import MailRefused, RateLimited, TryAgain
 from ..gate import WrongAnswer
 from ..mail.failures import described, is_final
 from ..model.states import TO_INVITER, DeliveryState, EventType
@@ -30,6 +30,13 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 def end(one: Leased, state: DeliveryState, **values: Any) -> Outcome:
     """The outcome of an attempt that ends in ``state``."""
     return Outcome(replace(one.delivery, state=state, **values), one.kind, one.invitation)
+
+
+def postponed(ctx: Context, one: Leased, seconds: int) -> Outcome:
+    """The outcome of an email that has to wait because of how many the same person got: nobody has tried to send it."""
+    attempts = one.delivery.attempts - 1
+    later = end(one, DeliveryState.QUEUED, attempts=attempts, error=RateLimited.code)
+    return replace(later, next_attempt_at=ctx.now() + timedelta(seconds=seconds), tried=False)
 
 
 def failed(ctx: Context, one: Leased, failure: BaseException) -> Outcome:
@@ -155,7 +162,8 @@ def _alike(outcomes: Sequence[Outcome]) -> Collection[list[Outcome]]:
     """Those that one statement can write down; failed tries differ in when the next one is due."""
     groups: dict[Any, list[Outcome]] = {}
     for one in outcomes:
-        groups.setdefault((one.delivery.state, one.delivery.error, one.next_attempt_at), []).append(one)
+        how = (one.delivery.state, one.delivery.error, one.next_attempt_at, one.tried)
+        groups.setdefault(how, []).append(one)
     return groups.values()
 
 
@@ -171,6 +179,7 @@ def _settle(
         sent_at=last.delivery.sent_at,
         last_error=last.delivery.error,
         next_attempt_at=last.next_attempt_at,
+        tried=last.tried,
     )
 
 

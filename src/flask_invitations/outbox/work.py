@@ -39,12 +39,14 @@ class Outcome:
     """How one attempt went.
 
     :param delivery: as it is afterwards.
+    :param tried: it counts as an attempt.
     """
 
     delivery: DeliveryInfo
     kind: Kind
     invitation: InvitationInfo
     next_attempt_at: datetime | None = None
+    tried: bool = True
 
 
 class Lost(Exception):

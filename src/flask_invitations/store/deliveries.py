@@ -199,18 +199,20 @@ class Mails(Tables):
         sent_at: datetime | None,
         last_error: str | None,
         next_attempt_at: datetime | None,
+        tried: bool,
     ) -> Collection[uuid.UUID]:
         """End attempts, all in the same way. What somebody has reported of a mail meanwhile stands; only that it was
         sent, and when, is added.
 
         :param fence: by which they were leased.
         :param tenants: of all that this transaction writes down.
+        :param tried: ``False``: no attempt is counted.
         :returns: those that were still ours: neither another worker's since their lease ran out, nor written down
             before.
         """
         these = {"ids": list(ids), "held": fence, "mark": uuid.uuid4()}
         held = self._named_tenants(tenants)
-        how = {"to": state, "sent": sent_at, "error": last_error, "next": next_attempt_at}
+        how = {"to": state, "sent": sent_at, "error": last_error, "next": next_attempt_at, "untried": int(not tried)}
         if self._execute(self._settle, {**these, **how, **held}) == len(ids):
             return ids
         if state == DeliveryState.SENT:
@@ -305,6 +307,7 @@ class Mails(Tables):
         return by_key(self._held.where(self._tenants_held, self._named)).values(
             state=sa.bindparam("to"),
             fence=sa.bindparam("mark"),
+            attempts=self._table.c.attempts - sa.bindparam("untried"),
             leased_until=None,
             next_attempt_at=sa.bindparam("next"),
             last_error=sa.bindparam("error"),

@@ -51,7 +51,7 @@ _MAKE = (
     errors.TooManyPending,
     errors.NoSeats,
 )
-_LINK = (CrossSite, *_DEAD, errors.TryAgain)
+_LINK = (CrossSite, *_DEAD, errors.RateLimited, errors.TryAgain)
 
 
 def call(
@@ -90,6 +90,7 @@ def call(
         *_MANAGER,
         CrossSite,
         *_MAKE,
+        errors.RateLimited,
     ),
 )
 def invite(once: Keyed) -> Response:
@@ -223,6 +224,7 @@ def list_events(invitation_id: str) -> Response:
         errors.InvitationAccepted,
         errors.InvitationRevoked,
         errors.InvitationDeclined,
+        errors.RateLimited,
     ),
 )
 def resend_invitation(once: Keyed, invitation_id: str) -> Response:

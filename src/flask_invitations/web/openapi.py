@@ -12,7 +12,14 @@ from typing import Any
 from marshmallow import Schema
 
 from ..current import State
-from ..errors import IdempotencyInProgress, IdempotencyMismatch, InvitationError, OpenAPIUnavailable
+from ..errors import (
+    IdempotencyInProgress,
+    IdempotencyMismatch,
+    InvitationError,
+    OpenAPIUnavailable,
+    RateLimited,
+    TryAgain,
+)
 from ..shapes import ACCEPT, Body
 from .answers import HostKey, ProblemOut
 from .once import KEY, PATTERN, REPLAYED
@@ -25,6 +32,8 @@ _KEY = {
 }
 _KEY_REFUSALS = (IdempotencyInProgress, IdempotencyMismatch)
 _REPLAYED = {"description": "This is the answer to an earlier call.", "schema": {"type": "string", "const": "true"}}
+
+_SECONDS = {"description": "Seconds to wait before the same call.", "schema": {"type": "integer", "minimum": 1}}
 
 
 @dataclass(frozen=True)
@@ -134,10 +143,13 @@ def _refusals(refusals: Iterable[type[InvitationError]]) -> dict[str, Any]:
     for refusal in refusals:
         codes[refusal.status].add(refusal.code)
     content = {"application/problem+json": {"schema": ProblemOut}}
-    return {
+    described = {
         str(status): {"description": "code: " + ", ".join(sorted(names)), "content": content}
         for status, names in sorted(codes.items())
     }
+    for later in (RateLimited, TryAgain):
+        described.get(str(later.status), {})["headers"] = {"Retry-After": _SECONDS}
+    return described
 
 
 def _name(schema: Any) -> str:

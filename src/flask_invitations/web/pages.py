@@ -77,7 +77,8 @@ def start_over() -> AnyResponse:
 @pages.post("/open")
 def open_offer() -> Response:
     """What the link offers, and the form to answer."""
-    return _offer(_token(), caller(get_state().ctx))
+    by = _caller()
+    return _offer(_token(), by)
 
 
 @pages.post("/fresh")
@@ -86,8 +87,9 @@ def fresh() -> AnyResponse:
     ctx = get_state().ctx
     if ctx.config.fresh_link is None:
         return start_over()
+    by = _caller()
     with suppress(InvitationNotFound):
-        acts.request_link(ctx, token=_token(), by=caller(ctx))
+        acts.request_link(ctx, token=_token(), by=by)
     return redirect(url_for("invitations.requested"), 303)
 
 
@@ -100,8 +102,7 @@ def requested() -> Response:
 @pages.post("/accept")
 def accept() -> AnyResponse:
     """Accept, then go where it says so."""
-    token, state = _token(), get_state()
-    by = caller(state.ctx)
+    by, token, state = _caller(), _token(), get_state()
     profile = read_profile(state.once(profile_inputs), state.ctx.hooks.profile_fields, request.form)
     password = sealed(request.form.get("password") or None)
     try:
@@ -114,8 +115,7 @@ def accept() -> AnyResponse:
 @pages.post("/decline")
 def decline() -> AnyResponse:
     """Decline, then go where it says so."""
-    token, ctx = _token(), get_state().ctx
-    by = caller(ctx)
+    by, token, ctx = _caller(), _token(), get_state().ctx
     try:
         wishes = {name: name in request.form for name in ("never_again", "report")}
         given = load(DECLINE, {"token": token, "reason": request.form.get("reason") or None, **wishes})
@@ -149,6 +149,15 @@ def stopped(stop_token: str) -> Response:
     nowhere. The answer is the same whatever comes of it."""
     acts.stop(get_state().ctx, token=stop_token, by=Caller(None, None, origin()))
     return page("stopped.html")
+
+
+def _caller() -> Caller:
+    """Whoever opened the form, counted before it is looked at.
+
+    :raises RateLimited: too often for now.
+    """
+    ctx = get_state().ctx
+    return acts.counted(ctx, caller(ctx))
 
 
 def _token() -> Token:
