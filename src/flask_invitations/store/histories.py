@@ -14,6 +14,7 @@ from operator import attrgetter
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from ..model.states import OPEN, OUT, TO_INVITER, UNWANTED, Status
 from ..model.tables import Invitation
@@ -65,22 +66,27 @@ class Histories(Tables):
     def of(self, tenant_id: Any, email_keys: Sequence[str]) -> Mapping[str, Past]:
         """What a tenant has to do with each of these addresses; one statement for each chunk of them."""
         lines: dict[str, list[Any]] = {key: [] for key in email_keys}
+        past = self._past[self._binds.connection().dialect.name == "postgresql"]
         for chunk in chunks(list(lines)):
-            for line in self._rows(self._past, {**bound(tenant_id), "keys": chunk}):
+            for line in self._rows(past, {**bound(tenant_id), "keys": list(chunk)}):
                 if line.email_key in lines:  # a collation may take é for e
                     lines[line.email_key].append(line)
         return {key: self._put_together(found) for key, found in lines.items()}
 
     @cached_property
-    def _past(self) -> Any:
-        """Each invitation of some addresses with each of its emails that left for the invitee, in their order."""
+    def _past(self) -> Mapping[bool, Any]:
+        """Each invitation of some addresses with each of its emails that left for the invitee, in their order; by
+        whether it is PostgreSQL. There a prepared statement compares each row of a tenant with each of the addresses,
+        one by one, as long as the table was not analyzed; what is unnested it hashes."""
         ours, mail = self.models.Invitation.__table__, self.models.Delivery.__table__
         left = (mail.c.kind.not_in(TO_INVITER), mail.c.state.in_((*OUT, *UNWANTED)))
         both = ours.outerjoin(mail, sa.and_(mail.c.invitation_id == ours.c.id, *left))
         statement = sa.select(*(ours.c[name] for name in _PAST), mail.c.state)
-        to = ours.c.email_key.in_(sa.bindparam("keys", expanding=True))
         in_order = mail.c.link_number, mail.c.version, mail.c.id
-        return statement.select_from(both).where(self._in_tenant, to).order_by(*in_order)
+        statement = statement.select_from(both).where(self._in_tenant).order_by(*in_order)
+        unnested = sa.select(sa.func.unnest(sa.bindparam("keys", type_=postgresql.ARRAY(sa.String()))))
+        listed = ours.c.email_key.in_(sa.bindparam("keys", expanding=True))
+        return {False: statement.where(listed), True: statement.where(ours.c.email_key.in_(unnested))}
 
     @staticmethod
     def _put_together(lines: Sequence[Any]) -> Past:
