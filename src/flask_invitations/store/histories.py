@@ -14,6 +14,7 @@ from operator import attrgetter
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from ..model.states import OPEN, Status
 from ..model.tables import Invitation
@@ -61,18 +62,23 @@ class Histories(Tables):
     def of(self, tenant_id: Any, email_keys: Sequence[str]) -> Mapping[str, Past]:
         """What a tenant has to do with each of these addresses; one statement for each chunk of them."""
         rows: dict[str, list[Invitation]] = {key: [] for key in email_keys}
+        past = self._past[self._binds.connection().dialect.name == "postgresql"]
         for chunk in chunks(list(rows)):
-            for line in self._rows(self._past, {**bound(tenant_id), "keys": chunk}):
+            for line in self._rows(past, {**bound(tenant_id), "keys": list(chunk)}):
                 if line.email_key in rows:  # a collation may take é for e
                     rows[line.email_key].append(made(Invitation, _PAST, line))
         return {key: Past(sorted(found, key=attrgetter("number", "id"))) for key, found in rows.items()}
 
     @cached_property
-    def _past(self) -> Any:
-        """Each invitation of some addresses."""
+    def _past(self) -> Mapping[bool, Any]:
+        """Each invitation of some addresses; by whether it is PostgreSQL. There a prepared statement compares each row
+        of a tenant with each of the addresses, one by one, as long as the table was not analyzed; what is unnested it
+        hashes."""
         ours = self._columns
-        to = ours.email_key.in_(sa.bindparam("keys", expanding=True))
-        return sa.select(*(ours[name] for name in _PAST)).where(self._in_tenant, to)
+        statement = sa.select(*(ours[name] for name in _PAST)).where(self._in_tenant)
+        unnested = sa.select(sa.func.unnest(sa.bindparam("keys", type_=postgresql.ARRAY(sa.String()))))
+        listed = ours.email_key.in_(sa.bindparam("keys", expanding=True))
+        return {False: statement.where(listed), True: statement.where(ours.email_key.in_(unnested))}
 
     def open_to(self, tenant_id: Any, email_key: str) -> Sequence[Invitation]:
         """What is open for an address in a tenant."""
