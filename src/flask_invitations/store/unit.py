@@ -146,7 +146,8 @@ class Unit:
             with writing(session):
                 return self._read_alone(session, work)
         finally:
-            session.rollback()
+            if session.in_transaction():
+                session.get_transaction().close()  # a rollback would expire what the host has loaded
 
     def _read(self, session: Any, work: Callable[[], T]) -> T:
         frame = Frame(session, reads=True)
