@@ -41,8 +41,8 @@
     ├── OpenAPIUnavailable          501
     └── TryAgain                    503  (carries ``retry_after``)
 
-A host's participant hook may raise any ``InvitationError``: the transaction is undone and the
-caller gets exactly that answer. No error ever carries the token or anything else the caller sent.
+A host's participant hook may raise any ``InvitationError``: the transaction is undone and the caller gets exactly that
+answer. No error ever carries the token or anything else the caller sent.
 """
 
 from __future__ import annotations
@@ -115,6 +115,18 @@ class InvitationError(Exception):
             "detail": self.detail,
             **plain(self.evidence),
         }
+
+
+class _Later:
+    """:param retry_after: seconds to wait before the same call is worth repeating."""
+
+    def __init__(self, retry_after: int = 1) -> None:
+        super().__init__()
+        self.retry_after = retry_after
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"Retry-After": str(self.retry_after)}
 
 
 class MalformedRequest(InvitationError):
@@ -297,16 +309,12 @@ class PlanChanged(InvitationError):
     )
 
 
-class IdempotencyInProgress(InvitationError):
+class IdempotencyInProgress(_Later, InvitationError):
     code = "idempotency-in-progress"
     status = 409
     sentence: ClassVar[str] = Sentence(
         "The first call with this Idempotency-Key is still running. Repeat the call in a moment to get its answer."
     )
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        return {"Retry-After": "1"}
 
 
 class IdempotencyMismatch(InvitationError):
@@ -342,10 +350,6 @@ class UnsupportedMediaType(InvitationError):
     sentence: ClassVar[str] = Sentence("The body is not declared as JSON. Send it with Content-Type: application/json.")
 
 
-#: A sentence about fields names at most so many, each by so many characters.
-_NAMES, _NAME = 5, 40
-
-
 class InvalidRequest(InvitationError):
     """:param errors: field name to the sentences about it."""
 
@@ -355,7 +359,7 @@ class InvalidRequest(InvitationError):
 
     def __init__(self, errors: Mapping[str, Any]) -> None:
         self.errors: Mapping[str, Any] = plain(errors if isinstance(errors, Mapping) else {"_schema": errors})
-        names = [name[:_NAME] for name in self.errors][:_NAMES]
+        names = [name[:40] for name in self.errors][:5]  # a sentence, however many there are
         super().__init__(Sentence("Some fields are missing or wrong: %(fields)s.", fields=", ".join(names)))
 
     @property
@@ -371,18 +375,6 @@ class PasswordRejected(InvalidRequest):
 
     def __init__(self, message: str) -> None:
         super().__init__({"password": [message]})
-
-
-class _Later:
-    """:param retry_after: seconds to wait before the same call is worth repeating."""
-
-    def __init__(self, retry_after: int = 1) -> None:
-        super().__init__()
-        self.retry_after = retry_after
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        return {"Retry-After": str(self.retry_after)}
 
 
 class RateLimited(_Later, InvitationError):

@@ -1,6 +1,7 @@
 """What can be done with an invitation. Each act is one transaction; every rule stands here, once."""
 
-from .answer import Acceptance, AcceptedUser, Offer, TenantInfo, accept, decline, preview, recall_acceptance
+from .accept import Acceptance, AcceptedUser, accept, recall_acceptance
+from .answer import Offer, TenantInfo, decline, preview
 from .callers import Caller, Manager, Origin, caller, counted, grantable, manager, named, system
 from .fresh import request_link
 from .invite import Explanation, Unreadable, Wanted, explain, invite, invite_many

@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql
 
 from ..model.binding import Models
+from .attempts import log
 from .statements import Tables, chunks
-from .unit import Unit, log
+from .unit import Unit
 
 UNENFORCED = (
     "SQLite does not enforce foreign keys on this engine. Deleting a tenant or a user leaves invitations behind, and a"

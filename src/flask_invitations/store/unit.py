@@ -5,7 +5,6 @@ Where no row matches any more, :class:`Stale` has the whole unit run again on wh
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NoReturn, TypeVar
@@ -23,8 +22,6 @@ from .binds import Binds, writing
 from .drivers import heeded, is_busy
 from .frames import Block, Frame, Part, TransactionMisuse, frame_of, opener, put
 from .watch import begin_anew, commits_alone, has_written, watch
-
-log: logging.Logger = logging.getLogger("flask_invitations")
 
 T = TypeVar("T")
 
@@ -127,9 +124,8 @@ class Unit:
         return result
 
     def ahead(self, work: Callable[[], T]) -> T:
-        """Run ``work``, which only reads, before a unit is begun. No transaction stays open that was not open before:
-        what follows may take its time. Inside of a unit it is a part of that. It reads where the unit writes, which
-        does what is decided here.
+        """Run ``work``, which only reads, where a unit that is begun afterwards writes. No transaction stays open that
+        was not open before: what follows may take its time. Inside of a unit it is a part of that.
 
         :raises TryAgain: the database refused to the last.
         """
@@ -146,8 +142,7 @@ class Unit:
             with writing(session):
                 return self._read_alone(session, work)
         finally:
-            if session.in_transaction():
-                session.get_transaction().close()  # a rollback would expire what the host has loaded
+            clean(session, "a look ahead")  # a rollback would expire what the host has loaded
 
     def _read(self, session: Any, work: Callable[[], T]) -> T:
         frame = Frame(session, reads=True)
