@@ -93,7 +93,7 @@ def test_nothing_else_closes_an_invitation(host: Host) -> None:
     account = host.user(case.email, "user", None, verified=False)
     set_columns(host, host.User, account, password_hash="reset", email_verified=True)
     with host.app.app_context():
-        user = host.db.session.get(host.User, account)
+        user: Any = host.db.session.get(host.User, account)
         user.set_password("the password after a reset")
         host.db.session.commit()
     host.client(account).get(LIST)
@@ -205,7 +205,7 @@ def test_a_failure_half_way_leaves_nothing(host: Host, when: str) -> None:
             raise DBAPIError("COMMIT", None, OSError("gone"))
 
         host.app.config["PROPAGATE_EXCEPTIONS"] = False
-        dialect.do_commit = broken  # type: ignore[method-assign]
+        dialect.do_commit = broken  # type: ignore[method-assign,assignment]
         try:
             assert accept(host.client(), case.token).status_code >= 500
         finally:
