@@ -4,12 +4,15 @@
 
 Each mutant changes one guard of a copy of the package, and the tests of what it guards are run against that copy, on
 SQLite. A mutant that no test notices has *survived*: there is no test of that guard, or it guards nothing. With words,
-only the mutants whose file or change contains one of them are tried. Nothing of the working copy is touched.
+only the mutants whose row (``A1#``), file or change contains one of them are tried. Nothing of the working copy is
+touched.
 """
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -60,15 +63,23 @@ class Mutant:
 
     :param old: a text that stands in ``file`` once; ``new`` takes its place.
     :param tests: the files of those that should notice, which are run first; then come the tests of threats.
+    :param row: of the list of threats: then a test of that row must notice, whatever others do.
+    :param also: another change, where one guard stands behind another.
     """
 
     file: str
     old: str
     new: str
     tests: tuple[str, ...] = ()
+    row: str = ""
+    also: tuple[str, str, str] | None = None
+
+    @property
+    def changes(self) -> Sequence[tuple[str, str, str]]:
+        return [(self.file, self.old, self.new), *([self.also] if self.also else [])]
 
     def __str__(self) -> str:
-        return f"{self.file}: {_brief(self.old)} -> {_brief(self.new)}"
+        return f"{self.row} {self.file}: {_brief(self.old)} -> {_brief(self.new)}".strip()
 
 
 def _brief(text: str) -> str:
@@ -560,28 +571,425 @@ def addresses() -> Iterator[Mutant]:
         yield Mutant(file, old, new, ADDRESSES)
 
 
+#: What a row of the list of threats is guarded by; without it, a test of that row fails.
+ROWS: Sequence[tuple[str, str, str, str]] = (
+    (
+        "A1",
+        "acts/rules.py",
+        "return AccountUnverified() if facts.has_account and not facts.verified else None",
+        "return None",
+    ),
+    ("A2", "acts/facts.py", "verified=ctx.hooks.email_is_verified(account)", "verified=True"),
+    ("A4", "acts/rules.py", "        return WrongAccount()\n", "        return None\n"),
+    (
+        "A5",
+        "acts/rules.py",
+        "return AccountExists() if facts.has_account and facts.session is Session.NOBODY else None",
+        "return None",
+    ),
+    (
+        "A7",
+        "store/invitations.py",
+        "return self._people.invitations().where(opens, self._columns.email_key.is_not(None))",
+        "return self._people.invitations().where(sa.or_(opens, sa.true()))",
+    ),
+    (
+        "A8",
+        "web/pages.py",
+        'candidates(request.form.get("token", ""))',
+        'candidates(request.values.get("t") or request.form.get("token", ""))',
+    ),
+    (
+        "A9",
+        "defaults.py",
+        '            columns["tenant_id"] = invitation.tenant_id\n',
+        '            columns["tenant_id"] = (invitation.tenant_id or 0) + 1\n',
+    ),
+    (
+        "A10",
+        "mail/compose.py",
+        "    if found is None or not (to_inviter or found.key == info.email_key):\n",
+        "    if found is None:\n",
+    ),
+    (
+        "A11",
+        "tokens.py",
+        "return Token(text) if isinstance(text, str) and _SHAPE.fullmatch(text) else None",
+        "return Token(str(text))",
+    ),
+    ("A12", "acts/rules.py", "        return WrongAccount()\n", "        return None\n"),
+    (
+        "A13",
+        "web/api.py",
+        "    return _answer(answers.dump_acceptance(acceptance), ",
+        '    return _answer({**answers.dump_acceptance(acceptance), "key": given["token"].reveal()}, ',
+    ),
+    (
+        "A14",
+        "acts/rules.py",
+        "return AccountUnverified() if facts.has_account and not facts.verified else None",
+        "return None",
+    ),
+    (
+        "A15",
+        "acts/manage.py",
+        '        "token_hash": token.hash,\n        "previous_token_hash": row.token_hash,',
+        '        "token_hash": token.hash,\n        "previous_token_hash": None,',
+    ),
+    ("A16", "acts/rules.py", "    return facts.gate\n", "    return None\n"),
+    ("B1", "model/tables.py", "as_utc(self.expires_at) <= now:", "False:"),
+    ("B2", "acts/answer.py", "    mine = by.id is not None and row.accepted_by_id == by.id\n", "    mine = True\n"),
+    (
+        "B4",
+        "model/states.py",
+        "ACCEPT = Move((Status.PENDING,), Status.ACCEPTED,",
+        "ACCEPT = Move((Status.PENDING,), Status.PENDING,",
+    ),
+    (
+        "B5",
+        "acts/manage.py",
+        "    nonce, token = ctx.mint.new()\n",
+        "    nonce, token = row.token_nonce, ctx.mint.recover(row.token_nonce, row.token_hash)\n",
+    ),
+    (
+        "B6",
+        "model/tables.py",
+        '            sa.UniqueConstraint("token_hash", name=conv("uq_user_invitations_token_hash")),\n',
+        "",
+    ),
+    (
+        "B7",
+        "store/invitations.py",
+        "            if self._execute(update.values(raised)) != len(chunk):\n                raise Stale\n",
+        "            self._execute(update.values(raised))\n",
+    ),
+    (
+        "B9",
+        "acts/manage.py",
+        "        if found.row.status == Status.ACCEPTED:\n            raise InvitationAccepted\n",
+        "",
+    ),
+    (
+        "B10",
+        "shapes.py",
+        "        if not MIN_TTL.total_seconds() <= seconds <= MAX_TTL.total_seconds():\n",
+        "        if False:\n",
+    ),
+    (
+        "B12",
+        "acts/answer.py",
+        "            ctx.store.events.count(found.row",
+        "            ctx.store.move(found.row, DECLINE, now)\n            ctx.store.events.count(found.row",
+    ),
+    ("C1", "defaults.py", "return role is None or (role in rank and rank[role] <= rank[own])", "return True"),
+    ("C2", "acts/manage.py", "        rules.first(rules.RESEND, case.facts)\n", ""),
+    ("C3", "acts/rules.py", "return None if facts.inviter_may_grant else RoleNotAllowed()", "return None"),
+    ("C4", "defaults.py", "        if own not in config.admin_roles:\n", '        if own != "admin":\n'),
+    (
+        "C5",
+        "acts/callers.py",
+        "    if not ctx.hooks.can_invite(by.user, tenant_id, None):\n        raise Forbidden\n",
+        "",
+    ),
+    (
+        "C6",
+        "defaults.py",
+        "self._words.get(invitation.role, invitation.role)",
+        '(invitation.details or {}).get("role", invitation.role)',
+    ),
+    (
+        "C7",
+        "store/invitations.py",
+        "return {True: anywhere, False: anywhere.where(self._in_tenant)}",
+        "return {True: anywhere, False: anywhere}",
+    ),
+    (
+        "C8",
+        "acts/callers.py",
+        "    if not ctx.hooks.can_invite(by.user, tenant_id, None):\n        raise Forbidden\n",
+        "",
+    ),
+    ("C9", "acts/rules.py", "return None if facts.inviter_there else InvitationWithdrawn()", "return None"),
+    ("C10", "acts/rules.py", "return None if facts.tenant_active else InvitationWithdrawn()", "return None"),
+    (
+        "C11",
+        "store/invitations.py",
+        '    for special in "/%_":\n        part = part.replace(special, f"/{special}")\n',
+        "",
+    ),
+    ("C12", "shapes.py", "        unknown = RAISE\n\n\nclass Text", "        unknown = EXCLUDE\n\n\nclass Text"),
+    ("C13", "acts/answer.py", "        rules.first(rules.OPENS, opened)\n", ""),
+    ("D1", "web/pages.py", '    "Referrer-Policy": "no-referrer",\n', ""),
+    ("D2", "tokens.py", "        try:\n            _redact_record(record)\n", "        try:\n            pass\n"),
+    (
+        "D3",
+        "web/pages.py",
+        '    return redirect(url_for("invitations.accepted"), 303)',
+        '    return redirect(url_for("invitations.accepted") + "?" + token.reveal(), 303)',
+    ),
+    (
+        "D4",
+        "web/api.py",
+        "Response(redact(json.dumps(error.problem()))",
+        'Response(json.dumps({**error.problem(), "sent": request.get_data(as_text=True)})',
+    ),
+    (
+        "D5",
+        "acts/invite.py",
+        "    return replace(info, accept_url=ctx.config.link(token.reveal())) if row.link_shown else info",
+        "    return replace(info, accept_url=ctx.config.link(token.reveal()))",
+    ),
+    (
+        "D6",
+        "store/deliveries.py",
+        '            "last_error": None,\n            "sent_at"',
+        '            "last_error": values.pop("link", None),\n            "sent_at"',
+    ),
+    (
+        "D7",
+        "tokens.py",
+        "        return hashlib.sha256(self._bytes).hexdigest()",
+        "        return self._bytes.decode()",
+    ),
+    ("D8", "web/wire.py", '    answer.headers["Cache-Control"] = "no-store"\n', ""),
+    (
+        "E1",
+        "config.py",
+        '    if origin.scheme != "https" and origin.host not in LOOPBACK:\n        _fail(key, "must start with https:// (http:// is for localhost only)")\n    return f"',
+        '    return f"',
+    ),
+    ("E2", "languages/plain.py", '    return _JOINT.sub(rf"\\g<0>{WORD_JOINER}", text)', "    return text"),
+    (
+        "E3",
+        "mail/headers.py",
+        '    kept = "".join(c if c.isprintable() or c == WORD_JOINER else " " for c in text)',
+        "    kept = text",
+    ),
+    (
+        "E6",
+        "web/pages.py",
+        '    return redirect(url_for("invitations.accepted"), 303)',
+        '    return redirect(request.args.get("next") or url_for("invitations.accepted"), 303)',
+    ),
+    ("E7", "mail/smtp.py", "ssl.create_default_context()", "ssl._create_unverified_context()"),
+    ("E8", "languages/plain.py", '.replace("=?", "= ?")', ""),
+    (
+        "F1",
+        "addresses.py",
+        '    local = unicodedata.normalize("NFC", parts.local_part.lower())\n',
+        '    local = unicodedata.normalize("NFKC", parts.local_part.casefold().upper().lower())\n',
+    ),
+    (
+        "F2",
+        "addresses.py",
+        '    if "." not in domain or domain not in (parts.domain, parts.ascii_domain):\n',
+        '    if "." not in domain:\n',
+    ),
+    (
+        "F3",
+        "addresses.py",
+        "    if _ROUTE.search(local) or _UNSEEN.search(local) or _imitates(local):\n",
+        "    if _UNSEEN.search(local) or _imitates(local):\n",
+    ),
+    ("F4", "addresses.py", "parts.local_part.lower())", "parts.local_part)"),
+    ("F5", "addresses.py", "parts.local_part.lower())", 'parts.local_part.lower().partition("+")[0].replace(".", ""))'),
+    (
+        "G1",
+        "acts/rules.py",
+        "return account_joins(facts) if facts.tells_of_accounts else None",
+        "return account_joins(facts)",
+    ),
+    (
+        "G2",
+        "acts/answer.py",
+        "        rules.first(rules.ACCEPT, facts)\n        if self.broken",
+        "        if self.broken",
+    ),
+    (
+        "H1",
+        "web/api.py",
+        "    acceptance = acts.accept(ctx, by=caller(ctx), **given)\n",
+        '    acceptance = acts.accept(ctx, by=caller(ctx), **given)\n    import flask\n    flask.session["user"] = 1\n',
+    ),
+    (
+        "H2",
+        "web/wire.py",
+        "    if call.method not in SAFE and is_from_elsewhere(call.environ, _own, _trusted, page=page):\n        raise CrossSite\n",
+        "    pass\n",
+    ),
+    ("H3", "web/pages.py", "; frame-ancestors 'none'", ""),
+    (
+        "I1",
+        "shapes.py",
+        "def load(schema: Schema, given: Any) -> dict[str, Any]:",
+        "def load(schema: Schema, given: Any) -> dict[str, Any]:\n    given = given[0] if isinstance(given, list) else given\n    return _load(schema, given)\n\n\ndef _load(schema: Schema, given: Any) -> dict[str, Any]:",
+    ),
+    ("I2", "addresses.py", '    if len(typed.encode("utf-8", "surrogatepass")) > MAX_ADDRESS:\n', "    if False:\n"),
+    ("I3", "defaults.py", "        if len(password) > high:\n", "        if False:\n"),
+    (
+        "I4",
+        "web/wire.py",
+        '    raw, most = b"", MAX_BODY + 1 if length is None else length\n',
+        '    raw, most = b"", 1 << 20 if length is None else length\n',
+    ),
+    ("I5", "tokens.py", "        for signer in self._signers:\n", "        for signer in self._signers[:1]:\n"),
+    ("J1", "outbox/outcomes.py", "    if tries == 0 or (", "    if True or ("),
+    (
+        "J2",
+        "store/deliveries.py",
+        "            return sa.and_(self._table.c.state == state, due <= now, ours)",
+        "            return sa.and_(self._table.c.state == state, ours)",
+    ),
+    ("J3", "store/deliveries.py", "in (True, False) if rescue else (False, True):", "in (False,):"),
+    ("J4", "model/tables.py", "f\"(state = '{DeliveryState.QUEUED}') = (next_attempt_at IS NOT NULL)\"", '"1 = 1"'),
+    (
+        "J5",
+        "outbox/mails.py",
+        "    except Exception as failure:\n        return failed(ctx, letter, failure)\n    breaker_of",
+        "    except ZeroDivisionError as failure:\n        return failed(ctx, letter, failure)\n    breaker_of",
+    ),
+    (
+        "J6",
+        "outbox/mails.py",
+        "            ctx.unit.after_commit(partial(_wake, ctx, each.row.id, mail.id))\n        else",
+        "            _wake(ctx, each.row.id, mail.id)\n        else",
+    ),
+    (
+        "K1",
+        "store/invitations.py",
+        "        where = [] if anywhere else [self._in_tenant]\n",
+        "        where: list[Any] = []\n",
+    ),
+    (
+        "K3",
+        "acts/callers.py",
+        '    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)[:limit]',
+        "    return text[:limit]",
+    ),
+    ("K4", "languages/plain.py", 'unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp")', "True"),
+    (
+        "K5",
+        "current.py",
+        "Origin.of(request.remote_addr,",
+        'Origin.of(request.headers.get("X-Forwarded-For", request.remote_addr),',
+    ),
+    (
+        "R1",
+        "store/invitations.py",
+        "            if self._execute(update.values(raised)) != len(chunk):\n                raise Stale\n",
+        "            self._execute(update.values(raised))\n",
+    ),
+    (
+        "R2",
+        "model/tables.py",
+        '            sa.UniqueConstraint("pending_key", name=conv("uq_user_invitations_pending_key")),\n',
+        "",
+    ),
+    (
+        "R3",
+        "store/invitations.py",
+        "            if self._execute(update.values(raised)) != len(chunk):\n                raise Stale\n",
+        "            self._execute(update.values(raised))\n",
+    ),
+    (
+        "R8",
+        "store/deliveries.py",
+        "due = [one for one in due if self._take([one], given)]",
+        "due = [one for one in due if self._take([one], given) or True]",
+    ),
+    ("R10", "outbox/outcomes.py", "next_attempt_at=now + backoff(tries))", "next_attempt_at=now)"),
+    (
+        "R11",
+        "outbox/mails.py",
+        '        ctx.unit.apart("the mailer", lambda: ctx.hooks.mailer(message))\n',
+        "        ctx.unit.run(lambda: (ctx.store.mails.count_due(ctx.now()), ctx.hooks.mailer(message)))\n",
+    ),
+    ("R12", "outbox/outcomes.py", "    error = _name(failure)\n", "    error = str(failure)\n"),
+    (
+        "R13",
+        "acts/manage.py",
+        "    nonce, token = ctx.mint.new()\n",
+        "    nonce, token = row.token_nonce, ctx.mint.recover(row.token_nonce, row.token_hash)\n",
+    ),
+    ("R14", "acts/answer.py", "    mine = by.id is not None and row.accepted_by_id == by.id\n", "    mine = False\n"),
+    ("R16", "store/drivers.py", "    return outcome(error) is Outcome.AGAIN\n", "    return False\n"),
+    ("R18", "model/tables.py", "as_utc(self.expires_at) <= now:", "as_utc(self.expires_at) < now:"),
+    (
+        "R19",
+        "context.py",
+        "        except Exception as error:\n            self.hide(error)\n",
+        "        except ZeroDivisionError as error:\n            self.hide(error)\n",
+    ),
+    (
+        "R20",
+        "migrations/steps.py",
+        "        return [ops.DropTableOp.from_table(self.table(models))]",
+        "        return []",
+    ),
+    ("R21", "acts/sweep.py", "    while seen == CHUNK:\n", "    while not total:\n"),
+    ("R22", "store/events.py", "        self._insert(self.models.InvitationEvent, rows)\n", "        pass\n"),
+)
+#: What the last look before an email says, beside the rules of *Send*: each alone would do.
+_LOOK = ("outbox/mails.py", "    if status != WHILE.get(kind, Status.PENDING):\n", "    if False:\n")
+_RULE = (
+    "acts/send.py",
+    "            refusal = obstacle(SEND, next(facts))\n",
+    "            next(facts)\n            refusal = None\n",
+)
+
+
+def rows() -> Iterator[Mutant]:
+    for row, *change in ROWS:
+        yield Mutant(change[0], change[1], change[2], (_home(row),), row)
+    for row in ("B11", "R9"):
+        yield Mutant(*_LOOK, (_home(row),), row, _RULE)
+    unknown = "    unknown = sorted(profile.keys() - set(profile_fields))\n"
+    fieldless = ("shapes.py", "        return Schema()  # of no fields", "        return Schema(unknown=INCLUDE)  #")
+    yield Mutant("shapes.py", unknown, "    unknown = []\n", (_home("A3"),), "A3", fieldless)
+    decline, shown = '@pages.post("/decline")', '@pages.get("/decline")\n'
+    by_get = '@pages.route("/decline", methods=["GET", "POST"])'
+    yield Mutant("web/pages.py", decline, by_get, (_home("E4"),), "E4", ("web/pages.py", shown, ""))
+
+
+def _home(row: str) -> str:
+    """The file with the tests of a row."""
+    return next(each for each in THREATS if each.startswith(f"tests/threats/test_{row[0].lower()}_"))
+
+
 def run(mutant: Mutant) -> str:
     """The test that noticed, or nothing."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         copy = Path(folder) / PACKAGE
         shutil.copytree(ROOT / "src" / PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-        text = (copy / mutant.file).read_text("utf-8")
-        if text.count(mutant.old) != 1:
-            raise LookupError(f"{mutant}: the text is there {text.count(mutant.old)} times")
-        (copy / mutant.file).write_text(text.replace(mutant.old, mutant.new), "utf-8")
+        for file, old, new in mutant.changes:
+            text = (copy / file).read_text("utf-8")
+            if text.count(old) != 1:
+                raise LookupError(f"{mutant}: the text is there {text.count(old)} times")
+            (copy / file).write_text(text.replace(old, new), "utf-8")
         output = Path(folder) / "output"
+        if mutant.row:
+            tests = [f"{file}::{name}" for file in mutant.tests for name in _about(mutant.row, file)]
+        else:
+            tests = [*mutant.tests, *(each for each in THREATS if each not in mutant.tests)]
         child = os.fork()
         if not child:
-            _test(folder, output, [*mutant.tests, *(each for each in THREATS if each not in mutant.tests)])
+            _test(folder, output, tests)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         said = output.read_text("utf-8").splitlines()
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED):
         raise RuntimeError("\n".join(said))  # nothing was tried
-    return "" if status == pytest.ExitCode.OK else next(line for line in said if line.startswith(("FAILED", "ERROR")))
+    return next((line for line in said if line.startswith(("FAILED", "ERROR"))), "")
 
 
-def _test(folder: str, output: Path, files: Sequence[str]) -> NoReturn:
-    """Run these tests, in this order, on the package in ``folder``, up to the first that fails; in a fork."""
+def _about(row: str, file: str) -> Iterator[str]:
+    """The tests in a file whose docstrings begin with this row."""
+    for each in ast.parse((ROOT / file).read_text("utf-8")).body:
+        if isinstance(each, ast.FunctionDef) and row in str(ast.get_docstring(each)).partition(":")[0].split(", "):
+            yield each.name
+
+
+def _test(folder: str, output: Path, tests: Sequence[str]) -> NoReturn:
+    """Run these, in this order, on the package in ``folder``, up to the first that fails; in a fork."""
     sys.path[:0] = [folder, str(ROOT)]
     sys.dont_write_bytecode = True
     os.chdir(ROOT)
@@ -589,10 +997,10 @@ def _test(folder: str, output: Path, files: Sequence[str]) -> NoReturn:
     to = os.open(output, os.O_WRONLY | os.O_CREAT)
     os.dup2(to, 1)
     os.dup2(to, 2)
-    how = ["-q", "-x", "-n", "0", "-p", "no:cacheprovider", "--no-header", "--tb=no", "-k", CHOSEN]
+    how = ["-q", "-n", "0", "-p", "no:cacheprovider", "--no-header", "--tb=no", "-x", "-k", CHOSEN, *tests]
     status = BROKEN
     try:
-        status = int(pytest.main([*how, *files]))
+        status = int(pytest.main(how))
     except BaseException:
         traceback.print_exc()
     finally:
@@ -602,8 +1010,12 @@ def _test(folder: str, output: Path, files: Sequence[str]) -> NoReturn:
 
 
 def main(words: list[str]) -> int:
-    every = [*rules(), *facts(), *acts(), *store(), *tokens(), *addresses()]
-    chosen = [each for each in every if not words or any(word in f"{each.file} {each.old}" for word in words)]
+    every = [*rows(), *rules(), *facts(), *acts(), *store(), *tokens(), *addresses()]
+    chosen = [
+        each
+        for each in every
+        if not words or any(word in f"{each.row}{'#' * bool(each.row)} {each.file} {each.old}" for word in words)
+    ]
     began, survived = time.monotonic(), list[Mutant]()
     for name in WARM:
         import_module(name)
