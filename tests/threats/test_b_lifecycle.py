@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from datetime import timedelta
 from functools import partial
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -179,6 +180,29 @@ def test_of_two_at_once_one_is_taken(database_url: str) -> None:
         assert unexpected(answers, (201, ""), (409, "invitation-accepted"), (409, "account-exists")) == {}
         assert len(host.rows(host.User, email=GUEST)) == 1
         assert event_types(host, invitation_id)["accepted"] == 1
+
+
+def test_what_was_answered_in_between_counts(host: Host) -> None:
+    """B7: what was decided on is looked at again in the statement that claims: declined in another window while the
+    password is hashed, an invitation is not accepted, and makes no account."""
+    case = make(host, "pending")
+    create = host.app.extensions["invitations"].ctx.hooks.create_user
+    answers = list[Any]()
+
+    def decline() -> None:
+        answers.append(host.client().post(DECLINE, json={"token": case.token}))
+
+    def slow(*given: Any) -> Any:
+        thread = Thread(target=decline)
+        thread.start()
+        thread.join()
+        return create(*given)
+
+    with override(host.app, create_user=slow):
+        refused(accept(host.client(), case.token), 410, "invitation-declined")
+    assert answers[0].status_code == 200
+    assert row(host).status == Status.DECLINED
+    assert not host.rows(host.User, email=case.email)
 
 
 @pytest.mark.parametrize("when", ["join", "commit"])

@@ -145,6 +145,8 @@ def test_what_is_attached_grants_nothing(host: Host) -> None:
     case = make(host, "pending", details={"role": "owner", "tenant_id": 999, "is_admin": True, "streams": [1, 2]})
     taken: Any = accept(host.client(), case.token).json
     assert (taken["user"]["role"], taken["user"]["tenant_id"]) == ("user", case.tenant)
+    (user,) = host.rows(host.User, email=case.email)
+    assert (user.role, user.tenant_id) == ("user", case.tenant)
     assert "details" not in taken["invitation"]
     assert host.client(case.admin).post(INVITE, json={"email": "x@example.com", "grants": {"team": 1}}).status_code in (
         201,
