@@ -30,8 +30,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "flask_invitations"
 #: How many run at once.
 AT_ONCE = 2
-#: Only on SQLite, and not what is about the browser or about processes.
-CHOSEN = "not postgresql and not mariadb and not browser and not killed and not processes"
+#: Only on SQLite, and not what is about processes.
+CHOSEN = "not postgresql and not mariadb and not killed and not processes"
 #: Said of a mutant whose text is not there any more, or is there more than once: write it anew.
 STALE = "stale"
 #: The exit status of a run that tried nothing.
@@ -761,12 +761,6 @@ ROWS: Sequence[tuple[str, str, str, str]] = (
     ),
     ("E2", "languages/plain.py", '    return _JOINT.sub(rf"\\g<0>{WORD_JOINER}", text)', "    return text"),
     (
-        "E3",
-        "mail/headers.py",
-        '    kept = "".join(c if c.isprintable() or c == WORD_JOINER else " " for c in text)',
-        "    kept = text",
-    ),
-    (
         "E6",
         "web/pages.py",
         '    return redirect(url_for("invitations.accepted"), 303)',
@@ -947,6 +941,14 @@ def rows() -> Iterator[Mutant]:
     unknown = "    unknown = sorted(profile.keys() - set(profile_fields))\n"
     fieldless = ("shapes.py", "        return Schema()  # of no fields", "        return Schema(unknown=INCLUDE)  #")
     yield Mutant("shapes.py", unknown, "    unknown = []\n", (_home("A3"),), "A3", fieldless)
+    visible, printable = (
+        'unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp")',
+        "c.isprintable() or c == WORD_JOINER",
+    )
+    header = ("mail/headers.py", printable, "True")
+    yield Mutant("languages/plain.py", visible, "True", (_home("E3"),), "E3", header)
+    kept = "    token = _token()\n    import flask\n    flask.session['t'] = token.reveal()\n    return _offer(token, "
+    yield Mutant("web/pages.py", "    return _offer(_token(), ", kept, (_home("A6"),), "A6")
     decline, shown = '@pages.post("/decline")', '@pages.get("/decline")\n'
     by_get = '@pages.route("/decline", methods=["GET", "POST"])'
     yield Mutant("web/pages.py", decline, by_get, (_home("E4"),), "E4", ("web/pages.py", shown, ""))
