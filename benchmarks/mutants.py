@@ -829,12 +829,6 @@ ROWS: Sequence[tuple[str, str, str, str]] = (
     ),
     ("I5", "tokens.py", "        for signer in self._signers:\n", "        for signer in self._signers[:1]:\n"),
     ("J1", "outbox/outcomes.py", "    if tries == 0 or (", "    if True or ("),
-    (
-        "J2",
-        "store/deliveries.py",
-        "            return sa.and_(self._table.c.state == state, due <= now, ours)",
-        "            return sa.and_(self._table.c.state == state, ours)",
-    ),
     ("J3", "store/deliveries.py", "in (True, False) if rescue else (False, True):", "in (False,):"),
     ("J4", "model/tables.py", "f\"(state = '{DeliveryState.QUEUED}') = (next_attempt_at IS NOT NULL)\"", '"1 = 1"'),
     (
@@ -949,6 +943,10 @@ def rows() -> Iterator[Mutant]:
     yield Mutant("languages/plain.py", visible, "True", (_home("E3"),), "E3", header)
     kept = "    token = _token()\n    import flask\n    flask.session['t'] = token.reveal()\n    return _offer(token, "
     yield Mutant("web/pages.py", "    return _offer(_token(), ", kept, (_home("A6"),), "A6")
+    due = "            return sa.and_(self._table.c.state == state, due <= now, ours)"
+    mails, taken = "store/deliveries.py", "return by_key(sa.update(self._table)).where(still_due).values(**lease)"
+    still = (mails, taken, taken.replace(".where(still_due)", ""))
+    yield Mutant(mails, due, due.replace(" due <= now,", ""), (_home("J2"),), "J2", still)
     decline, shown = '@pages.post("/decline")', '@pages.get("/decline")\n'
     by_get = '@pages.route("/decline", methods=["GET", "POST"])'
     yield Mutant("web/pages.py", decline, by_get, (_home("E4"),), "E4", ("web/pages.py", shown, ""))
