@@ -880,12 +880,6 @@ ROWS: Sequence[tuple[str, str, str, str]] = (
         "            if self._execute(update.values(raised)) != len(chunk):\n                raise Stale\n",
         "            self._execute(update.values(raised))\n",
     ),
-    (
-        "R8",
-        "store/deliveries.py",
-        "due = [one for one in due if self._take([one], given)]",
-        "due = [one for one in due if self._take([one], given) or True]",
-    ),
     ("R10", "outbox/outcomes.py", "next_attempt_at=now + backoff(tries))", "next_attempt_at=now)"),
     (
         "R11",
@@ -947,6 +941,15 @@ def rows() -> Iterator[Mutant]:
     mails, taken = "store/deliveries.py", "return by_key(sa.update(self._table)).where(still_due).values(**lease)"
     still = (mails, taken, taken.replace(".where(still_due)", ""))
     yield Mutant(mails, due, due.replace(" due <= now,", ""), (_home("J2"),), "J2", still)
+    take, glance = (
+        "self._take([one], given)]",
+        '(mail.id == sa.bindparam("id"), mail.state == DeliveryState.SENDING, mail.fence == sa.bindparam("held"))',
+    )
+    unfenced = (mails, glance, '(mail.id == sa.bindparam("id"), mail.state == DeliveryState.SENDING)')
+    yield Mutant(mails, take, "self._take([one], given) or True]", (_home("R8"),), "R8", unfenced)
+    undo = "            if frame.is_open:\n                session.rollback()\n"
+    for row in ("B8", "R19"):
+        yield Mutant("store/unit.py", undo, undo.replace("rollback", "commit"), (_home(row),), row)
     decline, shown = '@pages.post("/decline")', '@pages.get("/decline")\n'
     by_get = '@pages.route("/decline", methods=["GET", "POST"])'
     yield Mutant("web/pages.py", decline, by_get, (_home("E4"),), "E4", ("web/pages.py", shown, ""))
