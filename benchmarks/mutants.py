@@ -899,12 +899,6 @@ ROWS: Sequence[tuple[str, str, str, str]] = (
     ("R16", "store/drivers.py", "    return outcome(error) is Outcome.AGAIN\n", "    return False\n"),
     ("R18", "model/tables.py", "as_utc(self.expires_at) <= now:", "as_utc(self.expires_at) < now:"),
     (
-        "R19",
-        "context.py",
-        "        except Exception as error:\n            self.hide(error)\n",
-        "        except ZeroDivisionError as error:\n            self.hide(error)\n",
-    ),
-    (
         "R20",
         "migrations/steps.py",
         "        return [ops.DropTableOp.from_table(self.table(models))]",
@@ -949,6 +943,12 @@ def rows() -> Iterator[Mutant]:
     undo = "            if frame.is_open:\n                session.rollback()\n"
     for row in ("B8", "R19"):
         yield Mutant("store/unit.py", undo, undo.replace("rollback", "commit"), (_home(row),), row)
+    told, done = (
+        "        except Exception as error:\n            self.hide(error)\n",
+        "        except Exception as error:\n            hide(error)\n",
+    )
+    over = ("store/after.py", done, done.replace("Exception", "ZeroDivisionError"))
+    yield Mutant("context.py", told, told.replace("Exception", "ZeroDivisionError"), (_home("R19"),), "R19", over)
     decline, shown = '@pages.post("/decline")', '@pages.get("/decline")\n'
     by_get = '@pages.route("/decline", methods=["GET", "POST"])'
     yield Mutant("web/pages.py", decline, by_get, (_home("E4"),), "E4", ("web/pages.py", shown, ""))
