@@ -768,7 +768,6 @@ ROWS: Sequence[tuple[str, str, str, str]] = (
         '    return redirect(request.args.get("next") or url_for("invitations.accepted"), 303)',
     ),
     ("E7", "mail/smtp.py", "ssl.create_default_context()", "ssl._create_unverified_context()"),
-    ("E8", "languages/plain.py", '.replace("=?", "= ?")', ""),
     (
         "F1",
         "addresses.py",
@@ -949,6 +948,8 @@ def rows() -> Iterator[Mutant]:
     )
     over = ("store/after.py", done, done.replace("Exception", "ZeroDivisionError"))
     yield Mutant("context.py", told, told.replace("Exception", "ZeroDivisionError"), (_home("R19"),), "R19", over)
+    word = '.replace("=?", "= ?")'
+    yield Mutant("languages/plain.py", word, "", (_home("E8"),), "E8", ("mail/headers.py", word, ""))
     decline, shown = '@pages.post("/decline")', '@pages.get("/decline")\n'
     by_get = '@pages.route("/decline", methods=["GET", "POST"])'
     yield Mutant("web/pages.py", decline, by_get, (_home("E4"),), "E4", ("web/pages.py", shown, ""))

@@ -59,6 +59,8 @@ def test_a_sign_that_is_a_letter_is_that_letter(local: Host) -> None:
         "ann@exam\u2100ple.com",  # a sign that normalises to a/c
         "ann@ex\u2024ample.com",  # one dot leader
         "ann@example\uff0ecom",
+        "ann@mail\uff0eexample.com",
+        "ann@\u24d4xample.com",  # a circled e
         "ann\u200b@example.com",
         "ann@evil.com\uff20example.com",
         "\u202eann@example.com",
