@@ -214,7 +214,7 @@ def test_a_failure_half_way_leaves_nothing(host: Host, when: str) -> None:
         create = host.app.extensions["invitations"].ctx.hooks.create_user
 
         def fail(*given: Any) -> Any:
-            create(*given)
+            host.db.session.add(create(*given))
             host.db.session.flush()
             raise LookupError("after the account")
 

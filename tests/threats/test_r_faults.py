@@ -412,14 +412,18 @@ def test_a_hook_that_fails_before_the_commit_undoes_all(host: Host, error: type[
     create = host.app.extensions["invitations"].ctx.hooks.create_user
 
     def fail(*given: Any) -> Any:
-        create(*given)
+        host.db.session.add(create(*given))
+        host.db.session.flush()
+        raise error
+
+    def complain(*_given: Any) -> Any:
         raise error
 
     with override(host.app, create_user=fail), pytest.raises(error):
         accept(host.client(), case.token)
     assert not host.rows(host.User, email=case.email)
     if error is LookupError:
-        with override(host.app, on_accepted=fail):
+        with override(host.app, on_accepted=complain):
             assert accept(host.client(), case.token).status_code == 201
         assert host.rows(host.User, email=case.email)
 
