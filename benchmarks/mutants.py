@@ -903,7 +903,7 @@ ROWS: Sequence[tuple[str, str, str, str]] = (
         "        return [ops.DropTableOp.from_table(self.table(models))]",
         "        return []",
     ),
-    ("R21", "acts/sweep.py", "    while seen == CHUNK:\n", "    while seen == CHUNK and not total:\n"),
+    ("R21", "acts/sweep.py", "ctx.store.overdue(now, CHUNK)", "ctx.store.overdue(now, 10 * CHUNK)"),
     ("R22", "store/events.py", "        self._insert(self.models.InvitationEvent, rows)\n", "        pass\n"),
 )
 #: What the last look before an email says, beside the rules of *Send*: each alone would do.
