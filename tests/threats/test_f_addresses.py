@@ -56,6 +56,8 @@ def test_a_sign_that_is_a_letter_is_that_letter(local: Host) -> None:
     [
         "a\uff20example.com",  # full-width @
         "a\ufe6bexample.com",  # small @
+        "ann\uff20evil.com@example.com",  # a full-width @ before the real one
+        "ann\uff05evil.com@example.com",  # a full-width %, a route to some servers
         "ann@exam\u2100ple.com",  # a sign that normalises to a/c
         "ann@ex\u2024ample.com",  # one dot leader
         "ann@example\uff0ecom",
