@@ -68,6 +68,8 @@ def making(
         ctx.store.histories.of(tenant_id, keys),
         ctx.store.suppressions.of((tenant_id, key) for key in keys),
     )
+    if len(keys) == 1 and not accounts:
+        _take_as_long(ctx, by, tenant_id)
     grant = cache(lambda role: may_grant(ctx, by, tenant_id, role))
     common = Facts(tenant_active=active, **_joining(ctx))
 
@@ -144,6 +146,14 @@ def _joining(ctx: Context) -> dict[str, Any]:
 def _membership(ctx: Context, account: Any, tenant_id: Any) -> dict[str, Any]:
     is_member = account is not None and ctx.hooks.role_of(account, tenant_id) is not None
     return {"has_account": account is not None, "is_member": is_member}
+
+
+def _take_as_long(ctx: Context, by: Manager, tenant_id: Any) -> None:
+    """Ask of whoever calls what would be asked of an account: where they are not to learn whether there is one, the
+    time of the answer must not tell (G2)."""
+    is_hidden = ctx.hooks.join is not None or not ctx.config.reveal_accounts
+    if is_hidden and by.user is not None:
+        ctx.hooks.role_of(by.user, tenant_id)
 
 
 def _refusal(hook: Callable[..., None] | None, *about: Any) -> InvitationError | None:
