@@ -16,7 +16,7 @@ from flask import Flask
 
 from flask_invitations import ConfigurationError, Invitations, SMTPMailer, to_email
 from tests.hosts import Host, build
-from tests.http.tools import INVITE, LIST, accept, invite, make, people, refused, set_columns, snapshot
+from tests.http.tools import INVITE, LIST, accept, invite, make, people, refused, set_columns, snapshot, unchanged
 from tests.queued import deliver, mails
 from tests.unit.mailserver import SENDER, Server, a_message, certified
 
@@ -215,3 +215,45 @@ def test_words_for_the_worker_are_looked_at_again(database_url: str) -> None:
         assert "://evil" not in host.outbox.messages[-1].text + host.outbox.messages[-1].html
         assert mails(host)[0].state == "sent"
         assert host.client(admin).get(f"{LIST}/{made['id']}").status_code == 200
+
+
+RATES = {
+    "INVITATIONS_RATELIMIT_INVITE": "5/day",
+    "INVITATIONS_RATELIMIT_TENANT": "8/day",
+    "INVITATIONS_RATELIMIT_RECIPIENT": "2/day",
+}
+
+
+def test_recipients_are_counted(local_url: str) -> None:
+    """E5: an inviter has a budget of recipients, and so has their organization; inviting and sending again share it.
+    Who is over it is told when to come back, and nothing has happened: no row, no email."""
+    with build(local_url, config=RATES) as host:
+        tenant, admin, *_ = people(host)
+        client, second = host.client(admin), host.client(host.user("second@acme.example", "admin", tenant))
+        made = [invite(client, f"p{number}@example.com") for number in range(4)]
+        assert client.post(f"{LIST}/{made[0]['id']}/resend").status_code == 200
+        with unchanged(host):
+            for answer in (
+                client.post(INVITE, json={"email": "more@example.com"}),
+                client.post(f"{LIST}/{made[1]['id']}/resend"),
+            ):
+                refused(answer, 429, "rate-limited")
+                assert int(answer.headers["Retry-After"]) > 0
+        for number in range(3):
+            invite(second, f"q{number}@example.com")
+        refused(second.post(INVITE, json={"email": "more@example.com"}), 429, "rate-limited")
+        assert len(host.outbox.messages) == 8
+
+
+def test_no_mailbox_is_flooded(local_url: str) -> None:
+    """E5: whoever invites it, from however many organizations, one address gets so many emails and no more; the next
+    one waits."""
+    with build(local_url, config=RATES) as host:
+        for number in range(4):
+            admin = host.user(f"admin@t{number}.example", "admin", host.tenant(f"Tenant{number}"))
+            made = invite(host.client(admin), "victim@example.com")
+        assert [message.to for message in host.outbox.messages] == ["victim@example.com"] * 2
+        assert made["delivery"]["state"] == "queued"
+        host.clock.tick(timedelta(minutes=5))
+        deliver(host)
+        assert len(host.outbox.messages) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from tests.http.tools import (
     invite,
     make,
     people,
+    refused,
 )
 
 KNOWN, UNKNOWN = "known@example.com", "nobody@example.com"
@@ -135,3 +137,37 @@ def test_a_refused_token_hashes_no_password(local: Host, state: str) -> None:
         for token in (NO_TOKEN, case.token):
             assert accept(local.client(), token).status_code in (404, 409, 410)
     assert hashed == []
+
+
+def test_guessing_is_slow_and_locks_nobody_out(local_url: str) -> None:
+    """G3: from one address there are so many tries and no more, whatever it claims in its headers; another address is
+    not slowed by it; and however often somebody tries a link, it works when the time has passed."""
+    rates = {"INVITATIONS_RATELIMIT_ACCEPT": "5/hour", "INVITATIONS_RATELIMIT_TOKEN": "2/second"}
+    with build(local_url, config=rates) as host:
+        case = make(host, "pending")
+        client = host.client()
+        for number in range(8):
+            claims = {"X-Forwarded-For": f"10.0.0.{number}", "X-Real-IP": f"10.0.0.{number}"}
+            answer = client.post(PREVIEW, json={"token": NO_TOKEN}, headers=claims)
+            assert answer.status_code == (404 if number < 5 else 429)
+        refused(accept(client, case.token), 429, "rate-limited")
+
+        def elsewhere(number: int, password: str) -> Any:
+            body = {"token": case.token, "password": password}
+            return host.client().post(ACCEPT, json=body, environ_base={"REMOTE_ADDR": f"192.0.2.{number}"})
+
+        answers = [elsewhere(number, "weak") for number in range(4)]
+        assert [answer.status_code for answer in answers] == [422, 422, 429, 429]
+        time.sleep(int(answers[-1].headers["Retry-After"]))
+        assert elsewhere(9, PASSWORD).status_code == 201
+
+
+def test_a_limit_is_asked_before_anything_is_looked_up(local_url: str) -> None:
+    """G3: over the limit a call costs no statement, so that nobody wears the database out by guessing."""
+    with build(local_url, config={"INVITATIONS_RATELIMIT_ACCEPT": "1/hour"}) as host:
+        case = make(host, "pending")
+        assert host.client().post(PREVIEW, json={"token": case.token}).status_code == 200
+        with host.statements() as seen:
+            refused(host.client().post(PREVIEW, json={"token": case.token}), 429, "rate-limited")
+            refused(accept(host.client(), case.token), 429, "rate-limited")
+        assert seen == []
