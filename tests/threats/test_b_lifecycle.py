@@ -353,3 +353,21 @@ def test_two_requests_for_a_fresh_link_count_as_one(database_url: str) -> None:
         assert len(host.outbox.messages) == 1
         assert fresh.PAUSE == HOUR
         assert issubclass(TryAgain, Exception)
+
+
+def test_the_last_seat_is_taken_once(database_url: str) -> None:
+    """B13: four people accept at one moment, with one seat left in the organization: one becomes a member, the others
+    are told, and their links still work when there is room."""
+    free = [99]
+    with crowded(database_url, 6, seats=lambda _tenant: free[0]) as host, Racers(4) as racers:
+        tokens = [invited(host, f"p{number}@example.com")[1] for number in range(4)]
+        members = sa.select(sa.func.count()).select_from(host.User)
+
+        def seats(_tenant: Any) -> int:
+            return 1 - int(host.db.session.scalar(members) or 0)
+
+        with override(host.app, seats=seats):
+            answers = Counter(racers.race(*[partial(accept_fast, host, token) for token in tokens]))
+        assert answers == {(201, ""): 1, (409, "no-seats"): 3}
+        assert len(host.rows(host.User)) == 1
+        assert Counter(each.status for each in host.rows(host.invitations.models.Invitation))["pending"] == 3

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import timedelta
 from functools import partial
+from itertools import count
 from pathlib import Path
 from signal import SIGKILL
 from typing import Any
@@ -545,3 +546,18 @@ def _costs(host: Host, admin: Any, email: str) -> list[int]:
             assert call().status_code < 300
         costs.append(len(seen))
     return costs
+
+
+def test_a_limit_is_hard(database_url: str) -> None:
+    """R4: 24 managers invite at one moment, with room for 10 open invitations: exactly 10 are made, and the others are
+    told that there are too many."""
+    with crowded(database_url, 12, config={"INVITATIONS_PENDING_MAX": 10}) as host, Racers(24) as racers:
+        admin, numbers = host.user("admin@example.com", "admin"), count()
+
+        def ask() -> tuple[int, str]:
+            answer = host.client(admin).post(INVITE, json={"email": f"p{next(numbers)}@example.com"})
+            return answer.status_code, answer.get_json().get("code", "")
+
+        assert Counter(racers.race(ask)) == {(201, ""): 10, (409, "too-many-pending"): 14}
+        assert len(host.rows(host.invitations.models.Invitation, status="pending")) == 10
+        assert len(host.outbox.messages) == 10
