@@ -292,3 +292,31 @@ def test_the_stranger_sees_little_and_sets_nothing(local_url: str) -> None:
         for text in (answer.text, page.text):
             assert "Secret" not in text
             assert dead.email not in text
+
+
+def test_the_ceiling_holds_in_a_list(local: Host) -> None:
+    """C2: of a list the rows with a role above one's own are refused, each by itself, and so they are in a list of
+    invitations to send again."""
+    tenant, admin, *_ = people(local)
+    owner = local.client(local.user("owner@acme.example", "owner", tenant))
+    boss = invite(owner, "boss@example.com", role="owner")
+    rows = [{"email": f"p{number}@example.com", "role": role} for number, role in enumerate(("user", "owner", "admin"))]
+    answer: Any = local.client(admin).post(f"{INVITE}/bulk", json={"invitations": rows}).json
+    assert [each["outcome"] for each in answer["results"]] == ["created", "refused", "created"]
+    assert answer["results"][1]["error"]["code"] == "role-not-allowed"
+    sent = len(local.outbox.messages)
+    again: Any = local.client(admin).post(f"{LIST}/bulk", json={"action": "resend", "ids": [boss["id"]]}).json
+    assert again["results"][0]["error"]["code"] == "role-not-allowed"
+    assert len(local.outbox.messages) == sent
+
+
+def test_another_tenants_ids_in_a_list(local: Host) -> None:
+    """C7: in a list of ids one of another organization is unknown, and nothing happens to it."""
+    case = make(local, "pending")
+    with unchanged(local):
+        for action in ("revoke", "resend"):
+            body = {"action": action, "ids": [case.id, str(NO_ID)]}
+            answer: Any = local.client(case.stranger).post(f"{LIST}/bulk", json=body).json
+            first, second = (each["error"] for each in answer["results"])
+            assert first == second
+            assert first["code"] == "invitation-not-found"

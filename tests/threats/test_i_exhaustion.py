@@ -179,3 +179,19 @@ def _seal(host: Host, admin: Any) -> str:
     found = re.search(r'name="seal" value="([^"]+)"', host.client(admin).get("/invitations/").text)
     assert found
     return found[1]
+
+
+def test_a_list_has_a_bound(local_url: str) -> None:
+    """I1: a list of more rows than allowed is refused before any of them is read, and one that is too long in bytes is
+    not read to its end."""
+    with build(local_url, config={"INVITATIONS_BULK_MAX": 5}) as host:
+        client = host.client(people(host)[1])
+        rows = [{"email": f"p{number}@example.com"} for number in range(6)]
+        answer = client.post(f"{INVITE}/bulk", json={"invitations": rows})
+        refused(answer, 422, "invalid-request")
+        assert "5" in str(answer.get_json()["errors"])
+        nonsense = client.post(f"{INVITE}/bulk", json={"invitations": [{"email": 1, "x": [[]]}] * 6})
+        assert nonsense.get_json()["errors"] == answer.get_json()["errors"]
+        long = b'{"invitations": [' + b" " * (1024 * 1024) + b"]}"
+        refused(client.post(f"{INVITE}/bulk", data=long, content_type="application/json"), 413, "body-too-large")
+        assert host.outbox.messages == []

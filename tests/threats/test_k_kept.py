@@ -13,11 +13,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-import flask_invitations
 from tests.hosts import Host
 from tests.http.tools import ACCEPT, LIST, copy, invite, make, people, refused, set_columns
-
-PACKAGE = Path(flask_invitations.__file__).parent
 
 
 def test_a_cursor_carries_no_authority(host: Host) -> None:
@@ -52,12 +49,17 @@ def test_pages_lose_and_repeat_nothing(host: Host) -> None:
     assert len(seen) == len(set(seen)) == 10
 
 
-def test_no_cell_becomes_a_formula() -> None:
-    """K2: wherever the package writes a table for a spreadsheet, a cell that begins like a formula is quoted; today no
-    file of it writes one."""
-    writers = [path.name for path in PACKAGE.rglob("*.py") if "csv.writer" in path.read_text("utf-8")]
-    assert writers == []
-    assert csv.QUOTE_ALL
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t="])
+def test_no_cell_becomes_a_formula(local: Host, tmp_path: Path, start: str) -> None:
+    """K2: in the table that an import writes, no cell begins like a formula, whatever the list said."""
+    source, result = tmp_path / "people.csv", tmp_path / "result.csv"
+    source.write_text(f'email,role\n"{start}cmd|calc!A0@example.com",user\n"{start}1+1@example.com",user\n', "utf-8")
+    arguments = ["invitations", "import", str(source), "--tenant", str(local.tenant()), "--result", str(result)]
+    local.app.test_cli_runner().invoke(args=arguments)
+    with result.open(newline="", encoding="utf-8") as file:
+        lines = list(csv.reader(file))
+    assert len(lines) == 3
+    assert [cell for line in lines for cell in line if cell.startswith(("=", "+", "-", "@", "\t", "\r"))] == []
 
 
 @pytest.mark.parametrize("agent", ["a\r\nINFO accepted id=1", "\x1b[2Jx", "x" * 5000, "a\x00b", "\u2028x", "\u202ex"])
