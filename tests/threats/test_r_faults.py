@@ -561,3 +561,26 @@ def test_a_limit_is_hard(database_url: str) -> None:
         assert Counter(racers.race(ask)) == {(201, ""): 10, (409, "too-many-pending"): 14}
         assert len(host.rows(host.invitations.models.Invitation, status="pending")) == 10
         assert len(host.outbox.messages) == 10
+
+
+@pytest.mark.parametrize("call", ["invite", "resend", "accept"])
+def test_a_key_makes_a_repetition_harmless(host: Host, call: str) -> None:
+    """R14: repeated with its ``Idempotency-Key``, a call gets its first answer again, and nothing happens twice: no
+    row, no email; with another body the key is refused."""
+    case = make(host, "pending")
+    client = host.client() if call == "accept" else host.client(case.admin)
+    url, body = {
+        "invite": (INVITE, {"email": "other@example.com"}),
+        "resend": (f"{case.url}/resend", {"rotate": True}),
+        "accept": (ACCEPT, {"token": case.token, "password": PASSWORD}),
+    }[call]
+    key = {"Idempotency-Key": "a-key-of-the-client"}
+    first = client.post(url, json=body, headers=key)
+    assert first.status_code in (200, 201)
+    with unchanged(host):
+        again = client.post(url, json=body, headers=key)
+    assert (again.status_code, again.get_json()) == (first.status_code, first.get_json())
+    assert again.headers["Idempotency-Replayed"] == "true"
+    if call == "invite":
+        refused(client.post(url, json={"email": "x@example.com"}, headers=key), 422, "idempotency-mismatch")
+    assert len(host.outbox.messages) == (1 if call == "accept" else 2)
