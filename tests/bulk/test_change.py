@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from flask_invitations import InvalidRequest, InvitationInfo, invitation_resent, invitation_revoked
-from tests.bulk.test_invite import QUEUE, bulk, codes, numbered
+from tests.bulk.test_invite import ROOMY, bulk, codes, numbered
 from tests.hosts import Host, build
 from tests.http.tools import LIST, NO_ID, accept, invite, make, people, refused, set_columns, set_role, unchanged
 
@@ -166,7 +166,7 @@ def test_from_python(host: Host) -> None:
 
 def test_many_cost_no_more_statements(database_url: str) -> None:
     """R23: resending and revoking 500 takes as many statements as 10, and 1,000 one more for each chunk."""
-    with build(database_url, config=QUEUE, tenant_is_active=None) as host:
+    with build(database_url, config=ROOMY, tenant_is_active=None) as host:
         tenant = host.tenant()
 
         def count(number: int, slug: str) -> tuple[int, int]:
@@ -183,8 +183,8 @@ def test_many_cost_no_more_statements(database_url: str) -> None:
         count(2, "warm")
         ten, chunk, thousand = (count(number, f"n{number}x") for number in (10, 500, 1000))
         assert ten == chunk
-        assert max(ten) <= 12
-        assert thousand[0] <= ten[0] + 7
+        assert max(ten) <= 12, ten
+        assert thousand[0] <= ten[0] + 8
         assert thousand[1] <= ten[1] + 6
         rows = host.rows(host.invitations.models.Invitation)
         assert len({row.token_hash for row in rows}) == len(rows)
