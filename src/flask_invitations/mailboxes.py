@@ -1,7 +1,7 @@
 """Names and addresses as people write them: a line of text in, who is meant by it out.
 
-Nothing is judged here: whether what looks like an address is one, :mod:`.addresses` says. What does not look like one is
-handed on as text, so that nobody is left out without a word.
+Nothing is judged here: whether what looks like an address is one, :mod:`.addresses` says. What does not look like one
+is handed on as text, so that nobody is left out without a word.
 """
 
 from __future__ import annotations

@@ -229,6 +229,15 @@ MANAGER: Mapping[str, Words] = {
         way="list",
         field="confirm",
     ),
+    "mail-bounced/many": Words(
+        _FAILED,
+        Sentence("The last email to this address came back or was reported as spam."),
+        Sentence("Check the address. If it is correct, invite or resend this one alone."),
+        way="list",
+    ),
+    "already-invited/twice": Words(_FAILED, Sentence("This address is on the list more than once."), way="list"),
+    "invitation-not-found/many": Words(_FAILED, Sentence("There is no such invitation."), way="list"),
+    "invalid-request/many": Words(_FAILED, Sentence("Something in the line is missing or wrong."), way="list"),
     "tenant-inactive": Words(
         _FAILED, Sentence("This organization is not active."), Sentence("No one can be invited now."), way="list"
     ),
@@ -286,6 +295,15 @@ REASONS: Mapping[str, Sentence] = {
     "wrong-account": Sentence("Another account was signed in."),
     "no-seats": Sentence("All seats were taken."),
     "invalid-request": Sentence("Some fields were missing or wrong."),
+}
+
+#: To a manager, about what is wrong in one line of a list.
+LINES: Mapping[str, Sentence] = {
+    "email": Sentence("This is not a valid email address."),
+    "email/missing": Sentence("There is no email address in this line."),
+    "role": Sentence("There is no such role. Check its name."),
+    "message": Sentence("The message is empty or too long."),
+    "locale": Sentence("There is no such language. Write it as a short tag, such as en."),
 }
 
 #: To a manager, about why an invitation could not be accepted now, and what helps.
@@ -349,6 +367,30 @@ def _is_usual(refusal: InvitationError) -> bool:
     with fields is told beside them."""
     ours = isinstance(refusal, errors.InvalidRequest) or isinstance(refusal.detail, Sentence)
     return ours or refusal.detail == _USUAL.get(refusal.code)
+
+
+def shared(code: object) -> str:
+    """The code under which refusals of one kind are counted."""
+    known = str(code)
+    return known if known in MANAGER else OTHERWISE
+
+
+def many_refused(code: str, gettext: Callable[[str], str]) -> str:
+    """Why some of many were refused.
+
+    :param code: by :func:`shared`.
+    """
+    words = MANAGER.get(f"{code}/many") or MANAGER.get(code, MANAGER[OTHERWISE])
+    return _in(words.sentence, gettext)
+
+
+def wrong_in_line(name: str, gettext: Callable[[str], str], *, missing: bool = False) -> str:
+    """What is wrong with a field of a line.
+
+    :param missing: there is nothing in it.
+    """
+    found = (missing and LINES.get(f"{name}/missing")) or LINES.get(name)
+    return _in(found or errors.InvalidRequest.sentence, gettext)
 
 
 def refused_because(code: object, gettext: Callable[[str], str]) -> str:

@@ -4,7 +4,7 @@ from .answer import Acceptance, AcceptedUser, Offer, TenantInfo, accept, decline
 from .callers import Caller, Manager, Origin, caller, grantable, manager, named, system
 from .fresh import request_link
 from .invite import Explanation, Unreadable, Wanted, explain, invite, invite_many
-from .manage import resend, resend_many, revoke, revoke_for, revoke_many
+from .manage import known, resend, resend_many, revoke, revoke_for, revoke_many
 from .pasted import recognize
 from .read import complete_deliveries, counts, events, get, list_page, story, tenant_name
 from .report import record_delivery
@@ -35,6 +35,7 @@ __all__ = [
     "grantable",
     "invite",
     "invite_many",
+    "known",
     "list_page",
     "manager",
     "named",
