@@ -69,6 +69,7 @@ _NOTHING_LOST = Sentence("The site is busy. Nothing was changed.")
 _FAILED = Sentence("This did not work")
 _UNWELCOME = Sentence("The invitee does not want invitations from this organization.")
 _VOUCH = Sentence("Resend the invitation to become the inviter yourself.")
+_CAME_BACK = Sentence("The last email to this address came back or was reported as spam.")
 _ASK_AN_ADMINISTRATOR = Sentence("Ask an administrator.")
 
 #: To the holder of a link.
@@ -224,14 +225,14 @@ MANAGER: Mapping[str, Words] = {
     ),
     "mail-bounced": Words(
         _FAILED,
-        Sentence("The last email to this address came back or was reported as spam."),
+        _CAME_BACK,
         Sentence("Check the address, then confirm that it is correct."),
         way="list",
         field="confirm",
     ),
     "mail-bounced/many": Words(
         _FAILED,
-        Sentence("The last email to this address came back or was reported as spam."),
+        _CAME_BACK,
         Sentence("Check the address. If it is correct, invite or resend this one alone."),
         way="list",
     ),
@@ -295,15 +296,6 @@ REASONS: Mapping[str, Sentence] = {
     "wrong-account": Sentence("Another account was signed in."),
     "no-seats": Sentence("All seats were taken."),
     "invalid-request": Sentence("Some fields were missing or wrong."),
-}
-
-#: To a manager, about what is wrong in one line of a list.
-LINES: Mapping[str, Sentence] = {
-    "email": Sentence("This is not a valid email address."),
-    "email/missing": Sentence("There is no email address in this line."),
-    "role": Sentence("There is no such role. Check its name."),
-    "message": Sentence("The message is empty or too long."),
-    "locale": Sentence("There is no such language. Write it as a short tag, such as en."),
 }
 
 #: To a manager, about why an invitation could not be accepted now, and what helps.
@@ -382,15 +374,6 @@ def many_refused(code: str, gettext: Callable[[str], str]) -> str:
     """
     words = MANAGER.get(f"{code}/many") or MANAGER.get(code, MANAGER[OTHERWISE])
     return _in(words.sentence, gettext)
-
-
-def wrong_in_line(name: str, gettext: Callable[[str], str], *, missing: bool = False) -> str:
-    """What is wrong with a field of a line.
-
-    :param missing: there is nothing in it.
-    """
-    found = (missing and LINES.get(f"{name}/missing")) or LINES.get(name)
-    return _in(found or errors.InvalidRequest.sentence, gettext)
 
 
 def refused_because(code: object, gettext: Callable[[str], str]) -> str:

@@ -23,7 +23,7 @@ from ..languages.plain import one_line
 from ..lists import Line, pasted, text_of_file
 from ..model.values import BulkInviteResult
 from ..rows import read
-from ..words import MANAGER, told, wrong_in_line
+from ..words import MANAGER, told
 from .desk import Outcome, answer, choices, desk, manager, read_field, to_list
 from .forms import sentences
 
@@ -150,8 +150,8 @@ def _preview(by: Manager, typed: Mapping[str, str], refusal: InvitationError | N
         refusal,
         typed=typed,
         plan=plan.plan,
-        able=[each for each in verdicts if not each.why],
-        unable=[each for each in verdicts if each.why],
+        able=[each for each in verdicts if each.able],
+        unable=[each for each in verdicts if not each.able],
         **choices(by),
     )
 
@@ -160,7 +160,8 @@ def _preview(by: Manager, typed: Mapping[str, str], refusal: InvitationError | N
 class Verdict:
     """What would become of a line.
 
-    :param why: why nobody is invited by it; ``""``: somebody is.
+    :param wrong: the fields in which something is wrong; the page has words for them.
+    :param why: why else nobody is invited by it.
     :param known: the open invitation that there is.
     """
 
@@ -168,29 +169,35 @@ class Verdict:
     email: str
     name: str
     role: str
+    wrong: Sequence[str]
     why: str
     known: uuid.UUID | None
+
+    @property
+    def able(self) -> bool:
+        """Whether somebody is invited by it."""
+        return not self.wrong and not self.why
 
 
 def _verdict(line: Line, row: Wanted | Unreadable, result: BulkInviteResult, language: Language) -> Verdict:
     ctx, fields = get_state().ctx, line.fields
     role = (row.role if isinstance(row, Wanted) else fields.get("role")) or ctx.config.default_role
-    email = row.email if isinstance(row, Wanted) else one_line(fields.get("email", ""), _SHOWN)
+    email, is_address = fields.get("email", ""), isinstance(row, Wanted) or "email" not in row.error.errors
     return Verdict(
         number=line.number,
-        email=email,
+        email=email if is_address else one_line(email, _SHOWN),
         name=one_line(fields.get("name", ""), _SHOWN),
         role=one_line(role),
-        why="" if result.error is None else _why(result.error, fields, language),
+        wrong=list(result.error.errors) if isinstance(result.error, InvalidRequest) else [],
+        why="" if result.error is None else _why(result.error, language),
         known=result.error.invitation_id if isinstance(result.error, AlreadyInvited) else None,
     )
 
 
-def _why(error: InvitationError, fields: Mapping[str, str], language: Language) -> str:
-    """In words, with what to do."""
+def _why(error: InvitationError, language: Language) -> str:
+    """In words, with what to do; of an invalid field the page knows them."""
     if isinstance(error, InvalidRequest):
-        said = (wrong_in_line(name, language.gettext, missing=name not in fields) for name in error.errors)
-        return " ".join(dict.fromkeys(said))
+        return ""
     is_double = isinstance(error, AlreadyInvited) and error.invitation_id is None
     words = told(MANAGER, error, language.gettext, "twice" if is_double else "many")
     return f"{words.sentence} {words.next_step}".rstrip()
