@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import got_request_exception, request
 from flask.testing import FlaskClient
 from jinja2 import StrictUndefined
 from werkzeug.test import TestResponse
@@ -215,6 +216,44 @@ def test_a_refusal_of_the_whole_call(tmp_path: Path) -> None:
         assert "Ann Lee &lt;ann@example.com&gt;" in answer.text
 
 
+def test_a_refusal_of_the_whole_selection(tmp_path: Path) -> None:
+    """What refuses all that were selected is told above the list; nothing was changed."""
+    full: list[bool] = []
+
+    def refuse(tenant_id: Any) -> bool:
+        if full:
+            raise Enough
+        return True
+
+    with build(f"sqlite:///{tmp_path / 'd.sqlite3'}", tenant_is_active=refuse) as host:
+        client = admin(host)
+        made = invite(client)["id"]
+        full.append(True)
+        with unchanged(host):
+            answer = select(client, "resend", made)
+        assert answer.status_code == 429
+        assert "Nothing was changed That is <b>enough</b> for today." in words(answer)
+
+
+def test_no_tracker_sees_the_list(tmp_path: Path) -> None:
+    """Whatever fails, an error tracker that reads the request again finds neither what was pasted nor the file."""
+    seen: list[Any] = []
+
+    def fail(tenant_id: Any) -> bool:
+        raise RuntimeError("a bug of the host's")
+
+    def report(app: Any, **more: Any) -> None:
+        seen.append((request.form["people"], dict(request.files), request.get_data()))
+
+    with build(f"sqlite:///{tmp_path / 'd.sqlite3'}", tenant_is_active=fail) as host:
+        client = admin(host)
+        with got_request_exception.connected_to(report, host.app):
+            for given in ({"people": LIST}, {"file": LIST.encode()}):
+                with pytest.raises(RuntimeError):
+                    look(client, **given)
+    assert seen == [("***", {}, b"")] * 2
+
+
 def test_verdicts(site: Host) -> None:
     """Each refusal of a row is told in words with what to do, and leads to the invitation that is in the way."""
     case = make(site, "bounced")
@@ -400,6 +439,19 @@ def test_strict_templates(site: Host) -> None:
     made = invite(client)["id"]
     answers += [send(client, page), select(client, "revoke", made), client.get(select(client, "resend").location)]
     assert [answer.status_code for answer in answers] == [200, 422, 200, 200, 303, 409, 200, 200]
+
+
+def test_hostile_roles(tmp_path: Path) -> None:
+    """K4: the names of roles are shown as plain text."""
+    config = {"INVITATIONS_ROLES": ("<b>r</b>" + EVIL, "admin"), "INVITATIONS_DEFAULT_ROLE": "<b>r</b>" + EVIL}
+    config["INVITATIONS_ADMIN_ROLES"] = ("admin",)
+    with build(f"sqlite:///{tmp_path / 'd.sqlite3'}", config=config, tenant_name=lambda tenant: EVIL) as host:
+        client = admin(host)
+        for page in (client.get(MANY), look(client, "a@example.com")):
+            text = re.sub(r'value="[^"]*"', "", page.text)
+            assert "<b>r" not in page.text
+            assert "evil.example" not in text
+            assert re.search("[\u202a-\u202e\u2066-\u2069\u200b-\u200f]", text) is None
 
 
 def test_nothing_to_grant(tmp_path: Path) -> None:
