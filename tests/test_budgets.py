@@ -167,6 +167,24 @@ def test_desk(thrifty: Thrifty) -> None:
         assert meter.total <= most, meter.spent
 
 
+def test_desk_of_many(thrifty: Thrifty) -> None:
+    """The desk's preview takes as many statements for a hundred people as for one, and the form none of ours."""
+    host, hooks = thrifty
+    client = host.client(host.user("admin@example.com", "admin"))
+    form = client.get("/invitations/many").text
+    seal = re.search(r'action="/invitations/many/preview".*?name="seal" value="([^"]+)"', form, re.DOTALL)
+    assert seal
+    counts = []
+    for many in (1, 100):
+        people = "\n".join(f"p{number}@example.com" for number in range(many))
+        with metered(host, *hooks) as meter:
+            page = client.post("/invitations/many/preview", data={"seal": seal[1], "people": people})
+        assert page.text.count("@example.com</bdi>") == many
+        counts.append(meter.total)
+    assert counts[0] == counts[1]
+    assert max(counts) <= 7, counts
+
+
 @pytest.mark.parametrize("signed_in", [False, True])
 def test_open_page(thrifty: Thrifty, signed_in: bool) -> None:
     """R23: the page that shows the offer takes at most 3 statements, whoever looks at it; the landing page none."""

@@ -26,7 +26,7 @@ from .replies import House
 from .store.invitations import Store
 from .tokens import Blinder, Mint, Pseudonyms, maker
 from .web.api import api
-from .web.desk import desk
+from .web.desk_many import desk
 from .web.faces import hide
 from .web.pages import pages
 

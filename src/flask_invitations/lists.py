@@ -14,6 +14,7 @@ from itertools import chain
 from typing import BinaryIO, NoReturn
 
 from .errors import InvalidRequest, Sentence
+from .mailboxes import in_line
 
 #: What the columns may be called, by the field that they fill; compared as :func:`_folded` has it.
 _SPELLINGS = {
@@ -28,6 +29,7 @@ _FIELDS = {spelling: field for field, spellings in _SPELLINGS.items() for spelli
 _DELIMITERS = ",;\t|"
 _ADDRESS = re.compile(r"\s*[^\s,;|]+@[^\s,;|]+\s*")
 _BLOCK = 64 * 1024
+_NO_TEXT = Sentence("This is not a text file. Save the list as CSV.")
 #: A spreadsheet takes a cell that begins with one of these for a formula.
 _FORMULA = tuple("=+-@\t\r\n")
 
@@ -70,7 +72,7 @@ def read(file: BinaryIO) -> Sheet:
     first, delimiter = _first(text)
     records = _records(csv.reader(chain([first], text), delimiter=delimiter), text)
     number, cells = next(records)
-    fields = [_FIELDS.get(_folded(cell), "") for cell in cells]
+    fields = list(map(_field, cells))
     if "email" in fields:
         twice = sorted(field for field in set(fields) - {""} if fields.count(field) > 1)
         if twice:
@@ -80,6 +82,52 @@ def read(file: BinaryIO) -> Sheet:
     if not _ADDRESS.fullmatch(cells[0]):
         _refuse(Sentence("No column is called email. Name the columns in the first line, as in: email,role."))
     return Sheet(["email"], [], _lines(chain([(number, cells)], records), ["email"]))
+
+
+def text_of_file(raw: bytes) -> str:
+    """The text of a file, whatever it is encoded in.
+
+    :raises InvalidRequest: it is no text.
+    """
+    text = raw.decode(_encoding(io.BytesIO(raw)), "replace")
+    if "\0" in text:
+        _refuse(_NO_TEXT)
+    return text
+
+
+def pasted(text: str) -> Iterator[Line]:
+    """A list of people as somebody pasted it: names and addresses in any usual form, or, where its first line names the
+    columns, a table. Whoever has no address is a line without one.
+
+    :raises InvalidRequest: it is a table that cannot be read.
+    """
+    rows = enumerate(text.splitlines(), 1)
+    number, first = next(((number, row) for number, row in rows if row.strip()), (0, ""))
+    if _names_columns(first, several=True):
+        yield from map(_unfolded, read(io.BytesIO(text.encode())).lines)
+        return
+    listed = rows if _names_columns(first) else chain([(number, first)], rows)
+    for number, row in listed:
+        for box in in_line(row):
+            yield _unfolded(Line(number, {"email": box.email, "name": box.name}))
+
+
+def _names_columns(row: str, *, several: bool = False) -> bool:
+    """Whether a row has the names of columns, an email address's among them."""
+    if "@" in row:
+        return False
+    cells = next(csv.reader([row], delimiter=max(_DELIMITERS, key=row.count)))
+    return "email" in map(_field, cells) and len(cells) > several
+
+
+def _unfolded(line: Line) -> Line:
+    """The same with nothing but the address in the field of that, where a name stands beside it; nothing empty."""
+    boxes = in_line(line.fields.get("email", ""))
+    if len(boxes) == 1 and boxes[0].email:
+        known = {"name": boxes[0].name, **line.fields, "email": boxes[0].email}
+    else:
+        known = line.fields
+    return Line(line.number, {name: cell for name, cell in known.items() if cell})
 
 
 class _Open(io.RawIOBase):
@@ -124,7 +172,7 @@ def _encoding(file: BinaryIO) -> str:
     if head[1:2] == b"\0" or head[:1] == b"\0":
         return "utf-16-le" if head[1:2] == b"\0" else "utf-16-be"
     if b"\0" in head:
-        _refuse(Sentence("This is not a text file. Save the list as CSV."))
+        _refuse(_NO_TEXT)
     try:
         decoder = codecs.getincrementaldecoder("utf-8")()
         while block := file.read(_BLOCK):
@@ -153,6 +201,11 @@ def _sense(line: str, delimiter: str) -> tuple[int, bool, int]:
     cells = next(csv.reader([line], delimiter=delimiter))
     known = sum(_folded(cell) in _FIELDS for cell in cells)
     return known, _ADDRESS.fullmatch(cells[0]) is not None, len(cells)
+
+
+def _field(name: str) -> str:
+    """The field that a column of this name fills, or nothing."""
+    return _FIELDS.get(_folded(name), "")
 
 
 def _folded(name: str) -> str:

@@ -12,32 +12,21 @@ place of ours have all that they need.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
-from uuid import UUID
 
 import pytest
 from flask import Flask, render_template, url_for
 from jinja2 import TemplateError
-from marshmallow import Schema
 
-from .acts import Offer, TenantInfo
 from .addresses import key_of
 from .clock import as_utc, utcnow
 from .current import get_state, override
-from .errors import Forbidden, InvitationError, InvitationExpired, InvitationNotFound, InvitationRevoked, WrongAccount
 from .hooks import Message
-from .languages.plain import one_line, plain
-from .model.states import Status
-from .model.values import InvitationInfo, Inviter
-from .shapes import MAX_MESSAGE
-from .tokens import Token, parse
-from .web.desk import FIELDS, SPANS
-from .web.forms import profile_inputs
-from .words import INVITEE, MANAGER, told
+from .samples import Sample, desk_samples, samples
+from .tokens import parse
 
 
 class RecordingMailer:
@@ -125,22 +114,6 @@ def invitation_clock(app: Flask) -> Iterator[SettableClock]:
 # The pages
 
 
-@dataclass(frozen=True)
-class _Sample:
-    """One page with sample data, and what must be there.
-
-    :param forms: endpoint of the invitee's, or address, to the names of the fields that its form must send.
-    :param texts: what a reader must be told.
-    :param marks: attributes by which the script finds its way.
-    """
-
-    template: str
-    words: Mapping[str, Any]
-    forms: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    texts: Sequence[str] = ()
-    marks: Sequence[str] = ()
-
-
 class _Seen(HTMLParser):
     """What stands on a page."""
 
@@ -188,8 +161,8 @@ def check_pages(app: Flask) -> None:
     :raises AssertionError: naming each template, what it lacks, and the mend.
     """
     with app.test_request_context():
-        samples = [*_samples(app), *_desk_samples()]
-        lacks = [*_frame_lacks(app), *(each for sample in samples for each in _lacks(app, sample))]
+        shown = [*samples(), *desk_samples()]
+        lacks = [*_frame_lacks(app), *(each for sample in shown for each in _lacks(app, sample))]
     if lacks:
         raise AssertionError("\n".join(dict.fromkeys(lacks)))
 
@@ -225,7 +198,7 @@ def _head_lacks(frame: str, seen: _Seen) -> Iterator[str]:
         yield f"{frame}: there must be one <main>"
 
 
-def _lacks(app: Flask, sample: _Sample) -> Iterator[str]:
+def _lacks(app: Flask, sample: Sample) -> Iterator[str]:
     template = f"invitations/{sample.template}"
     try:
         seen = _Seen(render_template(get_state().ctx.template(sample.template), **_words(), **sample.words))
@@ -256,138 +229,3 @@ def _form_lacks(template: str, seen: _Seen, action: str, names: Sequence[str]) -
             fix = ": put {{ form.carried(token) }} into it" if name in ("token", "csrf_token") else ""
             fix = ": put {{ desk.sealed(...) }} into it" if name == "seal" else fix
             yield f"{template}: the form to {action} has no field {name!r}{fix}"
-
-
-def _samples(app: Flask) -> Iterator[_Sample]:
-    """Every page, in every state in which it needs something else."""
-    token, open_it = Token("A" * 43), {"open_offer": ["token"]}
-    marks = ("data-landing", "data-paste-field", "data-with-link", "data-without-link", "data-cut-link")
-    yield _Sample("landing.html", {"token": None}, open_it, marks=marks)
-    yield _Sample("landing.html", {"token": token}, open_it, marks=("data-clean-address",))
-    yield from _offers(token)
-    yield _Sample("accepted.html", {"user": None, "login_url": None})
-    yield _Sample("declined.html", {})
-    yield _Sample("requested.html", {})
-    stop: dict[str, Any] = {"stop_token": "-"}
-    yield _Sample("stop.html", stop, {url_for("invitations.stopped", **stop): []})
-    yield _Sample("stopped.html", {})
-    yield _refused(InvitationRevoked(), None, {})
-    yield _refused(InvitationNotFound(), None, open_it)
-    if get_state().ctx.config.fresh_link is not None:
-        yield _refused(InvitationExpired(), token, {"fresh": ["token"]})
-
-
-def _offers(token: Token) -> Iterator[_Sample]:
-    state = get_state()
-    shown = ("Sample Tenant", "inviter@example.com", "invitee@example.com", "a-role")
-    required = [name for name, each in _profile_fields(state.profile_schema) if each.required]
-    decline = {"decline": ["token", "reason", "never_again", "report"]}
-    words: dict[str, Any] = {
-        "token": token,
-        "tenant_name": shown[0],
-        "inviter_email": shown[1],
-        "inviter_name": None,
-        "message": "a message",
-        "signed_in_as": None,
-        "obstacle": None,
-        "errors": {},
-        "inputs": state.once(profile_inputs),
-        "profile": {},
-        "login_url": None,
-        "logout_url": None,
-    }
-    accept = {"accept": ["token", "password", "username", *required], **decline}
-    yield _Sample("offer.html", {**words, "offer": _offer()}, accept, (*shown, "a message"))
-    wrong = {"password": ["a complaint"], "reason": ["another one"]}
-    yield _Sample("offer.html", {**words, "offer": _offer(), "errors": wrong}, accept, ("a complaint", "another one"))
-    yield _Sample("offer.html", {**words, "offer": _offer(known=True)}, {"accept": ["token"], **decline}, shown)
-    obstacle = told(INVITEE, WrongAccount(), str)
-    yield _Sample("offer.html", {**words, "offer": _offer(), "obstacle": obstacle}, decline, shown)
-
-
-def _profile_fields(schema: Schema) -> Sequence[tuple[str, Any]]:
-    return [(each.data_key or name, each) for name, each in schema.load_fields.items()]
-
-
-def _offer(*, known: bool = False) -> Offer:
-    now, email = utcnow(), "invitee@example.com"
-    invitation = InvitationInfo(
-        id=UUID(int=0),
-        tenant_id=None,
-        email=email,
-        email_key=email,
-        role="a-role",
-        status=Status.PENDING,
-        message="a message",
-        details=None,
-        locale=None,
-        invited_by=Inviter(None, "inviter@example.com"),
-        link_shown=False,
-        lifetime=timedelta(days=2),
-        expires_at=now,
-        created_at=now,
-        updated_at=now,
-        accepted_at=None,
-        accepted_by_id=None,
-    )
-    return Offer(invitation, TenantInfo(None, "Sample Tenant"), known)
-
-
-def _refused(error: InvitationError, token: Token | None, forms: Mapping[str, Sequence[str]]) -> _Sample:
-    case = (get_state().ctx.config.fresh_link or "") if token is not None else ""
-    words = {"told": told(INVITEE, error, str, case), "token": token, "login_url": None}
-    return _Sample("refused.html", words, forms)
-
-
-def _desk_samples() -> Iterator[_Sample]:
-    """The manager's pages."""
-    one, words = _offer().invitation, _desk_words()
-    invite = {url_for("invitations_desk.invite"): ["seal", *FIELDS[:4]]}
-    address = {name: url_for(f"invitations_desk.{name}", invitation_id=one.id) for name in ("resend", "revoke")}
-    list_ = {
-        **words,
-        "counts": dict.fromkeys(Status, 1),
-        "asked": {},
-        "later": False,
-        "next_cursor": None,
-        "typed": dict.fromkeys(FIELDS, ""),
-    }
-    yield _Sample("desk/list.html", {**list_, "items": [], "none_at_all": True}, invite)
-    yield _Sample("desk/list.html", {**list_, "items": [one], "none_at_all": False}, invite, (str(one.email),))
-    details = {
-        **words,
-        "invitation": one,
-        "events": [],
-        "is_open": True,
-        "came_back": True,
-        "obstacle": None,
-        "done": None,
-    }
-    yield _Sample(
-        "desk/details.html", details, {address["resend"]: ["seal", "confirm", "same_link"]}, (str(one.email),)
-    )
-    yield _Sample("desk/revoke.html", {**words, "invitation": one}, {address["revoke"]: ["seal"]}, (str(one.email),))
-    yield _Sample("desk/refused.html", {"told": told(MANAGER, Forbidden(), str), "login_url": None})
-
-
-def _desk_words() -> dict[str, Any]:
-    config = get_state().ctx.config
-    return {
-        "told": None,
-        "refusal": None,
-        "why_refused": str,
-        "why_unsent": lambda state, error: "a reason",
-        "tenant_name": "Sample Tenant",
-        "ttl": config.ttl,
-        "roles": config.roles,
-        "grantable": config.roles,
-        "default_role": config.default_role,
-        "spans": SPANS,
-        "max_message": MAX_MESSAGE,
-        "languages": {"en": "English"},
-        "seal": lambda form: "a-seal",
-        "distance": lambda moment: ("day", 2, False),
-        "length": lambda span: ("day", 2),
-        "line": one_line,
-        "plain": plain,
-    }

@@ -70,6 +70,7 @@ _NOTHING_LOST = Sentence("The site is busy. Nothing was changed.")
 _FAILED = Sentence("This did not work")
 _UNWELCOME = Sentence("The invitee does not want invitations from this organization.")
 _VOUCH = Sentence("Resend the invitation to become the inviter yourself.")
+_CAME_BACK = Sentence("The last email to this address came back or was reported as spam.")
 _ASK_AN_ADMINISTRATOR = Sentence("Ask an administrator.")
 
 #: To the holder of a link.
@@ -232,11 +233,20 @@ MANAGER: Mapping[str, Words] = {
     ),
     "mail-bounced": Words(
         _FAILED,
-        Sentence("The last email to this address came back or was reported as spam."),
+        _CAME_BACK,
         Sentence("Check the address, then confirm that it is correct."),
         way="list",
         field="confirm",
     ),
+    "mail-bounced/many": Words(
+        _FAILED,
+        _CAME_BACK,
+        Sentence("Check the address. If it is correct, invite or resend this one alone."),
+        way="list",
+    ),
+    "already-invited/twice": Words(_FAILED, Sentence("This address is on the list more than once."), way="list"),
+    "invitation-not-found/many": Words(_FAILED, Sentence("There is no such invitation."), way="list"),
+    "invalid-request/many": Words(_FAILED, Sentence("Something in the line is missing or wrong."), way="list"),
     "tenant-inactive": Words(
         _FAILED, Sentence("This organization is not active."), Sentence("No one can be invited now."), way="list"
     ),
@@ -364,6 +374,21 @@ def _is_usual(refusal: InvitationError) -> bool:
     with fields is told beside them."""
     ours = isinstance(refusal, errors.InvalidRequest) or isinstance(refusal.detail, Sentence)
     return ours or refusal.detail == _USUAL.get(refusal.code)
+
+
+def shared(code: object) -> str:
+    """The code under which refusals of one kind are counted."""
+    known = str(code)
+    return known if known in MANAGER else OTHERWISE
+
+
+def many_refused(code: str, gettext: Callable[[str], str]) -> str:
+    """Why some of many were refused.
+
+    :param code: by :func:`shared`.
+    """
+    words = MANAGER.get(f"{code}/many") or MANAGER.get(code, MANAGER[OTHERWISE])
+    return _in(words.sentence, gettext)
 
 
 def refused_because(code: object, gettext: Callable[[str], str]) -> str:

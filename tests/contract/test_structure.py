@@ -57,11 +57,13 @@ FLASK = {
     "contrib/rq.py",
     "defaults.py",
     "web/desk.py",
+    "web/desk_many.py",
     "extension.py",
     "mail/log.py",
     "templating.py",
     "web/pages.py",
     "current.py",
+    "samples.py",
     "testing.py",
     "web/wire.py",
 }

@@ -4,6 +4,7 @@ has to say about it, and whether it fits."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -107,6 +108,94 @@ def test_the_managers_way(site: Site, browser: Any, javascript: bool, size: Any)
         assert [line for line in said if "409 (CONFLICT)" not in line] == []
 
 
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desk"])
+@pytest.mark.parametrize("javascript", [True, False], ids=["javascript", "without"])
+def test_the_way_of_many(site: Site, browser: Any, javascript: bool, size: Any) -> None:
+    """Inviting many, coming back to correct the list, and resending and revoking several go by keyboard alone, with
+    JavaScript and without, on a phone and on a desk; what was done has the focus."""
+    mark = f"{size['width']}-{javascript}".lower()
+    with browser.new_context(java_script_enabled=javascript, viewport=size) as context:
+        page = context.new_page()
+        said: list[str] = []
+        page.on("console", lambda message: said.append(message.text))
+        site.sign_in(page, manager(site))
+        page.goto(site.base + DESK)
+        to(page, "Invite many")
+        page.keyboard.press("Enter")
+        page.get_by_role("heading", name="Invite many people").wait_for()
+        to(page, "Names and addresses")
+        page.keyboard.insert_text(f"Ann <many-a-{mark}@example.com>\nmany-b-{mark}@example.com, nobody@\nDora")
+        to(page, "Preview")
+        page.keyboard.press("Enter")
+        page.get_by_role("heading", name="Will be invited").wait_for()
+        assert page.get_by_role("table", name="Will not be invited").get_by_role("cell").count() == 6
+        to(page, "Change the list")
+        page.keyboard.press("Enter")
+        field = page.get_by_label("Names and addresses")
+        field.fill(field.input_value().replace(", nobody@\nDora", f"\nmany-c-{mark}@example.com"))
+        to(page, "Preview")
+        page.keyboard.press("Enter")
+        page.get_by_role("heading", name="Will be invited").wait_for()
+        to(page, "Send 3 invitations")
+        page.keyboard.press("Enter")
+        page.get_by_text("3 people were invited.").wait_for()
+        focus_comes_to(page.get_by_role("status").first)
+        page.wait_for_url(lambda address: ("done=" in address) is not javascript)
+        page.goto(f"{site.base}{DESK}?q={mark}&status=pending")
+        for letter in "ac":
+            page.get_by_label(f"Select many-{letter}-{mark}@example.com").focus()
+            page.keyboard.press("Space")
+        assert page.get_by_text("2 selected").count() == javascript
+        page.get_by_role("button", name="Resend selected").focus()
+        page.keyboard.press("Enter")
+        page.get_by_text("2 invitations were resent.").wait_for()
+        assert page.get_by_label("Search by email").input_value() == mark
+        if javascript:
+            page.get_by_label("Select all on this page").focus()
+            page.keyboard.press("Space")
+            page.get_by_text("selected", exact=False).first.wait_for()
+            page.get_by_label(f"Select many-b-{mark}@example.com").uncheck()
+        else:
+            assert not page.get_by_text("Select all on this page").is_visible()
+            page.get_by_label(f"Select many-a-{mark}@example.com").check()
+            page.get_by_label(f"Select many-c-{mark}@example.com").check()
+        page.get_by_role("button", name="Revoke selected").focus()
+        page.keyboard.press("Enter")
+        page.get_by_role("heading", name="Revoke 2 invitations?").wait_for()
+        to(page, "Revoke 2 invitations")
+        page.keyboard.press("Enter")
+        page.get_by_text("2 invitations were revoked.").wait_for()
+        status = {letter: site.row(f"many-{letter}-{mark}@example.com").status for letter in "abc"}
+        assert status == {"a": "revoked", "b": "pending", "c": "revoked"}
+        assert said == []
+
+
+@pytest.mark.parametrize("javascript", [True, False], ids=["javascript", "without"])
+def test_a_thousand(site: Site, browser: Any, javascript: bool, tmp_path: Path) -> None:
+    """A thousand people are pasted into a browser, uploaded, looked at and invited; a double click sends once."""
+    folder = "js" if javascript else "plain"
+    people = [f"Zoë {number}; zoe{number}@{folder}.example" for number in range(1000)]
+    file = tmp_path / "people.csv"
+    file.write_bytes("\r\n".join(["Name;E-Mail", *people]).encode("utf-16"))
+    with browser.new_context(java_script_enabled=javascript, viewport=DESKTOP) as context:
+        page = context.new_page()
+        site.sign_in(page, manager(site, "Crowd"))
+        page.goto(f"{site.base}{DESK}many")
+        page.get_by_label("Names and addresses").fill("\n".join(people))
+        page.get_by_role("button", name="Preview").click()
+        page.get_by_role("button", name="Send 1000 invitations").wait_for()
+        page.goto(f"{site.base}{DESK}many")
+        page.get_by_label("Or a file").set_input_files(file)
+        page.get_by_role("button", name="Preview").click()
+        send = page.get_by_role("button", name="Send 1000 invitations")
+        send.dblclick() if javascript else send.click()
+        page.get_by_text("1000 people were invited.").wait_for()
+        page.get_by_role("link", name="Pending").wait_for()
+    model = site.host.invitations.models.Invitation
+    made = [row.email for row in site.host.rows(model) if row.email.endswith(f"@{folder}.example")]
+    assert sorted(made) == sorted(each.partition("; ")[2] for each in people)
+
+
 Act = Callable[[Site, Any], None]
 
 
@@ -145,12 +234,47 @@ def _confirmation(site: Site, page: Any) -> None:
     page.goto(f"{site.base}{DESK}{site.row(LONG).id}/revoke")
 
 
+def _many(site: Site, page: Any) -> None:
+    page.goto(f"{site.base}{DESK}many")
+
+
+def _many_errors(site: Site, page: Any) -> None:
+    _many(site, page)
+    page.get_by_role("button", name="Preview").click()
+    page.get_by_role("alert").wait_for()
+
+
+def _preview(site: Site, page: Any) -> None:
+    _many(site, page)
+    page.get_by_label("Names and addresses").fill(f"Ann Lee <fine@example.com>\n{LONG}\nDora Maar\n{'x' * 300}@\n")
+    page.get_by_label("Message").fill("x" * 1000)
+    page.get_by_role("button", name="Preview").click()
+    page.get_by_role("heading", name="Will be invited").wait_for()
+
+
+def _selected(site: Site, page: Any) -> None:
+    page.goto(f"{site.base}{DESK}?q=guest")
+    page.locator("[name=id]").first.check()
+    page.get_by_role("button", name="Revoke selected").click()
+    page.get_by_role("link", name="Keep them").wait_for()
+
+
+def _outcome(site: Site, page: Any) -> None:
+    page.goto(f"{site.base}{DESK}?q={LONG[:60]}")
+    page.locator("[name=id]").first.check()
+    page.get_by_role("button", name="Resend selected").click()
+    page.locator(".notice li").wait_for()
+
+
 def _signed_out(site: Site, page: Any) -> None:
     page.set_extra_http_headers({})
     page.goto(site.base + DESK)
 
 
-STATES: tuple[Act, ...] = (_list, _empty, _nothing_found, _errors, _details, _bounced, _confirmation, _signed_out)
+STATES: tuple[Act, ...] = (
+    _list, _empty, _nothing_found, _errors, _details, _bounced, _confirmation,
+    _many, _many_errors, _preview, _selected, _outcome, _signed_out,
+)  # fmt: skip
 
 
 def test_every_page_and_state(site: Site, browser: Any) -> None:
@@ -210,5 +334,5 @@ def test_a_table_stays_a_table(site: Site, browser: Any) -> None:
         site.sign_in(page, manager(site))
         page.goto(f"{site.base}{DESK}?q=guest1@")
         row = page.get_by_role("table", name="Invitations, newest first").get_by_role("row").last
-        assert row.get_by_role("cell").count() == 6
+        assert row.get_by_role("cell").count() == 7
         assert "Role" in row.aria_snapshot()

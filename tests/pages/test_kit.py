@@ -93,6 +93,12 @@ def test_a_frame_that_forgets(site: Host, lost: str, told: str) -> None:
         ("desk/list", '{{ desk.sealed("invite") }}', "/invitations/invite has no field 'seal': put {{ desk.sealed"),
         ("desk/details", '{{ desk.sealed("resend") }}', "/resend has no field 'seal': put {{ desk.sealed"),
         ("desk/revoke", "<form.*?</form>", "invitations/desk/revoke.html: no form to /invitations/"),
+        ("desk/list", '{{ desk.sealed("selected") }}', "/invitations/selected has no field 'seal': put {{ desk.sealed"),
+        ("desk/list", "{{ desk.outcome(outcome) }}", "invitations/desk/list.html: it does not show '4711'"),
+        ("desk/many", '<input id="field-file"[^>]*>', "/invitations/many/preview has no field 'file'"),
+        ("desk/preview", '<input type="hidden" name="plan"[^>]*>', "/invitations/many has no field 'plan'"),
+        ("desk/preview", "{{ why(each) }}", "invitations/desk/preview.html: it does not show 'a reason'"),
+        ("desk/revoke_many", "<form.*?</form>", "revoke_many.html: no form to /invitations/selected/revoke"),
         ("desk/refused", "<h1.*?</h1>", "invitations/desk/refused.html: no <h1>"),
     ],
 )

@@ -33,7 +33,7 @@ PACKAGE = ROOT / "src/flask_invitations"
 OURS = ("de", "es", "fr", "vi")
 #: Words that a language shares with English.
 SAME = {
-    "de": {"Status"},
+    "de": {"Name", "Status"},
     "fr": {"Invitation", "Invitations", "Message", "Pages"},
 }
 JANUARY = datetime(2026, 1, 2, 15, 5, tzinfo=timezone.utc)

@@ -5,7 +5,7 @@ from .answer import Offer, TenantInfo, decline, preview
 from .callers import Caller, Manager, Origin, caller, counted, grantable, manager, named, system
 from .fresh import request_link
 from .invite import Explanation, Unreadable, Wanted, explain, invite, invite_many
-from .manage import resend, resend_many, revoke, revoke_for, revoke_many
+from .manage import known, resend, resend_many, revoke, revoke_for, revoke_many
 from .once import Once, Recall, known_by
 from .pasted import recognize
 from .read import complete_deliveries, counts, events, get, list_page, story, tenant_name
@@ -42,6 +42,7 @@ __all__ = [
     "grantable",
     "invite",
     "invite_many",
+    "known",
     "known_by",
     "lift",
     "list_page",

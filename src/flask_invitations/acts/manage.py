@@ -116,6 +116,11 @@ def _resend_some(
     return {case.id: refusal for case, refusal in judged}
 
 
+def known(ctx: Context, *, by: Manager, ids: Sequence[uuid.UUID | str]) -> Sequence[InvitationInfo]:
+    """Those of many invitations that ``by`` may see, in the order in which they are asked for."""
+    return ctx.unit.look(lambda: [each.info(ctx.now()) for each in _known(ctx, by, ids).values()])
+
+
 def _known(ctx: Context, by: Manager, ids: Sequence[uuid.UUID | str]) -> Mapping[uuid.UUID, Found]:
     """Those of many invitations that ``by`` may see, in the order in which they are asked for."""
     wanted = dict.fromkeys(each for given in ids if (each := _read_id(given)) is not None)

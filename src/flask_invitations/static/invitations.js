@@ -85,6 +85,26 @@
     field.form.addEventListener("submit", function () { field.type = "password"; });
   });
 
+  // All checkboxes of a list at once, and how many are ticked.
+  document.querySelectorAll("[data-bulk]").forEach(function (bar) {
+    var form = bar.closest("form"), all = bar.querySelector("[data-all]"), said = bar.querySelector("[role=status]");
+    var boxes = Array.from(form.querySelectorAll("[name=id]"));
+
+    function follow() {
+      var count = boxes.filter(function (box) { return box.checked; }).length, every = all.querySelector("input");
+      every.checked = count && count === boxes.length;
+      every.indeterminate = count && count < boxes.length;
+      said.textContent = count ? said.dataset.count.replace("{count}", count) : "";
+    }
+
+    all.hidden = !boxes.length;
+    form.addEventListener("change", function (event) {
+      if (all.contains(event.target)) boxes.forEach(function (box) { box.checked = event.target.checked; });
+      follow();
+    });
+    follow();
+  });
+
   // A double click sends a form once, and the way back from an answer leads to the landing page, not to the form.
   document.addEventListener("submit", function (event) {
     var form = event.target, now = event.timeStamp;

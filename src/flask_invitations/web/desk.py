@@ -8,7 +8,9 @@ to the user, the tenant and the form's purpose, and nothing is kept for it.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,10 +24,11 @@ from ..errors import CrossSite, InvitationError, InvitationNotFound, MailBounced
 from ..languages.babel import current_tag, spoken
 from ..languages.plain import one_line, plain
 from ..model.states import OPEN, UNWANTED, DeliveryState, Status
-from ..model.values import InvitationInfo
+from ..model.values import BulkChangeResult, BulkInviteResult, InvitationInfo
+from ..rows import load_changes
 from ..shapes import EVENTS, MAX_MESSAGE, cursor_at, load
 from ..tokens import FormSeal
-from ..words import MANAGER, OBSTACLES, Words, refused_because, told, unsent_because
+from ..words import MANAGER, OBSTACLES, Words, many_refused, refused_because, shared, told, unsent_because
 from .faces import Face
 from .pages import check_form, page, protect, url_of
 from .wire import PACKAGE, SAFE, answer_refusals, guard
@@ -36,6 +39,10 @@ desk: Blueprint = Face("invitations_desk", PACKAGE)
 #: Invitations on one page of the list, and events on one of an invitation's.
 PAGE, TRAIL = 20, 50
 FILTERS = ("status", "role", "q")
+#: Of the list's address: what of it is shown, and where.
+PLACE = (*FILTERS, "cursor")
+#: The calls with many rows, which may be as long as those of the API.
+WITH_ROWS = ("invitations_desk.preview", "invitations_desk.send_many")
 FIELDS = ("email", "role", "message", "expires_in", "locale")
 #: How long an invitation may be made to stand, beside the setting ``TTL``.
 SPANS = tuple(timedelta(days=days) for days in (1, 3, 7, 14, 30))
@@ -45,10 +52,12 @@ _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60))
 @desk.get("/")
 def listing() -> Response:
     """The list, filtered as the address says, and the form to invite."""
-    return _listing(_manager())
+    return _listing(manager())
 
 
 @desk.get("/invite")
+@desk.get("/selected")
+@desk.get("/selected/revoke")
 def start_over() -> AnyResponse:
     """A restored tab: the form that led here is on the list."""
     return redirect(url_for("invitations_desk.listing"), 303)
@@ -57,10 +66,10 @@ def start_over() -> AnyResponse:
 @desk.post("/invite")
 def invite() -> AnyResponse:
     """Invite, then go to the new invitation; what is refused comes back as it was typed."""
-    by, state = _manager(), get_state()
+    by, state = manager(), get_state()
     typed = {name: request.form.get(name, "").replace("\r\n", "\n").strip() for name in FIELDS}
     try:
-        given = {**{name: _read(name, text) for name, text in typed.items()}, "confirm": "confirm" in request.form}
+        given = {**{name: read_field(name, text) for name, text in typed.items()}, "confirm": "confirm" in request.form}
         made = acts.invite(state.ctx, by=by, wanted=Wanted.loaded(load(state.invite_body, given)))
     except InvitationError as refusal:
         return _listing(by, refusal, typed)
@@ -70,7 +79,7 @@ def invite() -> AnyResponse:
 @desk.get("/<uuid:invitation_id>")
 def details(invitation_id: uuid.UUID) -> Response:
     """Everything about one invitation, and what can be done with it."""
-    return _details(_manager(), invitation_id)
+    return _details(manager(), invitation_id)
 
 
 @desk.get("/<uuid:invitation_id>/resend")
@@ -82,7 +91,7 @@ def look_again(invitation_id: uuid.UUID) -> AnyResponse:
 @desk.post("/<uuid:invitation_id>/resend")
 def resend(invitation_id: uuid.UUID) -> AnyResponse:
     """Send the mail once more."""
-    by, asked = _manager(), request.form
+    by, asked = manager(), request.form
     rotate, confirm = "same_link" not in asked, "confirm" in asked
     try:
         acts.resend(get_state().ctx, by=by, invitation_id=invitation_id, rotate=rotate, confirm=confirm)
@@ -96,17 +105,17 @@ def resend(invitation_id: uuid.UUID) -> AnyResponse:
 @desk.get("/<uuid:invitation_id>/revoke")
 def confirm_revoke(invitation_id: uuid.UUID) -> AnyResponse:
     """Ask whether that is meant; of a closed invitation there is nothing to ask."""
-    by = _manager()
+    by = manager()
     invitation = acts.get(get_state().ctx, by=by, invitation_id=invitation_id)
     if invitation.status not in OPEN:
         return redirect(_link_to(invitation_id), 303)
-    return _answer("revoke.html", by, invitation=invitation)
+    return answer("revoke.html", by, invitation=invitation)
 
 
 @desk.post("/<uuid:invitation_id>/revoke")
 def revoke(invitation_id: uuid.UUID) -> AnyResponse:
     """Revoke, for good."""
-    by = _manager()
+    by = manager()
     try:
         acts.revoke(get_state().ctx, by=by, invitation_id=invitation_id)
     except InvitationNotFound:
@@ -116,10 +125,85 @@ def revoke(invitation_id: uuid.UUID) -> AnyResponse:
     return _done(invitation_id, "revoked")
 
 
+# Several
+
+
+@desk.post("/selected")
+def selected() -> AnyResponse:
+    """Resend the emails of those that were selected, or ask whether they are to be revoked."""
+    by, state, ids = manager(), get_state(), request.form.getlist("id")
+    if not ids:
+        return to_list(by, Outcome("none", 0, {}))
+    wanted = load_changes(state, {"action": request.form.get("action", ""), "ids": ids})
+    if wanted["action"] == "revoke":
+        return answer("revoke_many.html", by, items=acts.known(state.ctx, by=by, ids=ids), ids=ids, place=_place())
+    try:
+        done = acts.resend_many(state.ctx, by=by, ids=ids)
+    except InvitationError as refusal:
+        return _listing(by, refusal)
+    return to_list(by, Outcome.of("resent", done.results))
+
+
+@desk.post("/selected/revoke")
+def revoke_selected() -> AnyResponse:
+    """Revoke them, for good."""
+    by, state = manager(), get_state()
+    wanted = load_changes(state, {"action": "revoke", "ids": request.form.getlist("id")})
+    try:
+        done = acts.revoke_many(state.ctx, by=by, ids=wanted["ids"])
+    except InvitationError as refusal:
+        return _listing(by, refusal)
+    return to_list(by, Outcome.of("revoked", done.results))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of many: the list tells it, once it was done.
+
+    :param what: ``"invited"``, ``"resent"`` or ``"revoked"``; ``"none"``: nothing was selected.
+    :param refused: how many were, by the code of the refusal.
+    """
+
+    what: str
+    done: int
+    refused: Mapping[str, int]
+
+    @classmethod
+    def of(cls, what: str, results: Iterable[BulkInviteResult | BulkChangeResult]) -> Outcome:
+        """:param results: one for each."""
+        errors = [each.error for each in results]
+        refused = Counter(shared(each.code) for each in errors if each is not None)
+        return cls(what, errors.count(None), refused)
+
+    def __str__(self) -> str:
+        return ",".join([self.what, str(self.done), *(f"{code}:{count}" for code, count in self.refused.items())])
+
+    @classmethod
+    def read(cls, text: str) -> Outcome:
+        """:param text: of one, which was sealed."""
+        what, done, *refused = text.split(",")
+        return cls(what, int(done), {code: int(count) for code, _, count in (each.partition(":") for each in refused)})
+
+
+def to_list(by: Manager, outcome: Outcome) -> AnyResponse:
+    """To the list, which says so. Its address holds numbers and codes, and a seal: it cannot be made to say else."""
+    seal = _seal(by).make(_purpose(by, str(outcome)))
+    return redirect(url_for("invitations_desk.listing", **_place(), done=str(outcome), seal=seal), 303)
+
+
+def _outcome(by: Manager) -> Outcome | None:
+    text = request.args.get("done", "")
+    return Outcome.read(text) if _seal(by).is_from(_purpose(by, text), request.args.get("seal", "")) else None
+
+
+def _place() -> dict[str, Any]:
+    return {name: text.strip() for name, text in request.args.items() if name in PLACE and text.strip()}
+
+
 # Who, and by which form
 
 
-def _manager() -> Manager:
+def manager() -> Manager:
     """Whoever is signed in; what they send must come from a form that we made for them.
 
     :raises Unauthenticated, Forbidden: nobody, or somebody who may not.
@@ -146,13 +230,13 @@ def _purpose(by: Manager, endpoint: str | None = None) -> str:
 
 def _listing(by: Manager, refusal: InvitationError | None = None, typed: Mapping[str, str] | None = None) -> Response:
     state = get_state()
-    asked = {name: text.strip() for name, text in request.args.items() if name in (*FILTERS, "cursor") and text.strip()}
+    asked = _place()
     given = load(state.list_query, asked)
     wanted = {name: given[name] for name in FILTERS if name in given}
     items, more = acts.list_page(state.ctx, by=by, limit=PAGE, after=given.get("cursor"), **wanted)
     wanted.pop("status", None)
     counts = acts.counts(state.ctx, by=by, **wanted)
-    return _answer(
+    return answer(
         "list.html",
         by,
         refusal,
@@ -160,14 +244,18 @@ def _listing(by: Manager, refusal: InvitationError | None = None, typed: Mapping
         counts=counts,
         none_at_all=not asked and not any(counts.values()),
         asked={name: asked[name] for name in FILTERS if name in asked},
+        place=asked,
         later="cursor" in asked,
+        outcome=None if refusal else _outcome(by),
+        many_refused=lambda code: many_refused(code, state.ctx.language(current_tag()).gettext),
         next_cursor=cursor_at(items[-1].created_at, items[-1].id) if more else None,
+        tried=typed is not None,
         typed=typed or dict.fromkeys(FIELDS, ""),
-        **_choices(by),
+        **choices(by),
     )
 
 
-def _choices(by: Manager) -> dict[str, Any]:
+def choices(by: Manager) -> dict[str, Any]:
     """What the form to invite offers."""
     ctx = get_state().ctx
     return {
@@ -180,7 +268,7 @@ def _choices(by: Manager) -> dict[str, Any]:
     }
 
 
-def _read(name: str, text: str) -> Any:
+def read_field(name: str, text: str) -> Any:
     """A field of the form as the schema takes it: what was left empty is not there, and seconds are a number."""
     if name == "expires_in" and text.isdecimal() and len(text) < 10:
         return int(text)
@@ -194,7 +282,7 @@ def _details(by: Manager, invitation_id: uuid.UUID, refusal: InvitationError | N
     story = acts.story(ctx, by=by, invitation_id=invitation_id, limit=TRAIL, before=before)
     invitation = story.invitation
     oldest = story.events[0][0] if story.more else None
-    return _answer(
+    return answer(
         "details.html",
         by,
         refusal,
@@ -221,7 +309,7 @@ def _came_back(invitation: InvitationInfo) -> bool:
     return invitation.delivery is not None and invitation.delivery.state in UNWANTED
 
 
-def _answer(template: str, by: Manager, refusal: InvitationError | None = None, **words: Any) -> Response:
+def answer(template: str, by: Manager, refusal: InvitationError | None = None, **words: Any) -> Response:
     ctx, seal = get_state().ctx, _seal(by)
     now, language = ctx.now(), ctx.language(current_tag())
     answer = page(
@@ -277,5 +365,5 @@ def refused(error: InvitationError) -> Response:
     return answer
 
 
-guard(desk, check_form, protect, page=True)
+guard(desk, check_form, protect, page=True, with_rows=WITH_ROWS)
 answer_refusals(desk, refused)

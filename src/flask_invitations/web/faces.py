@@ -57,5 +57,13 @@ def _hide_body() -> None:
     """Trackers read the body again, as a form or as JSON: it is over, and the form has masks in it."""
     call, nothing = unwrap(request), BytesIO()
     typed = vars(call).get("form", {})  # what nobody has read yet is not read now
-    vars(call).update(form=_Hidden(typed), stream=nothing, _cached_data=b"", _cached_json=(Ellipsis, Ellipsis))
+    for file in vars(call).get("files", {}).values():
+        file.close()
+    vars(call).update(
+        form=_Hidden(typed),
+        files=ImmutableMultiDict(),
+        stream=nothing,
+        _cached_data=b"",
+        _cached_json=(Ellipsis, Ellipsis),
+    )
     call.environ["wsgi.input"] = nothing
