@@ -331,28 +331,20 @@ _UNREACHABLE = Sentence("The mail server could not be reached.")
 
 #: Why a try failed, by the class of the failure: the classes of the standard library, which most mailers let through.
 FAILURES: Mapping[str, Sentence] = {
-    "SMTPRecipientsRefused": _ADDRESS_REFUSED,
-    "SMTPNotSupportedError": _ADDRESS_REFUSED,
-    "SMTPDataError": _EMAIL_REFUSED,
-    "SMTPSenderRefused": _EMAIL_REFUSED,
-    **dict.fromkeys(
-        (
-            "ConnectionAbortedError", "ConnectionRefusedError", "ConnectionResetError", "SMTPConnectError",
-            "SMTPServerDisconnected", "TimeoutError", "gaierror", "timeout",
-        ),
-        _UNREACHABLE,
-    ),
+    "SMTPRecipientsRefused": _ADDRESS_REFUSED, "SMTPNotSupportedError": _ADDRESS_REFUSED,
+    "SMTPDataError": _EMAIL_REFUSED, "SMTPSenderRefused": _EMAIL_REFUSED,
+    **dict.fromkeys((
+        "ConnectionAbortedError", "ConnectionRefusedError", "ConnectionResetError", "SMTPConnectError",
+        "SMTPServerDisconnected", "TimeoutError", "gaierror", "timeout",
+    ), _UNREACHABLE),
     "rate-limited": Sentence("This address got several emails already. This one is sent later."),
 }  # fmt: skip
 _NOT_NEEDED = Sentence("The email was no longer needed.")
 _NOT_SENT = Sentence("The email could not be sent.")
 
 #: What the class of each of our codes says; a refusal that says something else knows better.
-_USUAL = {
-    each.code: each.sentence
-    for each in vars(errors).values()
-    if isinstance(each, type) and issubclass(each, InvitationError)
-}
+_CLASSES = (each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, InvitationError))
+_USUAL = {each.code: each.sentence for each in _CLASSES}
 
 
 def told(table: Mapping[str, Words], refusal: InvitationError, gettext: Callable[[str], str], case: str = "") -> Words:

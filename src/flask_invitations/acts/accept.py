@@ -14,6 +14,7 @@ from ..errors import (
     InvalidRequest,
     InvitationAccepted,
     InvitationError,
+    InvitationNotFound,
     Sentence,
     TryAgain,
 )
@@ -83,20 +84,20 @@ def accept(
 
 
 def recall_acceptance(ctx: Context, token: Secret | str) -> Recall[Acceptance]:
-    """How the holder of a token is given the answer to their accept again, without ``session``.
-
-    :raises InvitationNotFound: malformed token.
-    """
-    link = token_of(token)
+    """How the holder of a token is given the answer to their accept again, without ``session``. A malformed token is
+    refused by the act, which counts the call first."""
+    link = parse(token)
     del token
 
     def again(_kept: None) -> Acceptance:
+        if link is None:
+            raise InvitationNotFound
         found = opened_by(ctx, link)
         if found.row.accepted_by_id is None:  # the account was deleted since
             raise InvitationAccepted
         return Acceptance(_accepted_user(found.row, found.row.accepted_by_id), found.info(ctx.now()))
 
-    return Recall(("token", link.hash), lambda _acceptance: None, again)
+    return Recall(("token", "" if link is None else link.hash), lambda _acceptance: None, again)
 
 
 @dataclass(frozen=True)
