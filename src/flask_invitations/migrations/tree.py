@@ -30,6 +30,11 @@ T = TypeVar("T")
 MARKER = "flask_invitations_step"
 
 
+def is_there() -> bool:
+    """Whether the current app has a tree."""
+    return Path(current_app.extensions["migrate"].directory, "versions").is_dir()
+
+
 class Tree:
     """The tree of the current app, for one look and one writing."""
 

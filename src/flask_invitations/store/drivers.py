@@ -125,6 +125,8 @@ _LOST: frozenset[Code] = frozenset(
 #: A table or a column that is not there; SQLite has only a text for it.
 _ABSENT: frozenset[Code] = frozenset(("42P01", "42703", 1146, 1054))
 _ABSENT_TEXT = re.compile(r"no such (table|column)|table \w+ has no column")
+#: What looks for a table, as SQLAlchemy does, may well find none.
+_LOOKS = ("DESCRIBE", "SHOW")
 #: What the names of our tables begin with.
 OURS = "user_invitation"
 NO_TABLES = (
@@ -201,7 +203,7 @@ def is_locked(error: DBAPIError) -> bool:
 def is_absent(error: DBAPIError) -> bool:
     """Whether a table of ours is missing, or a column of one."""
     told, statement = str(error.orig), error.statement or ""
-    if not codes(error) & _ABSENT and not _ABSENT_TEXT.match(told):
+    if statement.startswith(_LOOKS) or not (codes(error) & _ABSENT or _ABSENT_TEXT.match(told)):
         return False
     return OURS in told or (statement.startswith("INSERT") and OURS in statement)
 
