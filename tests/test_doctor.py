@@ -144,6 +144,14 @@ def test_missing_tables(empty_url: str) -> None:
         assert result.stderr.startswith("Error: 5 thing(s) will hurt.")
 
 
+def test_the_database_is_down() -> None:
+    """What the settings say is told all the same."""
+    with build("postgresql+psycopg://me:hidden@127.0.0.1:1/none", create_all=False) as host:
+        told = found(host)
+    assert told.keys() == {"secret key", "tables"}
+    assert told["tables"] == "The database does not answer. Start it, then try again."
+
+
 def test_a_table_of_another_shape(empty_url: str) -> None:
     """A column of an older version."""
     with well(empty_url, create_all=False) as host:

@@ -6,12 +6,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from functools import partial
 
 from .addresses import key_of
 from .context import Context
 from .defaults import Defaults
-from .errors import ConfigurationError
+from .errors import ConfigurationError, TryAgain
 from .mail.log import LogMailer
 from .migrations import missing
 from .origins import split
@@ -29,18 +28,20 @@ def examine(ctx: Context) -> Iterator[tuple[str, Sequence[str]]]:
     """Look at everything. The rows are looked at only if the tables are right.
 
     :return: what was looked at, and what is wrong with it.
-    :raises TryAgain: the database does not answer.
     """
     for name, find in SETTINGS.items():
         yield name, [*find(ctx)]
-    wrong = ctx.unit.look(lambda: [*_tables(ctx)])
+    wrong = _look(ctx, _tables)
     yield "tables", wrong
     for name, find in {} if wrong else ROWS.items():
-        yield name, ctx.unit.look(partial(_all, find, ctx))
+        yield name, _look(ctx, find)
 
 
-def _all(find: Finding, ctx: Context) -> list[str]:
-    return [*find(ctx)]
+def _look(ctx: Context, find: Finding) -> Sequence[str]:
+    try:
+        return ctx.unit.look(lambda: [*find(ctx)])
+    except TryAgain:
+        return ["The database does not answer. Start it, then try again."]
 
 
 # The settings
