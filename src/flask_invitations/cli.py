@@ -24,6 +24,7 @@ from .acts import Manager
 from .clock import as_utc
 from .context import Context, log
 from .current import get_state
+from .doctor import examine
 from .errors import (
     AlreadyInvited,
     AlreadyMember,
@@ -362,3 +363,19 @@ def migrations_command(mark: tuple[str, ...]) -> None:
     for path in written:
         click.echo(path)
     click.echo("Now run `flask db upgrade`." if written else "Nothing is missing.")
+
+
+@command("doctor")
+def doctor_command() -> None:
+    """Say what is right with the app, what will hurt, and how to fix it. Exit with status 1 if something will hurt."""
+    found = dict(examine(_ctx()))
+    right = [name for name, wrong in found.items() if not wrong]
+    if right:
+        click.echo(f"right: {', '.join(right)}")
+    told = [f"{name}: {each}" for name, wrong in found.items() for each in wrong]
+    for line in told:
+        click.echo(line)
+    if told:
+        raise click.ClickException(
+            f"{len(told)} thing(s) will hurt. Fix them, then run `flask invitations doctor` again."
+        )

@@ -59,7 +59,7 @@ from .sentences import text_of as text_of
 
 class ConfigurationError(Exception):
     """The host's hooks or settings cannot work; the message names the argument or key and the fix. Raised by
-    ``init_app``; by the first act where only that can see it (a session in AUTOCOMMIT)."""
+    ``init_app``; by the first act where only that can see it (a session in AUTOCOMMIT, missing tables)."""
 
 
 class MailRefused(Exception):

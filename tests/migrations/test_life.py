@@ -132,24 +132,6 @@ def test_several_databases(empty_url: str, at_work: Callable[..., Developer], tm
         assert set(sa.inspect(connection).get_table_names()) == {"alembic_version", "notes"}
 
 
-def test_a_host_that_autogenerates_our_tables(empty_url: str, at_work: Callable[..., Developer]) -> None:
-    """A plain ``flask db migrate`` writes a file that works; our command then says how to record that, and does."""
-    developer = at_work(empty_url, key="str")
-    developer.flask("db migrate -m all")
-    mark = "--mark 0001 --mark 0002 --mark 0003 --mark 0004 --mark 0005"
-    assert f"`flask {ADD} {mark}`" in developer.refused(ADD)
-    developer.flask("db upgrade")
-    developer.flask("db check")
-    migrated, tree = developer.schema(*OURS), developer.tree()
-    developer.flask(f"{ADD} {mark}")
-    assert len(developer.tree()) == len(tree) + 1
-    developer.flask("db upgrade")
-    assert developer.schema(*OURS) == migrated
-    tree = developer.tree()
-    developer.flask(ADD)
-    assert developer.tree() == tree
-
-
 def test_a_rebuild_on_sqlite_keeps_our_rows(at_work: Callable[..., Developer], tmp_path: Path) -> None:
     """A host on SQLite with foreign keys on, whose env.py has the documented line, rebuilds its own tables without
     losing the invitations that point at them."""

@@ -17,6 +17,18 @@ from ..errors import ConfigurationError
 from ..model.binding import Models
 
 
+def missing(models: Models) -> Sequence[str]:
+    """The numbers of the steps that the host's migration tree lacks; none where there is no tree. Needs an app context.
+
+    :raises ConfigurationError: Alembic cannot read the tree.
+    """
+    if "migrate" not in current_app.extensions:
+        return ()
+    from .tree import Tree, is_there
+
+    return Tree(models).missing() if is_there() else ()
+
+
 def write(models: Models, *, mark: Sequence[str] = ()) -> list[Path]:
     """Write the steps that the host's migration tree lacks, one revision each, at its head.
 

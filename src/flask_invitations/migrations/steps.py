@@ -14,11 +14,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
+from alembic.autogenerate import renderers
 from alembic.operations import ops
 
 from ..model.binding import Models
+
+
+class LeaveOp(ops.MigrateOperation):
+    """Ends an upgrade where the table is there already. Not ``if_not_exists``: MySQL has none for indexes."""
+
+    def __init__(self, table: sa.Table) -> None:
+        self.table = table
+
+
+@renderers.dispatch_for(LeaveOp)
+def _leave(_context: Any, operation: LeaveOp) -> list[str]:
+    table = operation.table
+    schema = "" if table.schema is None else f", schema={table.schema!r}"
+    there = f"sa.inspect(op.get_bind()).has_table({table.name!r}{schema})"
+    # An empty line is where Alembic's printer ends a block.
+    return [f"if not op.get_context().as_sql and {there}:", "return  # it was here before this revision", ""]
 
 
 @dataclass(frozen=True)
@@ -32,10 +50,14 @@ class Step:
     table: Callable[[Models], sa.Table]
     needed: Callable[[Models], bool] = lambda models: True
 
-    def upgrade(self, models: Models) -> list[ops.MigrateOperation]:
+    def upgrade(self, models: Models, *, adopt: bool = False) -> list[ops.MigrateOperation]:
+        """
+        :param adopt: leave the table as it is where there is one.
+        """
         table = self.table(models)
         indexes = sorted(table.indexes, key=lambda index: str(index.name))
-        return [ops.CreateTableOp.from_table(table), *map(ops.CreateIndexOp.from_index, indexes)]
+        made = [ops.CreateTableOp.from_table(table), *map(ops.CreateIndexOp.from_index, indexes)]
+        return [LeaveOp(table), *made] if adopt else made
 
     def downgrade(self, models: Models) -> list[ops.MigrateOperation]:
         """Only the table: its indexes go with it, and MariaDB refuses to drop one that a foreign key leans on."""

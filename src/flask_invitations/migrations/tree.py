@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from alembic import command
@@ -21,10 +21,18 @@ from flask import current_app
 from ..errors import ConfigurationError
 from ..model.binding import Models
 from ..model.options import match
+from ..store.schema import differences, exists
 from .steps import STEPS, Step
+
+T = TypeVar("T")
 
 #: The name in a revision's file that tells which step it is; a tuple where it holds several (a squashed history).
 MARKER = "flask_invitations_step"
+
+
+def is_there() -> bool:
+    """Whether the current app has a tree."""
+    return Path(current_app.extensions["migrate"].directory, "versions").is_dir()
 
 
 class Tree:
@@ -44,22 +52,31 @@ class Tree:
 
     def write(self, mark: Sequence[str]) -> list[Path]:
         """See :func:`flask_invitations.migrations.write`."""
-        steps = [step for step in STEPS if step.needed(self._models)]
-        known = [step.number for step in steps]
+        known = [step.number for step in STEPS if step.needed(self._models)]
         unknown = sorted(set(mark) - set(known))
         if unknown:
             raise ConfigurationError(f"There is no step {unknown[0]}. The steps are {', '.join(known)}.")
         with self._explained():
-            have = {number for revision in self._script.walk_revisions() for number in _markers(revision)}
-            missing = [step for step in steps if step.number not in have]
-            marked = [step for step in missing if step.number in mark]
-            wanted = [step for step in missing if step.number not in mark]
-            if missing:
-                self._refuse_what_exists(wanted)
-            done = [self._add(marked, [], [])] if marked else []
+            missing = self._missing()
+            if not missing:
+                return []
+            made = [step for step in missing if step.number in mark or self._in_tree(step.table(self._models))]
+            wanted = [step for step in missing if step not in made]
+            there = self._look([step for step in missing if step.number not in mark], wanted)
+            done = [self._add(made, [], [])] if made else []
             return done + [
-                self._add([step], step.upgrade(self._models), step.downgrade(self._models)) for step in wanted
+                self._add([step], step.upgrade(self._models, adopt=step in there), step.downgrade(self._models))
+                for step in wanted
             ]
+
+    def missing(self) -> list[str]:
+        """The numbers of the steps that no revision carries."""
+        with self._explained():
+            return [step.number for step in self._missing()]
+
+    def _missing(self) -> list[Step]:
+        have = {number for revision in self._script.walk_revisions() for number in _markers(revision)}
+        return [step for step in STEPS if step.needed(self._models) and step.number not in have]
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -72,44 +89,63 @@ class Tree:
             reason = type(error.orig).__name__
             raise ConfigurationError(f"The database does not answer ({reason}). Start it, then try again.") from None
 
-    def _refuse_what_exists(self, wanted: Sequence[Step]) -> None:
-        """A step whose table is there already would break every later ``flask db upgrade``."""
-        existing = self._in_database(wanted)
-        found = [step for step in wanted if step in existing or self._in_tree(step)]
-        if found:
-            tables = " and ".join(step.table(self._models).name for step in found)
-            marks = " ".join(f"--mark {step.number}" for step in found)
+    def _look(self, steps: Sequence[Step], wanted: Sequence[Step]) -> Collection[Step]:
+        """Look at the database before anything is written.
+
+        :param wanted: those that have to make their table.
+        :return: those whose table is there, as it should be.
+        :raises ConfigurationError: it is another one; or it would point at a table that nobody makes.
+        """
+        tables = {step: step.table(self._models) for step in steps}
+
+        def look(connection: sa.Connection) -> list[Step]:
+            self._refuse_unmade(wanted, connection)
+            found = [step for step in steps if exists(tables[step], connection)]
+            for step in steps:
+                match(tables[step], connection)
+            for step in found:
+                _refuse_other(tables[step], connection)
+            return found
+
+        return self._ask(look)
+
+    def _refuse_unmade(self, wanted: Sequence[Step], connection: sa.Connection) -> None:
+        """A host whose tables are older than its tree has a first revision at least, which stands for them."""
+        links = (link for step in wanted for link in step.table(self._models).foreign_key_constraints)
+        hosts = {link.referred_table for link in links} - set(self._models.tables)
+        older = bool(self._script.get_heads())
+        unmade = [each for each in hosts if not self._in_tree(each) and not (older and exists(each, connection))]
+        if unmade:
+            names = " and ".join(sorted(table.name for table in unmade))
             raise ConfigurationError(
-                f"{tables} already exist, but no revision carries the marker of that step. If a revision of this "
-                f"tree creates them, run `flask invitations migrations {marks}`. "
-                "If db.create_all() created them, drop them first."
+                f"No revision of this tree creates {names}. Run `flask db migrate` and `flask db upgrade`, then "
+                "`flask invitations migrations` and `flask db upgrade`. If db.create_all() created your tables, run "
+                "`flask db migrate` on an empty database, and `flask db stamp head` on this one."
             )
 
-    def _in_database(self, steps: Sequence[Step]) -> list[Step]:
-        found: list[Step] | None = None
+    def _ask(self, question: Callable[[sa.Connection], T]) -> T:
+        """Ask the database of our tables, by the connection that the host's ``env.py`` makes."""
+        answers: list[T] = []
 
-        def look(_revision: Any, context: MigrationContext) -> list[Any]:
-            nonlocal found
+        def ask(_revision: Any, context: MigrationContext) -> list[Any]:
             if self._is_ours(context) and context.connection is not None:
-                inspector = sa.inspect(context.connection)
-                tables = [(step, step.table(self._models)) for step in steps]
-                found = [step for step, table in tables if inspector.has_table(table.name, schema=table.schema)]
-                for _, table in tables:
-                    match(table, context.connection)
+                answers.append(question(context.connection))
             return []
 
-        with EnvironmentContext(self._config, self._script, fn=look, dont_mutate=True):
+        with EnvironmentContext(self._config, self._script, fn=ask, dont_mutate=True):
             self._script.run_env()
-        if found is None:
+        if not answers:
             raise ConfigurationError(
                 "The migration tree does not cover the database of user_model. "
                 "Create it with `flask db init --multidb`, or fix target_metadata in its env.py."
             )
-        return found
+        return answers[-1]
 
-    def _in_tree(self, step: Step) -> bool:
-        """Whether some revision makes the step's table, as one does that the host had autogenerated."""
-        makes = re.compile(rf"create_table\(\s*['\"]{step.table(self._models).name}['\"]")
+    def _in_tree(self, table: sa.Table) -> bool:
+        """Whether some revision makes a table, as one does that the host had autogenerated."""
+        makes = re.compile(
+            rf"create[_ ]table\W+(if not exists\W+)?(\w+\W?\.\W?)?{re.escape(table.name)}\b", re.IGNORECASE
+        )
         return any(
             makes.search(inspect.getsource(function))
             for revision in self._script.walk_revisions()
@@ -149,6 +185,15 @@ class Tree:
         path = Path(written.path)
         _put_marker(path, numbers, self._script.output_encoding)
         return path
+
+
+def _refuse_other(table: sa.Table, connection: sa.Connection) -> None:
+    wrong = differences(table, connection)
+    if wrong:
+        raise ConfigurationError(
+            f"The table {table.name} exists, but not as it should: {'; '.join(wrong)}. "
+            "Correct it, or drop it if it is empty, then run `flask invitations migrations` again."
+        )
 
 
 def _markers(revision: Script) -> tuple[str, ...]:

@@ -13,15 +13,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm.exc import ObjectDeletedError
 
 from ..errors import InvalidRequest, InvitationError, TryAgain
-from .drivers import TEXT, codes, is_busy, is_integrity, is_transient, is_unique, unwritable
+from .drivers import OURS, TEXT, codes, is_busy, is_integrity, is_transient, is_unique, unwritable
 
 log: logging.Logger = logging.getLogger("flask_invitations")
 
 T = TypeVar("T")
 
 ATTEMPTS = 5
-#: What the names of our tables begin with.
-_OURS = "user_invitation"
 
 
 class Stale(Exception):
@@ -61,7 +59,7 @@ def _is_worth_another(error: Stale | DBAPIError, conflict: Conflict | None) -> b
     if isinstance(error, Stale):
         return True
     if is_integrity(error):
-        return conflict is not None or _OURS in (error.statement or "")
+        return conflict is not None or OURS in (error.statement or "")
     return is_transient(error)
 
 

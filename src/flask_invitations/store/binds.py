@@ -105,6 +105,9 @@ class Binds:
         """
         session = self._session()
         if _WRITES not in session.info:
+            if not self._known:  # the session connects by itself, and errors are heeded from the first one on
+                for engine in self.engines():
+                    listen(engine.dialect)
             return act(session)
         return _by(self._connect(session, None), session, act)
 

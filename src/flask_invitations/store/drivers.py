@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 
-from ..errors import InvalidRequest, Sentence
+from ..errors import ConfigurationError, InvalidRequest, Sentence
 
 #: A SQLSTATE, the first two characters of one, an error number of MariaDB and MySQL, or a name of SQLite's.
 Code = str | int
@@ -122,6 +122,18 @@ _LOST: frozenset[Code] = frozenset(
     )
 )
 
+#: A table or a column that is not there; SQLite has only a text for it.
+_ABSENT: frozenset[Code] = frozenset(("42P01", "42703", 1146, 1054))
+_ABSENT_TEXT = re.compile(r"no such (table|column)|table \w+ has no column")
+#: What looks for a table, as SQLAlchemy does, may well find none.
+_LOOKS = ("DESCRIBE", "SHOW")
+#: What the names of our tables begin with.
+OURS = "user_invitation"
+NO_TABLES = (
+    "The tables of flask-invitations are missing or out of date. Run `flask invitations migrations`, then "
+    "`flask db upgrade`. In a project without migrations, run db.create_all()."
+)
+
 #: About a field whose text the database cannot hold.
 TEXT: str = Sentence("The database cannot store a character of this text. Leave it out, for example an emoji.")
 
@@ -188,6 +200,14 @@ def is_locked(error: DBAPIError) -> bool:
     return bool(codes(error) & {1205, 3572})
 
 
+def is_absent(error: DBAPIError) -> bool:
+    """Whether a table of ours is missing, or a column of one."""
+    told, statement = str(error.orig), error.statement or ""
+    if statement.startswith(_LOOKS) or not (codes(error) & _ABSENT or _ABSENT_TEXT.match(told)):
+        return False
+    return OURS in told or (statement.startswith("INSERT") and OURS in statement)
+
+
 def unwritable(error: DBAPIError) -> str | None:
     """The name of the field whose text the database cannot hold or compare, where that is the matter; else ``None``."""
     told = str(error.orig)
@@ -244,12 +264,15 @@ def listen(dialect: sa.Dialect) -> None:
 
 def _heed(context: ExceptionContext) -> Exception | None:
     """A connection that leads nowhere is no other transaction's: SQLAlchemy knows of few errors that say so, and that a
-    server is read-only since a failover is none of them. A text that the driver cannot send is somebody's input."""
+    server is read-only since a failover is none of them. A text that the driver cannot send is somebody's input. Where
+    our tables are missing, whoever runs the app needs to know what to do."""
     error, raw = context.sqlalchemy_exception, context.original_exception
     if not _ours.get():
         return None
     if isinstance(error, DBAPIError) and codes(error) & _LOST:
         context.is_disconnect = True
+    if isinstance(error, DBAPIError) and is_absent(error):
+        return ConfigurationError(NO_TABLES)
     if isinstance(raw, UnicodeEncodeError):
         return InvalidRequest({_suspect(context.parameters, raw.encoding) or "text": [TEXT]})
     return None

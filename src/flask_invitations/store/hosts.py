@@ -32,15 +32,19 @@ class Hosts(Tables):
     def ids_come_again(self) -> bool:
         """Whether the id of a deleted tenant or user may be given to a new one while our rows still point at it: SQLite
         does that where it enforces no foreign keys. Asked at the first use, and warned of."""
+        again = self.is_unenforced()
+        if again:
+            log.warning(UNENFORCED)
+        return again
+
+    def is_unenforced(self) -> bool:
+        """Whether the database does not enforce foreign keys, by the connection at hand."""
         connection = self._binds.connection()
         if connection.dialect.name != "sqlite":
             return False
         with closing(connection.connection.cursor()) as cursor:
             cursor.execute("PRAGMA foreign_keys")
-            enforced = bool(cursor.fetchone()[0])
-        if not enforced:
-            log.warning(UNENFORCED)
-        return not enforced
+            return not cursor.fetchone()[0]
 
     def user(self, user_id: Any) -> Any:
         return self._get(self.models.user, user_id)

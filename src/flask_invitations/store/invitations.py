@@ -23,6 +23,7 @@ from ..tokens import Maker, Pseudonyms
 from .deliveries import Mails
 from .events import Events
 from .found import Found, People, made
+from .health import Health
 from .histories import Histories
 from .hosts import Hosts
 from .requests import Requests
@@ -47,6 +48,7 @@ class Store(Tables):
         self.unit: Unit = Unit(session, models)
         self.hosts: Hosts = Hosts(session, models, self.unit)
         self.events: Events = Events(session, models)
+        self.health: Health = Health(session, models)
         self.histories: Histories = Histories(session, models)
         self.requests: Requests = Requests(session, models)
         self._people = People(session, models, self.unit)

@@ -164,7 +164,7 @@ class Unit:
         try:
             with heeded():
                 return work()
-        except DBAPIError:
+        except (DBAPIError, ConfigurationError):  # of a database without our tables
             session.rollback()
             raise
         finally:

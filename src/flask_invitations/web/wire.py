@@ -19,6 +19,7 @@ from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 from ..current import get_state
 from ..errors import (
     BodyTooLarge,
+    ConfigurationError,
     CrossSite,
     InvalidRequest,
     InvitationError,
@@ -282,7 +283,11 @@ def answer_refusals(blueprint: Blueprint, answer: Callable[[InvitationError], Re
             raise error
         return answer(TryAgain())
 
+    def misconfigured(error: ConfigurationError) -> Response:
+        raise error from None  # its sentence says it all; what a driver said before would hide it
+
     blueprint.register_error_handler(InvitationError, answer)
+    blueprint.register_error_handler(ConfigurationError, misconfigured)
     blueprint.register_error_handler(DBAPIError, busy)
     blueprint.register_error_handler(PoolTimeout, busy)
 
