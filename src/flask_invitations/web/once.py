@@ -31,7 +31,8 @@ class Keyed:
     """
 
     def __init__(self, status: int) -> None:
-        self.status, self.replayed = status, False
+        self.status: int = status
+        self.replayed: bool = False
 
     def __call__(self, recall: Recall[T], act: Callable[[], T], status: Callable[[T], int] | None = None) -> T:
         """What ``act`` returns, or has returned to this caller for the same key.
