@@ -20,6 +20,7 @@ from werkzeug.wsgi import ClosingIterator
 from flask_invitations.current import get_state, override
 from tests.hosts import PASSWORD, Host, build
 from tests.http.tools import ACCEPT, DECLINE, DOCUMENT, GUEST, INVITE, LIST, PREVIEW, copy, invite
+from tests.pages import test_desk_many as desk_many
 from tests.pages.site import Name
 from tests.pages.test_desk import send
 
@@ -176,7 +177,15 @@ def by_pages(guest: FlaskClient, made: Callable[[], tuple[str, str]]) -> None:
 def by_desk(manager: FlaskClient, made: Callable[[], tuple[str, str]], email: str) -> None:
     """Every page of the desk."""
     one = f"{DESK}/{made()[0]}"
-    for page in (f"{DESK}/", f"{DESK}/invite", one, f"{one}/resend", f"{one}/revoke"):
+    for page in (
+        f"{DESK}/",
+        f"{DESK}/invite",
+        f"{DESK}/many",
+        f"{DESK}/many/preview",
+        one,
+        f"{one}/resend",
+        f"{one}/revoke",
+    ):
         assert manager.get(page).status_code in (200, 303)
     for page, action, form in (
         (f"{DESK}/", f"{DESK}/invite", {"email": "nobody"}),
@@ -185,6 +194,16 @@ def by_desk(manager: FlaskClient, made: Callable[[], tuple[str, str]], email: st
         (f"{one}/revoke", f"{one}/revoke", {}),
     ):
         assert send(manager, page, action, **form).status_code in (303, 422)
+    several(manager, f"nobody, many-{email}", made()[0])
+
+
+def several(manager: FlaskClient, people: str, one: str) -> None:
+    """Many at the desk: looked at, and sent; one that was selected is sent again, and revoked."""
+    shown = desk_many.look(manager, people)
+    answers = [shown, desk_many.send(manager, shown), desk_many.select(manager, "resend", one)]
+    asked = desk_many.select(manager, "revoke", one)
+    answers += [asked, desk_many.confirm(manager, asked)]
+    assert [answer.status_code for answer in answers] == [200, 303, 303, 200, 303]
 
 
 def test_every_endpoint_is_asked(local: Host) -> None:

@@ -225,6 +225,7 @@ HOOKS: dict[str, Any] = {
     "validate_password": lambda password, invitation: None,
     "check_invitee": lambda draft: None,
     "check_acceptance": lambda invitation, user: None,
+    "seats": lambda tenant_id: None,
     "limits_for": lambda tenant_id: {},
     "rate_limit": lambda scope, key, cost: None,
     "tenant_is_active": lambda tenant_id: True,

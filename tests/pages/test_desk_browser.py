@@ -179,7 +179,7 @@ def test_a_thousand(site: Site, browser: Any, javascript: bool, tmp_path: Path) 
     file.write_bytes("\r\n".join(["Name;E-Mail", *people]).encode("utf-16"))
     with browser.new_context(java_script_enabled=javascript, viewport=DESKTOP) as context:
         page = context.new_page()
-        site.sign_in(page, manager(site, "Crowd"))
+        site.sign_in(page, manager(site, f"Crowd {folder}"))
         page.goto(f"{site.base}{DESK}many")
         page.get_by_label("Names and addresses").fill("\n".join(people))
         page.get_by_role("button", name="Preview").click()
