@@ -186,8 +186,8 @@ def patient(host: Host) -> Host:
 @pytest.mark.parametrize("_database", ["sqlite", "sqlite-wal"], indirect=True)
 def test_on_sqlite_nobody_waits(database_url: str) -> None:
     """On SQLite a call that still decides keeps nobody from writing, not even its rival: the first to be done counts,
-    and the other gives that answer."""
-    with crowded(database_url, 4) as host:
+    and the other gives that answer. (PENDING_MAX would: it holds the tenant.)"""
+    with crowded(database_url, 4, config={"INVITATIONS_PENDING_MAX": None}) as host:
         admin = host.user("admin@example.com", "admin")
         call = prepared(host, "invite", admin, "guest@example.com")
         with while_the_first_is_stuck(host, call) as slow:
