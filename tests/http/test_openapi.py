@@ -32,13 +32,15 @@ ALSO: dict[str, set[tuple[int, str]]] = {
     "invite": BODY | POST | WAIT | KEYED | CAPS | {(403, "role-not-allowed"), (403, "address-not-allowed")},
     "invite_many": BODY
     | POST
+    | WAIT
+    | KEYED
     | {
         (401, "unauthenticated"),
         (403, "forbidden"),
         (403, "tenant-inactive"),
         (409, "plan-changed"),
     },
-    "change_many": BODY | POST | {(401, "unauthenticated"), (403, "forbidden")},
+    "change_many": BODY | POST | WAIT | KEYED | {(401, "unauthenticated"), (403, "forbidden")},
     "resend_invitation": BODY
     | POST
     | WAIT

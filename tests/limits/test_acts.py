@@ -132,6 +132,21 @@ def _many(host: Host, admin: Any, count: int) -> Any:
         return acts.invite_many(ctx, by=acts.manager(ctx, caller(ctx)), rows=rows).results
 
 
+def test_many_by_http(database_url: str) -> None:
+    """E5: both calls for many count each person, a dry run and revoking none."""
+    with limited(database_url, invite="5/hour", tenant="9/hour") as host:
+        _, admin, *_ = people(host)
+        client, rows = host.client(admin), [{"email": f"b{number}@example.com"} for number in range(3)]
+        assert client.post(f"{INVITE}/bulk", json={"invitations": rows, "dry_run": True}).status_code == 200
+        made = client.post(f"{INVITE}/bulk", json={"invitations": rows}).json
+        ids = [each["invitation"]["id"] for each in made["results"]]  # type: ignore[index]
+        with unchanged(host):
+            too_many(client.post(f"{INVITE}/bulk", json={"invitations": rows}))
+            too_many(client.post(f"{LIST}/bulk", json={"action": "resend", "ids": ids}))
+        assert client.post(f"{LIST}/bulk", json={"action": "resend", "ids": ids[:2]}).json["done"] == 2  # type: ignore[index]
+        assert client.post(f"{LIST}/bulk", json={"action": "revoke", "ids": ids}).json["done"] == 3  # type: ignore[index]
+
+
 def test_many_at_once(database_url: str) -> None:
     """E5: a call for many costs as many, all or nothing; one that could never fit is wrong, and names the number."""
     with limited(database_url, invite="4/hour", tenant="9/hour") as host:
@@ -373,7 +388,8 @@ def test_openapi(tmp_path: Any) -> None:
         for operation in path.values()
         if "Retry-After" in operation["responses"].get("429", {}).get("headers", {})
     }
-    assert told == {"invite", "resend_invitation", "preview_invite", "accept_invite", "decline_invite"}
+    by_managers = {"invite", "invite_many", "resend_invitation", "change_many"}
+    assert told == by_managers | {"preview_invite", "accept_invite", "decline_invite"}
     busy = document["paths"]["/invite"]["post"]["responses"]["503"]["headers"]
     assert busy["Retry-After"]["schema"]["type"] == "integer"
 

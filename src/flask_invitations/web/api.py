@@ -113,7 +113,7 @@ def invite(once: Keyed) -> Response:
     status=200,
     answer=answers.BulkInviteOut,
     body=rows.invite_body,
-    refusals=(*_MANAGER, CrossSite, errors.TenantInactive, errors.PlanChanged),
+    refusals=(*_MANAGER, CrossSite, errors.TenantInactive, errors.PlanChanged, errors.RateLimited),
     has_rows=True,
     idempotent=True,
 )
@@ -133,7 +133,7 @@ def invite_many(once: Keyed) -> Response:
     status=200,
     answer=answers.BulkChangeOut,
     body=rows.change_body,
-    refusals=(*_MANAGER, CrossSite),
+    refusals=(*_MANAGER, CrossSite, errors.RateLimited),
     has_rows=True,
     idempotent=True,
 )
