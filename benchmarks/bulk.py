@@ -29,7 +29,7 @@ from tests.hosts import Host, build
 from tests.servers import find_mariadb, find_postgresql, scratch
 
 BY_API, BY_COMMAND, CHUNK = 10_000, 100_000, 1_000
-CONFIG = {"INVITATIONS_DELIVERY": "queue"}
+CONFIG = {"INVITATIONS_DELIVERY": "queue", "INVITATIONS_PENDING_MAX": 1_000_000}
 
 
 def addresses(count: int, slug: str) -> Iterator[str]:
