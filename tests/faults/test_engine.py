@@ -218,23 +218,33 @@ def test_what_is_done_before_sending(queued: Host, batch: int, pause: float) -> 
     assert gone[0] not in {message.invitation.id for message in queued.outbox.messages}
 
 
-def test_a_template_that_reads(queued: Host) -> None:
-    """E3: the last look sees what was committed after the host's own template has read the database: on MariaDB the
-    transaction that it read in would not."""
-    admin = waiting(queued, 1)
-    ctx, gone = queued.app.extensions["invitations"].ctx, list[Any]()
+@pytest.mark.parametrize("hook", ["template", "rate_limit"])
+def test_a_hook_that_reads(database_url: str, hook: str) -> None:
+    """E3: the last look sees what was committed after the host's own template or limiter has read the database: on
+    MariaDB the transaction that it read in would not."""
+    counts = {"INVITATIONS_DELIVERY": "queue", "INVITATIONS_RATELIMIT_RECIPIENT": "9/day"}
+    gone: list[Any] = []
+
+    def read_and_revoke(name: str) -> None:
+        if name == hook and not gone and states(host)["sending"]:
+            assert host.db.session.query(host.Tenant).count()
+            gone.append(host.rows(host.invitations.models.Invitation)[0].id)
+            with ThreadPoolExecutor() as elsewhere:
+                elsewhere.submit(revoke, host, admin, gone[0]).result()
 
     def render(*what: Any, **words: Any) -> str:
-        assert queued.db.session.query(queued.Tenant).count()
-        if not gone:
-            gone.append(words["invitation"].id)
-            with ThreadPoolExecutor() as elsewhere:
-                elsewhere.submit(revoke, queued, admin, gone[0]).result()
+        read_and_revoke("template")
         return str(ctx.template(*what).render(**words))
 
-    with override(queued.app, template=templates(render)):
-        assert deliver(queued) == {"cancelled": 1}
-    assert queued.outbox.messages == []
+    def rate_limit(_scope: str, _key: str, _cost: int) -> None:
+        read_and_revoke("rate_limit")
+
+    with build(database_url, config=counts, rate_limit=rate_limit) as host:
+        admin, ctx = waiting(host, 1), host.app.extensions["invitations"].ctx
+        with override(host.app, template=templates(render)):
+            assert deliver(host) == {"cancelled": 1}
+        assert host.outbox.messages == []
+        assert gone
 
 
 def test_a_slow_hook_outlives_the_lease(queued: Host) -> None:

@@ -184,9 +184,11 @@ def send(ctx: Context, letter: Letter, held: Hold[Letter]) -> Outcome:
     :raises TryAgain: the database does not answer, so nobody can look.
     """
     try:
-        # What a template of the host's reads, it reads apart: on MariaDB its transaction would see nothing newer.
-        message = ctx.unit.apart("a template of an email", lambda: compose(ctx, letter))
-        wait = _crowded(ctx, letter)
+        # What the host's templates and its limiter read, they read apart: on MariaDB the last look would see nothing
+        # newer in their transaction.
+        message, wait = ctx.unit.apart(
+            "what comes before an email", lambda: (compose(ctx, letter), _crowded(ctx, letter))
+        )
         why = None if wait is not None else _forbidden(ctx, letter, held)
     except (Lost, TryAgain):
         raise
