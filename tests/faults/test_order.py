@@ -18,6 +18,7 @@ from flask_invitations.current import override
 from flask_invitations.store.deliveries import KEY_GONE
 from flask_invitations.testing import token_in
 from flask_invitations.tokens import Token
+from tests.faults.rivals import UNHELD
 from tests.hosts import Host, build
 from tests.http.tools import DECLINE, LIST, PREVIEW, Case, accept, invite, make, refused
 from tests.races.harness import Racers, rounds
@@ -25,8 +26,6 @@ from tests.races.harness import Racers, rounds
 DAY = timedelta(days=1)
 #: A server that is behind.
 BEHIND = timedelta(seconds=-3)
-#: So that a rival may be at work in a hook: with caps, an act has the tenant to itself.
-UNHELD = {"INVITATIONS_PENDING_MAX": None}
 
 
 def row_of(case: Case, invitation_id: str = "") -> Any:
