@@ -213,6 +213,13 @@ def _double(error: BaseException, depth: int) -> BaseException:
     return double
 
 
+def _signer(key: str | bytes) -> Signer:
+    """Signs nonces. Its own key is derived once: by default that is done again for each signature."""
+    how: dict[str, Any] = {"digest_method": hashlib.sha256}
+    derived = Signer(key, salt=_SALT, key_derivation="hmac", **how).derive_key()
+    return Signer(derived, key_derivation="none", **how)
+
+
 class Mint:
     """Makes tokens from nonces.
 
@@ -220,7 +227,7 @@ class Mint:
     """
 
     def __init__(self, keys: Sequence[str | bytes]) -> None:
-        self._signers = [Signer(key, salt=_SALT, key_derivation="hmac", digest_method=hashlib.sha256) for key in keys]
+        self._signers = [_signer(key) for key in keys]
 
     def new(self) -> tuple[str, Token]:
         """A fresh nonce (hexadecimal, 32 random bytes) and its token under the present key."""

@@ -22,11 +22,9 @@ class Room:
     seats: int | None = None
 
     def after(self, taken: int) -> dict[str, Any]:
-        """The facts about the next invitation, where so many have taken their place."""
-        return {
-            "has_room": self.places is None or self.places > taken,
-            "seats": None if self.seats is None else self.seats - taken,
-        }
+        """What the next invitation finds less of than there could be, where so many have taken their place."""
+        full = {"has_room": False} if self.places is not None and self.places <= taken else {}
+        return full if self.seats is None else {**full, "seats": self.seats - taken}
 
 
 def capped(ctx: Context) -> bool:

@@ -71,18 +71,18 @@ def making(
     if len(keys) == 1 and not accounts:
         _take_as_long(ctx, by, tenant_id)
     grant = cache(lambda role: may_grant(ctx, by, tenant_id, role))
-    common = Facts(tenant_active=active, **_joining(ctx))
+    common = {"tenant_active": active, **_joining(ctx)}
 
     def one(each: InvitationDraft) -> Case:
         before, account = past[each.email_key], accounts.get(each.email_key)
         standing = standings[tenant_id, each.email_key]
-        facts = replace(
-            common,
+        facts = Facts(
             may_grant=grant(each.role),
             address_refused=ctx.config.domains.refusal(each.domain) or _refusal(ctx.hooks.check_invitee, each),
             suppressed=standing.unwanted,
             bounced=standing.bounced,
             holder=before.live(now),
+            **common,
             **_membership(ctx, account, tenant_id),
         )
         return Case(new_id(now), each, facts, before, standing)
@@ -130,8 +130,11 @@ def in_turn(rules: Sequence[Rule], cases: Sequence[Case], room: Room) -> Iterato
     taken, places = dict[str, UUID](), 0
     for case in cases:
         key = case.draft.email_key
-        left = room.after(places) if case.opens else {}
-        case = replace(case, facts=replace(case.facts, holder=taken.get(key, case.facts.holder), **left))
+        since = room.after(places) if case.opens else {}
+        if key in taken:
+            since["holder"] = taken[key]
+        if since:
+            case = replace(case, facts=replace(case.facts, **since))
         refusal = obstacle(rules, case.facts)
         if refusal is None:
             taken[key] = case.id

@@ -32,15 +32,22 @@ class _Straight:
         return field._serialize(self._read(obj), attr, obj, **kwargs)  # noqa: SLF001 - what fields are made by
 
 
-class String(_Straight, fields.String):
+class _AsItIs(_Straight):
+    """The same where JSON has the value already."""
+
+    def serialize(self, attr: str, obj: Any, accessor: Any = None, **kwargs: Any) -> Any:
+        return self._read(obj)
+
+
+class String(_AsItIs, fields.String):
     """Text."""
 
 
-class Integer(_Straight, fields.Integer):
+class Integer(_AsItIs, fields.Integer):
     """A number."""
 
 
-class Boolean(_Straight, fields.Boolean):
+class Boolean(_AsItIs, fields.Boolean):
     """Yes or no."""
 
 
