@@ -247,6 +247,28 @@ def test_a_hook_that_reads(database_url: str, hook: str) -> None:
         assert gone
 
 
+def test_a_clock_that_reads(database_url: str) -> None:
+    """E3: nor does it matter that the host's clock reads the database, which leaves a transaction open between one
+    email and the next."""
+    with build(database_url, config={"INVITATIONS_DELIVERY": "queue"}) as host:
+        admin, ctx, gone = waiting(host, 2), host.app.extensions["invitations"].ctx, list[Any]()
+
+        def clock() -> Any:
+            assert host.db.session.query(host.Tenant).count()
+            return host.clock()
+
+        def render(*what: Any, **words: Any) -> str:
+            if host.outbox.messages and not gone:
+                gone.append(words["invitation"].id)
+                with ThreadPoolExecutor() as elsewhere:
+                    elsewhere.submit(revoke, host, admin, gone[0]).result()
+            return str(ctx.template(*what).render(**words))
+
+        with override(host.app, template=templates(render), clock=clock):
+            assert deliver(host, batch=2) == {"sent": 1, "cancelled": 1}
+        assert gone[0] not in {message.invitation.id for message in host.outbox.messages}
+
+
 def test_a_slow_hook_outlives_the_lease(queued: Host) -> None:
     """E3: what another worker has taken, since a hook took longer than the lease, is left to that."""
     waiting(queued, 3)

@@ -54,8 +54,8 @@ class Unit:
         """Run ``work`` in one transaction.
 
         :param conflict: told of a rule of the database that was broken, before a second look; see :func:`attempt`.
-        :param anew: ``work`` begins with a lock, and then has to see what was committed before it got that. Where
-            nobody has written, the transaction begins anew; else it is as old as it is.
+        :param anew: ``work`` begins with a lock, and then has to see what was committed before it got that. The
+            transaction begins anew, unless somebody has written in it.
         :raises TryAgain: the database refused to the last; nothing happened.
         :raises TransactionMisuse: a hook ended the transaction, or this is no place for an act.
         """
@@ -96,8 +96,7 @@ class Unit:
     def look(self, work: Callable[[], T]) -> T:
         """Run ``work``, which only reads: nothing is committed, and no row of the host's is read twice.
 
-        It is run again only where no transaction was open before: what the host has flushed in one would be gone
-        without a word.
+        It is run again only where no transaction was open before: what the host has flushed in one would be gone.
 
         :raises TryAgain: the database refused to the last.
         """
@@ -123,15 +122,18 @@ class Unit:
         frame.returned.append(Part(result, frame.within()))
         return result
 
-    def ahead(self, work: Callable[[], T]) -> T:
+    def ahead(self, work: Callable[[], T], *, anew: bool = False) -> T:
         """Run ``work``, which only reads, where a unit that is begun afterwards writes. No transaction stays open that
         was not open before: what follows may take its time. Inside of a unit it is a part of that.
 
+        :param anew: what a hook has left open is ended first: a read in there would see only what that has seen.
         :raises TryAgain: the database refused to the last.
         """
         session = self._session()
         if frame_of(session) is not None:
             return work()
+        if anew:
+            clean(session, "a hook")
         if session.in_transaction():
             with writing(session):
                 return self.look(work)
