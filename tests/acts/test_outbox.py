@@ -226,7 +226,7 @@ def test_retry_failed(queued: Host) -> None:
 def test_a_batch_is_written_down_together(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """R23: an email costs 5 statements on PostgreSQL, 6 elsewhere, of which each further one of a batch costs one, the
     last look; another asks whether its address has an account by now."""
-    monkeypatch.setattr("flask_invitations.outbox.work.FRESH", timedelta(minutes=1))  # however slow the machine is
+    monkeypatch.setattr(outbox.work, "FRESH", timedelta(minutes=1))  # however slow the machine is
     config = {"INVITATIONS_DELIVERY": "queue"}
     with build(database_url, config=config, tenant_is_active=None) as host:
         _, admin, *_ = people(host)
@@ -241,6 +241,22 @@ def test_a_batch_is_written_down_together(database_url: str, monkeypatch: pytest
         each = 2 if host.engine.dialect.name == "sqlite" else 1  # SQLite leases each by an UPDATE of its own
         assert counts[0] == (5 if host.engine.dialect.name == "postgresql" else 6)
         assert counts[1] == counts[0] + 14 * each
+
+
+def test_a_slow_host_is_not_asked_again_and_again(queued: Host) -> None:
+    """R12: where hooks take so long that what they said of a batch is old before it has left, smaller batches are taken:
+    what is asked for each email does not grow with the batch."""
+    waiting(queued, 30)
+    asked: list[Any] = []
+
+    def display_name(user: Any) -> str:
+        asked.append(user)
+        queued.clock.tick(timedelta(seconds=0.3))
+        return "Ann"
+
+    with override(queued.app, display_name=display_name):
+        assert deliver(queued, batch=30) == {"sent": 30}
+    assert len(asked) < 3 * 30
 
 
 def stop_after(host: Host, count: int) -> Any:

@@ -54,9 +54,10 @@ def deliver(
     :raises TryAgain: the database does not answer; leased rows are due again when their lease is over.
     """
     ended, rescued, hold = Counter[str](), ctx.now(), _nothing(ctx)
+    most = fit = 1 if delivery_id is not None else min(batch, MOST)
     while True:
         over = stop() or (ended and delivery_id is not None)
-        take = 0 if over else breaker_of(ctx.sender).room(1 if delivery_id is not None else min(batch, MOST), ctx.now())
+        take = 0 if over else breaker_of(ctx.sender).room(fit, ctx.now())
         rescue = ctx.now() - rescued >= RESCUE
         rescued = ctx.now() if rescue else rescued
         hold = _turn(ctx, work, hold, partial(_lease, ctx, take, only=delivery_id, rescue=rescue), patience)
@@ -64,6 +65,8 @@ def deliver(
             return ended
         try:
             _perform_some(ctx, work, hold, stop)
+            # What was prepared and is put back is prepared again: no more of it than there is time for.
+            fit = max(1, hold.done) if hold.untried else min(2 * fit, most)
             ended.update(str(outcome.delivery.state) for outcome in hold.outcomes)
             progress(len(hold.outcomes))
         except BaseException:
