@@ -18,17 +18,8 @@ from flask_invitations import InvitationError, errors, hooks
 from flask_invitations.config import Config
 from flask_invitations.gate import Function
 from flask_invitations.replies import YES_OR_NO
+from tests.docs.pages import PAGES, ROOT, anchors, links, rows
 from tests.hosts import build
-
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CHANGES.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
-
-
-def rows(page: str) -> list[list[str]]:
-    """The cells of every table row of a page, marks of code taken off."""
-    lines = (ROOT / page).read_text("utf-8").splitlines()
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-    return [row for row in cells if not set(row[0]) <= set("-: ")]
 
 
 def all_refusals(base: type[InvitationError] = InvitationError) -> set[type[InvitationError]]:
@@ -103,9 +94,11 @@ def test_readme_shows_the_smallest_example_as_it_is() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
-    """No relative link is dead."""
-    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
-        assert (page.parent / target).exists(), target
+    """No relative link is dead, and no anchor."""
+    for path, anchor in links(page.read_text("utf-8")):
+        target = page.parent / path if path else page
+        assert target.exists(), path
+        assert not anchor or anchor in anchors(target.read_text("utf-8")), f"{path}#{anchor}"
 
 
 def test_public_names_are_documented_and_typed() -> None:
