@@ -57,7 +57,7 @@ def hand_out_what_is_outside(app: Any, docname: str, source: list[str]) -> None:
         inside = (ROOT / docname).parent.joinpath(link[2]).resolve().is_relative_to(ROOT)
         return link[0] if inside else f"{{download}}`{link[1]} <{link[2]}>`"
 
-    source[0] = re.sub(r"(?<!!)\[([^\]]+)\]\((\.\./[^)#]+\.md)\)", offered, source[0])
+    source[0] = re.sub(r"(?<!!)\[([^\]]+)\]\((\.\./[^)#]+\.md)(?:#[^)]*)?\)", offered, source[0])
 
 
 def setup(app: Any) -> None:
