@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
@@ -57,6 +59,13 @@ class Terminal(AbstractContextManager["Terminal"]):
                 assert timeout > 0, f"{commands}\n{said}"
             else:
                 raise AssertionError(f"{commands}\n{self.log.read_text()}")
+
+    def until(self, ready: Callable[[], bool], timeout: float = 60) -> None:
+        """Wait for what was started."""
+        deadline = time.monotonic() + timeout
+        while not ready():
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.1)
 
     def __exit__(self, *_error: object) -> None:
         with suppress(ProcessLookupError):

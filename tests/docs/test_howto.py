@@ -2,59 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 import pytest
-from flask import Flask, g
-from werkzeug.serving import make_server
 
 from flask_invitations.current import override
-from flask_invitations.testing import RecordingMailer
-from tests.docs.pages import read
-from tests.hosts import PASSWORD, UNLIMITED
+from tests.docs.teams import API, Teams, code, served
+from tests.hosts import PASSWORD
 from tests.pages.browser import chromium
-
-API = "/api/v1/users"
-
-
-def code(page: str, mark: str) -> str:
-    """The block of a page behind this mark; inside of a list it is indented."""
-    found = re.search(rf"^( *)<!-- {re.escape(mark)} -->\n *```\w+\n(.*?)^ *```$", read(page), re.DOTALL | re.MULTILINE)
-    assert found, f"{page}: {mark}"
-    return re.sub(rf"^{found[1]}", "", found[2], flags=re.MULTILINE)
-
-
-class Teams:
-    """The app of docs/tenants.md, with what other pages add to it."""
-
-    def __init__(self) -> None:
-        self.space: dict[str, Any] = {"__name__": "teams"}
-        self.add("docs/tenants.md", "app.py")
-        self.app: Flask = self.space["app"]
-        self.invitations, self.db = self.space["invitations"], self.space["db"]
-        self.mail = RecordingMailer()
-
-    def add(self, page: str, mark: str = "app.py") -> None:
-        exec(compile(code(page, mark), page, "exec"), self.space)
-
-    def client(self, user_id: int | None = None) -> Any:
-        g.pop("_login_user", None)  # the test's own app context would keep who called before
-        client = self.app.test_client()
-        if user_id is not None:
-            with client.session_transaction() as session:
-                session["_user_id"], session["_fresh"] = str(user_id), True
-        return client
-
-    def made(self, kind: str, /, **columns: Any) -> Any:
-        row = self.space[kind](**columns)
-        self.db.session.add(row)
-        self.db.session.commit()
-        return row
 
 
 @pytest.fixture
@@ -63,8 +19,7 @@ def teams() -> Iterator[Teams]:
     with made.app.app_context(), override(made.app, mailer=made.mail):
         made.db.create_all()
         yield made
-        made.db.session.remove()
-        made.db.engine.dispose()
+        made.close()
 
 
 def test_many_tenants(teams: Teams) -> None:
@@ -133,38 +88,19 @@ def test_behind_a_proxy(teams: Teams) -> None:
     assert (event.invitation_id, event.remote_addr) == (one.id, "192.0.2.7")
 
 
-@contextmanager
-def served(app: Flask) -> Iterator[str]:
-    """The app on a free port."""
-    server = make_server("127.0.0.1", 0, app)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 def test_an_accept_page_of_ones_own(tmp_path: Path) -> None:
     """docs/accept-page.md: the page takes the token out of the address, shows the offer, and accepts."""
-    source = code("docs/tenants.md", "app.py").replace("sqlite://", f"sqlite:///{tmp_path / 'join.sqlite3'}")
-    space: dict[str, Any] = {"__name__": "teams"}
-    exec(source.replace("Flask(__name__)", f"Flask(__name__, root_path={str(tmp_path)!r})"), space)
-    exec(code("docs/accept-page.md", "view"), space)
+    teams = Teams(f"sqlite:///{tmp_path / 'join.sqlite3'}", root_path=str(tmp_path))
+    teams.add("docs/accept-page.md", "view")
     (tmp_path / "static").mkdir()
     for name in ("join.html", "join.js"):
         (tmp_path / "static" / name).write_text(code("docs/accept-page.md", name))
-    app, mail = space["app"], RecordingMailer()
-    app.config.update(UNLIMITED)
-    with app.app_context(), override(app, mailer=mail):
-        space["db"].create_all()
-        space["db"].session.add(space["Team"](id=1, name="First <b>team</b>"))
-        space["db"].session.commit()
-        space["invitations"].invite("ann@example.com", tenant_id=1)
-        token = mail.token_to("ann@example.com")
-        with served(app) as base, chromium() as browser:
+    with teams.app.app_context(), override(teams.app, mailer=teams.mail):
+        teams.db.create_all()
+        team = teams.made("Team", name="First <b>team</b>")
+        teams.invitations.invite("ann@example.com", tenant_id=team.id)
+        token = teams.mail.token_to("ann@example.com")
+        with served(teams.app) as base, chromium() as browser:
             page = browser.new_page()
             page.goto(f"{base}/join#{token}")
             page.get_by_label("Password").wait_for()
@@ -177,6 +113,5 @@ def test_an_accept_page_of_ones_own(tmp_path: Path) -> None:
             page.get_by_role("button").click()
             page.wait_for_url(f"{base}/")
             page.close()
-        assert space["User"].query.one().email == "ann@example.com"
-        space["db"].session.remove()
-        space["db"].engine.dispose()
+        assert teams.space["User"].query.one().email == "ann@example.com"
+        teams.close()

@@ -10,10 +10,8 @@ import re
 import shutil
 import socket
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.error import URLError
 
 import pytest
 
@@ -66,18 +64,8 @@ class Reader:
     def _serve(self, commands: str) -> None:
         """The reader opens the second terminal in the same folder."""
         self.second.start(f"cd team\n{self.instead.get('postgresql', '')}{commands}")
-        deadline = time.monotonic() + 60
-        while not self._answers():
-            assert time.monotonic() < deadline, self.second.log.read_text()
-            time.sleep(0.1)
+        self.second.until(self.ann.answers)
         assert self.ann.get("/").text == "Hello, stranger!"
-
-    def _answers(self) -> bool:
-        try:
-            Browser(self.base).get("/")
-        except (URLError, ConnectionError):
-            return False
-        return True
 
     def _read(self, commands: str) -> None:
         """What the page says in words, after some of the commands."""
