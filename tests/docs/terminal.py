@@ -60,7 +60,7 @@ class Terminal(AbstractContextManager["Terminal"]):
             else:
                 raise AssertionError(f"{commands}\n{self.log.read_text()}")
 
-    def until(self, ready: Callable[[], bool], timeout: float = 60) -> None:
+    def until(self, ready: Callable[[], bool], timeout: float = 120) -> None:
         """Wait for what was started."""
         deadline = time.monotonic() + timeout
         while not ready():

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 import flask_invitations
-from flask_invitations import InvitationError, errors, hooks
+from flask_invitations import InvitationError, Invitations, errors, hooks
 from flask_invitations.config import Config
 from flask_invitations.gate import Function
 from flask_invitations.replies import YES_OR_NO
-from tests.docs.pages import PAGES, ROOT, anchors, links, rows
+from tests.docs.pages import PAGES, ROOT, anchors, blocks, links, rows
 from tests.hosts import build
 
 
@@ -119,6 +119,17 @@ def test_snippets_of_the_pages_are_python() -> None:
     for page in PAGES:
         for snippet in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
             compile(dedent(snippet), str(page), "exec")
+
+
+def test_hooks_of_the_pages_are_hooks() -> None:
+    """Each function that a page decorates is taken as that hook: the name is one, and the arguments are as many."""
+    tried = 0
+    for page in PAGES:
+        for block in blocks(page.read_text("utf-8")):
+            if block.language == "python" and block.text.lstrip().startswith("@invitations."):
+                exec(compile(block.text, str(page), "exec"), {"invitations": Invitations()})
+                tried += 1
+    assert tried >= 6
 
 
 def test_sentry_recipe_masks_the_token() -> None:
