@@ -52,7 +52,7 @@ invitation_reported: NamedSignal = _signals.signal("invitation-reported")
 
 @dataclass(frozen=True)
 class Message:
-    """One mail, ready to send. Its ``repr`` shows neither link, text nor address.
+    """One email, ready to send. Its ``repr`` shows neither link, text nor address.
 
     :param id: the delivery's; the same on every try: an idempotency key for providers.
     :param kind: ``"invitation"``, ``"reminder"`` or ``"revoked"``, to the invitee; ``"accepted"``, ``"declined"`` or

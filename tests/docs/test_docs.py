@@ -8,27 +8,19 @@ import json
 import re
 import sys
 from pathlib import Path
+from textwrap import dedent
 from types import ModuleType
 from typing import Any
 
 import pytest
 
 import flask_invitations
-from flask_invitations import InvitationError, errors, hooks
+from flask_invitations import InvitationError, Invitations, errors, hooks
 from flask_invitations.config import Config
 from flask_invitations.gate import Function
 from flask_invitations.replies import YES_OR_NO
+from tests.docs.pages import PAGES, ROOT, anchors, blocks, links, rows
 from tests.hosts import build
-
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CHANGES.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
-
-
-def rows(page: str) -> list[list[str]]:
-    """The cells of every table row of a page, marks of code taken off."""
-    lines = (ROOT / page).read_text("utf-8").splitlines()
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-    return [row for row in cells if not set(row[0]) <= set("-: ")]
 
 
 def all_refusals(base: type[InvitationError] = InvitationError) -> set[type[InvitationError]]:
@@ -78,16 +70,16 @@ def test_hooks_page_calls_each_hook_as_it_is_called() -> None:
             assert (found[2] == "bool") == (word.answer is YES_OR_NO), name
 
 
-def test_readme_lists_every_endpoint() -> None:
-    """The API at a glance names each call of the API, and no other."""
+def test_reference_lists_every_endpoint() -> None:
+    """The table of the HTTP API names each call of the API, and no other."""
     told = {
-        tuple(row[0].split("`")[1].split("?")[0].split(" "))
-        for row in rows("README.md")
+        tuple(row[0].strip("`").split(" "))
+        for row in rows("docs/reference/http.md")
         if row[0][:2] in ("`P", "`G", "`D")
     }
     from flask_invitations.web.api import CALLS
 
-    assert told == {(call.method, call.rule.replace("<invitation_id>", "{id}")) for call in CALLS}
+    assert told == {(call.method, call.rule.replace("<", "{").replace(">", "}")) for call in CALLS}
 
 
 def test_readme_shows_the_smallest_example_as_it_is() -> None:
@@ -103,9 +95,11 @@ def test_readme_shows_the_smallest_example_as_it_is() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
-    """No relative link is dead."""
-    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
-        assert (page.parent / target).exists(), target
+    """No relative link is dead, and no anchor."""
+    for path, anchor in links(page.read_text("utf-8")):
+        target = page.parent / path if path else page
+        assert target.exists(), path
+        assert not anchor or anchor in anchors(target.read_text("utf-8")), f"{path}#{anchor}"
 
 
 def test_public_names_are_documented_and_typed() -> None:
@@ -124,7 +118,18 @@ def test_snippets_of_the_pages_are_python() -> None:
     """Every Python snippet compiles."""
     for page in PAGES:
         for snippet in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
-            compile(snippet, str(page), "exec")
+            compile(dedent(snippet), str(page), "exec")
+
+
+def test_hooks_of_the_pages_are_hooks() -> None:
+    """Each function that a page decorates is taken as that hook: the name is one, and the arguments are as many."""
+    tried = 0
+    for page in PAGES:
+        for block in blocks(page.read_text("utf-8")):
+            if block.language == "python" and block.text.lstrip().startswith("@invitations."):
+                exec(compile(block.text, str(page), "exec"), {"invitations": Invitations()})
+                tried += 1
+    assert tried >= 6
 
 
 def test_sentry_recipe_masks_the_token() -> None:

@@ -71,6 +71,14 @@ class Browser:
         headers["Content-Type"] = "application/json"
         return self._open(Request(self.base + path, json.dumps(body).encode(), headers))
 
+    def answers(self) -> bool:
+        """Whether there is a server, whatever it says."""
+        try:
+            self.get("/")
+        except (URLError, ConnectionError):
+            return False
+        return True
+
     def _open(self, request: Request) -> Answer:
         try:
             with self._opener.open(request, timeout=30) as response:
@@ -104,11 +112,8 @@ def _wait(process: subprocess.Popen[bytes], base: str, log: Path) -> None:
     """Until it answers anything at all."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        try:
-            Browser(base).get("/")
-        except (URLError, ConnectionError):
-            assert process.poll() is None, log.read_text()
-            time.sleep(0.1)
-        else:
+        if Browser(base).answers():
             return
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.1)
     raise AssertionError(f"no answer from {base}: {log.read_text()}")
