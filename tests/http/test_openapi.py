@@ -15,7 +15,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
-from tests.hosts import Host, build
+from tests.hosts import Host, build, without_profile
 from tests.http.table import seen
 from tests.http.tools import API, DOCUMENT, make
 from tests.races.harness import SOAK
@@ -137,7 +137,7 @@ def test_no_answer_is_invented(document: dict[str, Any]) -> None:
 
 def test_profile_fields(local_url: str) -> None:
     """The host's own accept fields stand in the document."""
-    with build(local_url, profile_schema=Profile) as host:
+    with build(local_url, profile_schema=Profile, create_user=without_profile) as host:
         found: Any = host.client().get(DOCUMENT).json
         OpenAPIV31SpecValidator(found).validate()  # type: ignore[arg-type,unused-ignore]
         body = found["components"]["schemas"]["AcceptBody"]
@@ -173,7 +173,11 @@ WHO = ("nobody", "plain", "admin")
 @pytest.fixture(scope="module")
 def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Host, Any]]:
     """A host, and schemathesis' view of its document."""
-    with build(f"sqlite:///{tmp_path_factory.mktemp('fuzz') / 'fuzz.sqlite3'}", profile_schema=Profile) as host:
+    with build(
+        f"sqlite:///{tmp_path_factory.mktemp('fuzz') / 'fuzz.sqlite3'}",
+        profile_schema=Profile,
+        create_user=without_profile,
+    ) as host:
         host.app.testing = False  # what nobody expects is a 500, as it is for people
         yield host, schemathesis.openapi.from_wsgi(DOCUMENT, host.app)
 

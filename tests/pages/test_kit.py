@@ -13,7 +13,7 @@ from jinja2 import ChoiceLoader, DictLoader, StrictUndefined
 from marshmallow import Schema, fields
 
 from flask_invitations.testing import check_pages
-from tests.hosts import Host, build
+from tests.hosts import Host, build, without_profile
 from tests.pages.site import Profile
 
 OURS = Path(__file__).parents[2] / "src/flask_invitations/templates"
@@ -24,7 +24,9 @@ EVERYTHING = {"INVITATIONS_FRESH_LINK": "send"}
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Host]:
     """A host with every kind of field, and fresh links."""
-    with build(f"sqlite:///{tmp_path / 'kit.sqlite3'}", profile_schema=Profile, config=EVERYTHING) as host:
+    with build(
+        f"sqlite:///{tmp_path / 'kit.sqlite3'}", profile_schema=Profile, create_user=without_profile, config=EVERYTHING
+    ) as host:
         yield host
 
 
@@ -117,7 +119,7 @@ def test_a_field_that_no_input_asks_for(tmp_path: Path) -> None:
     class Deep(Schema):
         address = fields.Nested(Schema.from_dict({"street": fields.String()}), required=True)
 
-    with build(f"sqlite:///{tmp_path / 'kit.sqlite3'}", profile_schema=Deep) as host:
+    with build(f"sqlite:///{tmp_path / 'kit.sqlite3'}", profile_schema=Deep, create_user=without_profile) as host:
         assert "the form to /invitations/accept has no field 'address'" in complaints(host)
 
 
