@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -35,6 +36,25 @@ def copy(name: str, folder: Path) -> Path:
 def flask(app: Path, *arguments: str) -> list[str]:
     """The command line of ``flask --app APP ...``."""
     return [sys.executable, "-m", "flask", "--app", str(app), *arguments]
+
+
+def call(app: Path, *arguments: str, env: Mapping[str, str] | None = None) -> tuple[str, str]:
+    """What a command of the app says, on stdout and on stderr."""
+    done = subprocess.run(
+        flask(app, *arguments),
+        cwd=app.parent,
+        env={**environment(), **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr
+
+
+def tokens(text: str) -> list[str]:
+    """Of the links in emails that ``LogMailer`` printed, in order."""
+    return re.findall(r"[#=]([\w-]{43})\b", text)
 
 
 def environment() -> dict[str, str]:
@@ -88,7 +108,7 @@ def running(app: Path, *options: str, env: Mapping[str, str] | None = None) -> I
         port = probe.getsockname()[1]
     log = app.parent / "output.txt"
     with log.open("wb") as output:
-        command = flask(app, *options, "run", "--port", str(port))
+        command = flask(app, *options, "run", "--no-reload", "--port", str(port))
         process = subprocess.Popen(
             command, cwd=app.parent, env={**environment(), **(env or {})}, stdout=output, stderr=subprocess.STDOUT
         )

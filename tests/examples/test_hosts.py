@@ -1,0 +1,85 @@
+"""The examples of docs/hosts, each as its reader runs it: invite, email, accept, sign in, list, over real HTTP."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from contextlib import closing
+from html import unescape
+from pathlib import Path
+
+from tests.examples.serve import Answer, Browser, call, copy, running, tokens
+
+API = "/api/v1/users"
+WORDS = "a few words will do"
+OWNER, ANN = "owner@example.com", "ann@example.com"
+
+
+def first_owner(app: Path, role: str = "owner", **env: str) -> str:
+    """The token of the first owner's link, who is invited from the command line."""
+    return tokens(call(app, "--debug", "invitations", "invite", OWNER, "--role", role, env=env)[1])[-1]
+
+
+def hidden(page: str) -> dict[str, str]:
+    """The hidden fields of a page's forms."""
+    return {name: unescape(value) for name, value in re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page)}
+
+
+def accept_by_page(browser: Browser, token: str, **typed: str) -> Answer:
+    """What an invitee does with the link."""
+    offer = browser.form("/invitations/open", token=token)
+    assert offer.status == 200, offer.text
+    return browser.form("/invitations/accept", token=hidden(offer.text)["token"], **typed)
+
+
+def invite_by_desk(browser: Browser, email: str, role: str) -> Answer:
+    """What a manager does at the desk."""
+    desk = browser.get("/invitations/")
+    assert desk.status == 200, desk.text
+    seal = hidden(desk.text.partition('action="/invitations/invite"')[2].partition("</form>")[0])["seal"]
+    return browser.form("/invitations/invite", seal=seal, email=email, role=role)
+
+
+def test_flask_login(tmp_path: Path) -> None:
+    """The first owner accepts and is signed in, invites at the desk, and signs in again later; so does the invitee."""
+    app = copy("with_flask_login.py", tmp_path)
+    token = first_owner(app)
+    with running(app, "--debug") as (base, log):
+        owner, ann = Browser(base), Browser(base)
+        assert "Sign in" in owner.get("/invitations/").text
+        assert "You accepted the invitation and are signed in." in accept_by_page(owner, token, password=WORDS).text
+        assert OWNER in owner.get("/").text
+        assert ANN in invite_by_desk(owner, ANN, "admin").text
+        assert accept_by_page(ann, tokens(log.read_text())[-1], password=WORDS).status == 200
+        ann.form("/sign-out")
+        assert ann.get(f"{API}/invitations").status == 401
+        assert ann.form("/sign-in", email=ANN, password="wrong").status == 401
+        assert ANN in ann.form("/sign-in", email=ANN.upper(), password=WORDS).text
+        assert [each["status"] for each in ann.get(f"{API}/invitations").json["items"]] == ["accepted", "accepted"]
+
+
+def test_flask_security(tmp_path: Path) -> None:
+    """Accounts are made by the datastore, with its hash and several roles; people are known however their address is
+    written, and sign in by the form of Flask-Security."""
+    app = copy("with_flask_security.py", tmp_path)
+    token = first_owner(app, "admin")
+    with running(app, "--debug") as (base, log):
+        owner, ann = Browser(base), Browser(base)
+        assert "signed in" in accept_by_page(owner, token, password=WORDS).text
+        assert owner.get("/").text == "owner@example.com: admin"
+        assert owner.json(f"{API}/invite", {"email": "Ann@Example.com", "role": "editor"}).status == 201
+        assert accept_by_page(ann, tokens(log.read_text())[-1], password=WORDS).status == 200
+        ann.get("/logout")
+        form = {**hidden(ann.get("/login").text), "email": "ANN@example.com"}
+        assert ann.form("/login", **form, password=WORDS).text == "ann@example.com: editor"
+        assert ann.get(f"{API}/invitations").status == 403
+        assert [each["status"] for each in owner.get(f"{API}/invitations").json["items"]] == ["accepted", "accepted"]
+
+        with closing(sqlite3.connect(next(tmp_path.glob("instance/*.sqlite3")))) as database, database:
+            database.execute("UPDATE user SET email = 'Ann@Example.com' WHERE email = ?", [ANN])
+        assert owner.json(f"{API}/invite", {"email": ANN}).json["code"] == "already-member"
+        with closing(sqlite3.connect(next(tmp_path.glob("instance/*.sqlite3")))) as database, database:
+            database.execute("DELETE FROM roles_users WHERE user_id = (SELECT id FROM user WHERE email LIKE ?)", [ANN])
+        assert owner.json(f"{API}/invite", {"email": ANN, "role": "admin"}).status == 201
+        assert accept_by_page(ann, tokens(log.read_text())[-1]).status == 200
+        assert ann.get("/").text == "Ann@Example.com: admin"
