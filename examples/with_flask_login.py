@@ -1,7 +1,7 @@
 """Flask-Login: people sign in with a password and invite others from the desk at /invitations/."""
 
 from flask import Flask, redirect, render_template_string, request, session, url_for
-from flask_login import LoginManager, UserMixin, current_user, login_required, login_user, logout_user
+from flask_login import LoginManager, UserMixin, login_required, login_user, logout_user
 from flask_sqlalchemy import SQLAlchemy
 from werkzeug.security import check_password_hash
 

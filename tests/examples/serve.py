@@ -9,11 +9,14 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from http.cookiejar import CookieJar
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -118,6 +121,24 @@ def running(app: Path, *options: str, env: Mapping[str, str] | None = None) -> I
         finally:
             process.terminate()
             process.wait(10)
+
+
+class _Files(SimpleHTTPRequestHandler):
+    def log_message(self, *_said: object) -> None:
+        """Nothing."""
+
+    def end_headers(self) -> None:
+        self.send_header("Cache-Control", "no-store")
+        super().end_headers()
+
+
+@contextmanager
+def files_of(folder: Path) -> Iterator[str]:
+    """``python -m http.server``, on ``localhost``: to a browser another site than 127.0.0.1."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Files, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://localhost:{server.server_port}"
+        server.shutdown()
 
 
 def _wait(process: subprocess.Popen[bytes], base: str, log: Path) -> None:

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from html import unescape
 from pathlib import Path
+from typing import Any
 
-from tests.examples.serve import Answer, Browser, call, copy, running, tokens
+import pytest
+
+from tests.examples.serve import Answer, Browser, call, copy, files_of, running, tokens
+from tests.pages import browser as browsers
 
 API = "/api/v1/users"
 WORDS = "a few words will do"
 OWNER, ANN = "owner@example.com", "ann@example.com"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A real one, for front ends of a host's own."""
+    with browsers.chromium() as running:
+        yield running
+    browsers.stop()
 
 
 def first_owner(app: Path, role: str = "owner", **env: str) -> str:
@@ -83,3 +96,42 @@ def test_flask_security(tmp_path: Path) -> None:
         assert owner.json(f"{API}/invite", {"email": ANN, "role": "admin"}).status == 201
         assert accept_by_page(ann, tokens(log.read_text())[-1]).status == 200
         assert ann.get("/").text == "Ann@Example.com: admin"
+
+
+def test_jwt(tmp_path: Path, browser: Any) -> None:
+    """A7: a front end on another site, in a real browser: its own accept page shows the offer, makes the account and
+    goes on with the access token that came along. A forged token is nobody's."""
+    folder = copy("with_jwt", tmp_path)
+    api, script = folder / "api.py", folder / "spa/app.js"
+    with files_of(folder / "spa") as spa:
+        api.write_text(api.read_text().replace("http://localhost:8080", spa))
+        token = first_owner(api)
+        with running(api, "--debug") as (base, log):
+            script.write_text(script.read_text().replace("http://127.0.0.1:5000", base))
+            page = browser.new_page()
+            page.goto(f"{spa}/#{token}")
+            page.get_by_text(f"Join api as owner ({OWNER})").wait_for()
+            assert page.url == f"{spa}/"
+            page.fill("input", "short")
+            page.click("button")
+            page.get_by_text("fields are missing or wrong").wait_for()
+            page.fill("input", WORDS)
+            page.click("button")
+            page.get_by_text(f"{OWNER}: accepted").wait_for()
+            page.close()
+
+            key = Browser(base).json("/api/v1/sign-in", {"email": OWNER, "password": WORDS}).json["access_token"]
+            invite = {"email": ANN, "role": "admin"}
+            for bearer, status in ((key, 201), (key[:-9] + "forgedkey", 401), ("nonsense", 401)):
+                made = Browser(base).json(f"{API}/invite", invite, Authorization=f"Bearer {bearer}")
+                assert made.status == status, made.text
+            page = browser.new_page()
+            page.goto(f"{spa}/#{tokens(log.read_text())[-1]}")
+            page.get_by_text(f"Join api as admin ({ANN})").wait_for()
+            page.fill("input", WORDS)
+            page.click("button")
+            page.get_by_text(f"{ANN}: accepted").wait_for()
+            page.goto(f"{spa}/#{token}")
+            page.reload()
+            page.get_by_text("already").wait_for()
+            page.close()
