@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -31,12 +32,12 @@ def files(of: Path) -> list[Path]:
 def sections(path: Path) -> Iterator[list[str]]:
     """The parts of a file that are about invitations."""
     text = path.read_text("utf-8")
-    for part in re.findall(r"^# Invitations\n(.*?)(?=^# End of invitations$|\Z)", text, re.DOTALL | re.MULTILINE):
-        yield part.strip().splitlines()
+    for part in re.findall(r"^ *# Invitations\n(.*?)(?=^ *# End of invitations$|\Z)", text, re.DOTALL | re.MULTILINE):
+        yield dedent(part).strip().splitlines()
 
 
 def code(lines: list[str]) -> list[str]:
-    return [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
 def glue(of: Path) -> int:

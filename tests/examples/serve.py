@@ -84,8 +84,8 @@ class Browser:
         self.base, self.cookies = base, CookieJar()
         self._opener = build_opener(HTTPCookieProcessor(self.cookies))
 
-    def get(self, path: str) -> Answer:
-        return self._open(Request(self.base + path))
+    def get(self, path: str, **headers: str) -> Answer:
+        return self._open(Request(self.base + path, headers=headers))
 
     def form(self, path: str, **fields: str) -> Answer:
         return self._open(Request(self.base + path, urlencode(fields).encode()))
@@ -143,7 +143,7 @@ def files_of(folder: Path) -> Iterator[str]:
 
 def _wait(process: subprocess.Popen[bytes], base: str, log: Path) -> None:
     """Until it answers anything at all."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         try:
             Browser(base).get("/")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import closing
 from html import unescape
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -96,6 +98,55 @@ def test_flask_security(tmp_path: Path) -> None:
         assert owner.json(f"{API}/invite", {"email": ANN, "role": "admin"}).status == 201
         assert accept_by_page(ann, tokens(log.read_text())[-1]).status == 200
         assert ann.get("/").text == "Ann@Example.com: admin"
+
+
+def basic(email: str) -> dict[str, str]:
+    """The header of somebody who chose the usual password."""
+    return {"Authorization": "Basic " + b64encode(f"{email}:{WORDS}".encode()).decode()}
+
+
+def all_by_api(base: str, log: Path, token: str) -> None:
+    """The owner accepts, invites Ann, who accepts; and lists both, by HTTP Basic."""
+    anybody = Browser(base)
+    assert anybody.json(f"{API}/accept-invite", {"token": token, "password": WORDS}).status == 201
+    assert anybody.json(f"{API}/invite", {"email": ANN}).status == 401
+    assert anybody.json(f"{API}/invite", {"email": ANN}, **basic(OWNER)).status == 201
+    accepted = {"token": tokens(log.read_text())[-1], "password": WORDS}
+    assert anybody.json(f"{API}/accept-invite", accepted).json["user"]["email"] == ANN
+    listed = anybody.get(f"{API}/invitations", **basic(OWNER)).json["items"]
+    assert [each["status"] for each in listed] == ["accepted", "accepted"]
+    assert anybody.get(f"{API}/invitations", **basic(ANN)).status == 403
+
+
+def test_flask_admin(tmp_path: Path) -> None:
+    """Owners look at invitations, emails and events, and find no secret there; nobody changes any."""
+    app = copy("with_flask_admin.py", tmp_path)
+    token = first_owner(app)
+    with running(app, "--debug") as (base, log):
+        all_by_api(base, log, token)
+        browser = Browser(base)
+        with closing(sqlite3.connect(next(tmp_path.glob("instance/*.sqlite3")))) as database:
+            rows = database.execute("SELECT id, token_hash, token_nonce FROM user_invitations").fetchall()
+        row = str(UUID(rows[-1][0]))
+        views = ("invitations/", f"invitations/details/?id={row}", "emails/", "events/")
+        for view in views:
+            assert browser.get(f"/admin/admin_{view}").status == 401
+            assert browser.get(f"/admin/admin_{view}", **basic(ANN)).status == 401
+            page = browser.get(f"/admin/admin_{view}", **basic(OWNER))
+            assert page.status == 200
+            assert not any(secret in page.text for _, *secrets in rows for secret in secrets)
+        assert ANN in browser.get("/admin/admin_invitations/?search=ann", **basic(OWNER)).text
+        for act in ("new/", f"edit/?id={row}", f"delete/?id={row}"):
+            browser.form(f"/admin/admin_invitations/{act}", id=row, email="x")
+        assert len(browser.get(f"{API}/invitations", **basic(OWNER)).json["items"]) == 2
+
+
+def test_sqlalchemy_lite(tmp_path: Path) -> None:
+    """The whole way on Flask-SQLAlchemy-Lite, whose models have a base of their own."""
+    app = copy("with_sqlalchemy_lite.py", tmp_path)
+    token = first_owner(app)
+    with running(app, "--debug") as (base, log):
+        all_by_api(base, log, token)
 
 
 def test_jwt(tmp_path: Path, browser: Any) -> None:
