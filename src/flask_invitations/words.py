@@ -132,6 +132,10 @@ INVITEE: Mapping[str, Words] = {
         Sentence("Paste the whole link here."),
         way="paste",
     ),
+    # From a check_acceptance that lets only people in who have signed in somewhere, in its own words.
+    "unauthenticated": Words(
+        Sentence("Please sign in first"), errors.Unauthenticated.sentence, icon="mail", way="sign-in"
+    ),
     "wrong-account": Words(
         Sentence("You are signed in with another account"),
         Sentence("This invitation is for a different email address."),

@@ -57,7 +57,7 @@ def call(app: Path, *arguments: str, env: Mapping[str, str] | None = None) -> tu
 
 def tokens(text: str) -> list[str]:
     """Of the links in emails that ``LogMailer`` printed, in order."""
-    return re.findall(r"[#=]([\w-]{43})\b", text)
+    return re.findall(r"#([\w-]{43})\b", text)
 
 
 def environment() -> dict[str, str]:

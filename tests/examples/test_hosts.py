@@ -14,6 +14,7 @@ from uuid import UUID
 
 import pytest
 
+from tests.examples import provider
 from tests.examples.serve import Answer, Browser, call, copy, files_of, running, tokens
 from tests.pages import browser as browsers
 
@@ -186,3 +187,40 @@ def test_jwt(tmp_path: Path, browser: Any) -> None:
             page.reload()
             page.get_by_text("already").wait_for()
             page.close()
+
+
+def test_oidc(tmp_path: Path) -> None:
+    """Accept by single sign-on: the offer asks to sign in, whoever signs in as somebody else is refused, an address
+    that the provider has not verified counts for nothing, and the account is the provider's, without a password."""
+    app = copy("with_oidc", tmp_path) / "app.py"
+    with provider.serving() as sso:
+        env = {"OIDC_CLIENT_ID": provider.CLIENT, "OIDC_CLIENT_SECRET": provider.SECRET, "OIDC_ISSUER": sso.issuer}
+        token = first_owner(app, **env)
+        with running(app, "--debug", env=env) as (base, log):
+            browser = Browser(base)
+            offer = browser.form("/invitations/open", token=token).text
+            assert "Sign in with your company account first." in offer
+            assert 'href="/sign-in"' in offer
+            assert "Accept the invitation" not in offer
+            people: list[tuple[str, bool, int]] = [
+                (ANN, True, 403),
+                (OWNER, False, 403),
+                ("Owner@EXAMPLE.com", True, 200),
+            ]
+            for email, verified, status in people:
+                sso.person = {"sub": f"of {email}", "email": email, "email_verified": verified}
+                assert email in browser.get("/sign-in").text
+                done = browser.form("/invitations/accept", token=token)
+                assert done.status == status, done.text
+            assert "are signed in" in done.text
+            assert 'type="password"' not in offer
+            assert ANN in invite_by_desk(browser, ANN, "user").text
+            other = Browser(base)
+            sso.person = {"sub": "ann", "email": ANN, "email_verified": True}
+            other.get("/sign-in")
+            offer = other.form("/invitations/open", token=tokens(log.read_text())[-1]).text
+            assert 'type="password"' not in offer
+            assert other.form("/invitations/accept", token=tokens(log.read_text())[-1]).status == 200
+            listed = browser.get(f"{API}/invitations").json["items"]
+            assert [each["status"] for each in listed] == ["accepted", "accepted"]
+            assert other.get(f"{API}/invitations").status == 403
