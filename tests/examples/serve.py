@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from http.client import HTTPConnection
 from http.cookiejar import CookieJar
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -81,7 +82,7 @@ class Browser:
     """Keeps cookies and follows redirects, like a browser or ``curl -b -c -L``."""
 
     def __init__(self, base: str) -> None:
-        self.base, self.cookies = base, CookieJar()
+        self.base, self.cookies, self.headers = base, CookieJar(), dict[str, str]()
         self._opener = build_opener(HTTPCookieProcessor(self.cookies))
 
     def get(self, path: str, **headers: str) -> Answer:
@@ -95,6 +96,8 @@ class Browser:
         return self._open(Request(self.base + path, json.dumps(body).encode(), headers))
 
     def _open(self, request: Request) -> Answer:
+        for name, value in self.headers.items():
+            request.add_header(name, value)
         try:
             with self._opener.open(request, timeout=30) as response:
                 return Answer(response.status, response.read().decode())
@@ -141,15 +144,65 @@ def files_of(folder: Path) -> Iterator[str]:
         server.shutdown()
 
 
-def _wait(process: subprocess.Popen[bytes], base: str, log: Path) -> None:
+class _Proxy(SimpleHTTPRequestHandler):
+    """As nginx does it: the prefix is taken off, and the headers say what was there."""
+
+    target, prefix, host = 0, "", ""
+
+    def log_message(self, *_said: object) -> None:
+        """Nothing."""
+
+    def do_GET(self) -> None:  # noqa: N802 - the name that the server calls
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in {"host", "connection"}}
+        told = self.headers.get("X-Forwarded-For")
+        headers["X-Forwarded-For"] = ", ".join(filter(None, (told, self.client_address[0])))
+        headers |= {"X-Forwarded-Proto": "https", "X-Forwarded-Host": self.host, "X-Forwarded-Prefix": self.prefix}
+        connection = HTTPConnection("127.0.0.1", self.target, timeout=30)
+        connection.request(self.command, self.path.removeprefix(self.prefix), body, headers)
+        answer = connection.getresponse()
+        said = answer.read()
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in {"connection", "transfer-encoding", "content-length", "server", "date"}:
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+        connection.close()
+
+    do_POST = do_DELETE = do_GET  # noqa: N815
+
+
+@contextmanager
+def proxied(host: str, prefix: str, *command: str, **how: Any) -> Iterator[str]:
+    """A server, told its port at the end of its command, behind a proxy that speaks TLS for ``host``: the address of
+    the proxy, which is spoken to without TLS."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    handler = type("Handler", (_Proxy,), {"target": port, "prefix": prefix, "host": host})
+    process = subprocess.Popen([*command, f"127.0.0.1:{port}"], **how)
+    try:
+        with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            _wait(process, f"http://127.0.0.1:{port}", None)
+            yield f"http://127.0.0.1:{server.server_port}"
+            server.shutdown()
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _wait(process: subprocess.Popen[bytes], base: str, log: Path | None) -> None:
     """Until it answers anything at all."""
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         try:
             Browser(base).get("/")
         except (URLError, ConnectionError):
-            assert process.poll() is None, log.read_text()
+            assert process.poll() is None, log and log.read_text()
             time.sleep(0.1)
         else:
             return
-    raise AssertionError(f"no answer from {base}: {log.read_text()}")
+    raise AssertionError(f"no answer from {base}: {log and log.read_text()}")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import sys
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from uuid import UUID
 import pytest
 
 from tests.examples import provider
-from tests.examples.serve import Answer, Browser, call, copy, files_of, running, tokens
+from tests.examples.serve import Answer, Browser, call, copy, environment, files_of, proxied, running, tokens
 from tests.pages import browser as browsers
+from tests.queues.servers import Mailbox, redis_server
+from tests.queues.servers import redis as run_redis
 
 API = "/api/v1/users"
 WORDS = "a few words will do"
@@ -41,19 +44,19 @@ def hidden(page: str) -> dict[str, str]:
     return {name: unescape(value) for name, value in re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page)}
 
 
-def accept_by_page(browser: Browser, token: str, **typed: str) -> Answer:
+def accept_by_page(browser: Browser, token: str, prefix: str = "", **typed: str) -> Answer:
     """What an invitee does with the link."""
-    offer = browser.form("/invitations/open", token=token)
+    offer = browser.form(f"{prefix}/invitations/open", token=token)
     assert offer.status == 200, offer.text
-    return browser.form("/invitations/accept", token=hidden(offer.text)["token"], **typed)
+    return browser.form(f"{prefix}/invitations/accept", token=hidden(offer.text)["token"], **typed)
 
 
-def invite_by_desk(browser: Browser, email: str, role: str) -> Answer:
+def invite_by_desk(browser: Browser, email: str, role: str, prefix: str = "") -> Answer:
     """What a manager does at the desk."""
-    desk = browser.get("/invitations/")
+    desk = browser.get(f"{prefix}/invitations/")
     assert desk.status == 200, desk.text
-    seal = hidden(desk.text.partition('action="/invitations/invite"')[2].partition("</form>")[0])["seal"]
-    return browser.form("/invitations/invite", seal=seal, email=email, role=role)
+    seal = hidden(desk.text.partition(f'action="{prefix}/invitations/invite"')[2].partition("</form>")[0])["seal"]
+    return browser.form(f"{prefix}/invitations/invite", seal=seal, email=email, role=role)
 
 
 def test_flask_login(tmp_path: Path) -> None:
@@ -224,3 +227,42 @@ def test_oidc(tmp_path: Path) -> None:
             listed = browser.get(f"{API}/invitations").json["items"]
             assert [each["status"] for each in listed] == ["accepted", "accepted"]
             assert other.get(f"{API}/invitations").status == 403
+
+
+@pytest.mark.parametrize("_database", ["postgresql"], indirect=True)
+def test_gunicorn(tmp_path: Path, empty_url: str) -> None:
+    """An app factory under gunicorn with several workers, below a path of a site that a proxy serves over TLS: links,
+    forms, origins and addresses are those outside, and a worker sends the emails."""
+    folder, redis = copy("with_gunicorn", tmp_path), str(redis_server())
+    site, path = "app.example.com", "/crm"
+    with ExitStack() as stack:
+        mailbox, storage = stack.enter_context(Mailbox()), stack.enter_context(run_redis(redis, tmp_path))
+        smtp = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(mailbox.port), "SMTP_SECURITY": "none"}
+        env = {"SECRET_KEY": "k" * 32, "DATABASE_URL": empty_url, "REDIS_URL": storage, **smtp}
+        env["PUBLIC_URL"] = f"https://{site}{path}"
+        app = folder / "crm"
+        call(app, "create-tables", env=env)
+        call(app, "invitations", "invite", OWNER, "--role", "owner", "--tenant", "1", env=env)
+        call(app, "invitations", "deliver", env=env)
+        assert f"https://{site}{path}/invitations/accept#" in mailbox.texts[0]
+        command = [sys.executable, "-m", "gunicorn", "-w", "2", "--log-level", "error", "crm:create_app()", "-b"]
+        how = {"cwd": folder, "env": {**environment(), **env}}
+        base = stack.enter_context(proxied(site, path, *command, **how))
+        owner, outside = Browser(base), {"Origin": f"https://{site}", "X-Forwarded-For": "203.0.113.9"}
+        owner.headers = outside
+        landing = owner.get(f"{path}/invitations/accept").text
+        assert f'action="{path}/invitations/open"' in landing
+        assert "no longer" not in accept_by_page(owner, tokens(mailbox.texts[0])[0], path, password=WORDS).text
+        assert owner.form(f"{path}/sign-in", email=OWNER, password=WORDS).text == f"Welcome, {OWNER}"
+        assert ANN in invite_by_desk(owner, ANN, "user", path).text
+        call(app, "invitations", "deliver", env=env)
+        token = tokens(mailbox.texts[1])[0]
+        ann = Browser(base)
+        ann.headers = {**outside, "Origin": f"http://{site}"}
+        assert ann.form(f"{path}/invitations/open", token=token).status == 403
+        ann.headers = outside
+        assert accept_by_page(ann, token, path, password=WORDS).status == 200
+        listed = owner.get(f"{path}{API}/invitations").json["items"]
+        assert [each["status"] for each in listed] == ["accepted", "accepted"]
+        events = owner.get(f"{path}{API}/invitations/{listed[0]['id']}/events").json["items"]
+        assert {each["remote_addr"] for each in events} == {"127.0.0.1", None}
