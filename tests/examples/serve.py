@@ -152,7 +152,7 @@ class _Proxy(SimpleHTTPRequestHandler):
     def log_message(self, *_said: object) -> None:
         """Nothing."""
 
-    def do_GET(self) -> None:  # noqa: N802 - the name that the server calls
+    def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         headers = {name: value for name, value in self.headers.items() if name.lower() not in {"host", "connection"}}
         told = self.headers.get("X-Forwarded-For")

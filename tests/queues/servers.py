@@ -146,7 +146,8 @@ class Mailbox(AbstractContextManager["Mailbox"]):
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
         mail = message_from_bytes(envelope.content, policy=policy.default)
         self.recipients.append(mail["To"])
-        self.texts.append(mail.get_body(("plain",)).get_content())
+        text = mail.get_body(("plain",))
+        self.texts.append("" if text is None else text.get_content())
         return "250 OK"
 
     async def _serve(self, started: Future[int]) -> None:
