@@ -133,8 +133,7 @@ INVITEE: Mapping[str, Words] = {
         Sentence("Paste the whole link here."),
         way="paste",
     ),
-    # From a check_acceptance that lets only people in who have signed in somewhere, in its own words.
-    "unauthenticated": Words(_SIGN_IN, errors.Unauthenticated.sentence, icon="mail", way="sign-in"),
+    "unauthenticated": Words(_SIGN_IN, errors.Unauthenticated.sentence, way="sign-in"),  # check_acceptance said so
     "wrong-account": Words(
         Sentence("You are signed in with another account"),
         Sentence("This invitation is for a different email address."),

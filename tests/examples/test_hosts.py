@@ -205,6 +205,9 @@ def test_oidc(tmp_path: Path) -> None:
             assert "Sign in with your company account first." in offer
             assert 'href="/sign-in"' in offer
             assert "Accept the invitation" not in offer
+            preview = browser.json(f"{API}/accept-invite/preview", {"token": token}).json
+            assert preview["obstacle"]["code"] == "unauthenticated"
+            assert browser.json(f"{API}/accept-invite", {"token": token}).status == 401
             people: list[tuple[str, bool, int]] = [
                 (ANN, True, 403),
                 (OWNER, False, 403),
