@@ -164,13 +164,27 @@ def _fail(key: str, fix: str) -> NoReturn:
 
 
 def _secret_keys(app_config: Mapping[str, Any]) -> tuple[str | bytes, ...]:
-    secret = app_config.get("SECRET_KEY")
+    secret, fallbacks = app_config.get("SECRET_KEY"), app_config.get("SECRET_KEY_FALLBACKS") or ()
     if not secret:
         raise ConfigurationError("SECRET_KEY is missing. Set it before init_app, because links are derived from it.")
-    return (secret, *(app_config.get("SECRET_KEY_FALLBACKS") or ()))
+    if not _is_key(secret):
+        raise ConfigurationError("SECRET_KEY must be text or bytes. Set it to a long random text.")
+    if not isinstance(fallbacks, (tuple, list)) or not all(map(_is_key, fallbacks)):
+        raise ConfigurationError(
+            'SECRET_KEY_FALLBACKS must be a list of old keys, none of them empty, as in ["the old key"]. '
+            "Leave it out if there are none."
+        )
+    return (secret, *fallbacks)
+
+
+def _is_key(given: Any) -> bool:
+    """An empty one is what ``"".split(",")`` gives; each letter of a text would be one (A5)."""
+    return isinstance(given, (str, bytes)) and bool(given)
 
 
 def _check_together(config: Config) -> None:
+    if config.pages_prefix in (config.api_prefix, f"{config.api_prefix}/invitations"):
+        _fail("PAGES_PREFIX", "gives pages the paths of the API under INVITATIONS_API_PREFIX. Choose another prefix")
     if not set(config.admin_roles) <= set(config.roles):
         _fail("ADMIN_ROLES", "names a role that is not in INVITATIONS_ROLES. Add it there or remove it here")
     if config.default_role not in config.roles:

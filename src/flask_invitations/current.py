@@ -72,8 +72,12 @@ def bind(app: Flask, state: State) -> None:
 
 
 def refuse_second(app: Flask) -> None:
-    """:raises ConfigurationError: the app has its invitations already."""
-    if KEY in app.extensions:
+    """:raises ConfigurationError: the app has its invitations already, or something else by that name."""
+    there = app.extensions.get(KEY)
+    if there is not None and not isinstance(there, State):
+        what = type(there).__name__
+        raise ConfigurationError(f"app.extensions[{KEY!r}] is taken by a {what}. Keep it under another name.")
+    if there is not None:
         raise ConfigurationError("init_app was already called on this app. Call it once for each app.")
 
 

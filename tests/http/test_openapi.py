@@ -145,6 +145,14 @@ def test_profile_fields(local_url: str) -> None:
         assert set(body["required"]) == {"token", "nickname"}
 
 
+def test_password_lengths(local_url: str) -> None:
+    """A front end of the host's own reads there what our page knows: how long a password must be, and may be."""
+    with build(local_url, config={"INVITATIONS_PASSWORD_MIN_LENGTH": 20}) as host:
+        found: Any = host.client().get(DOCUMENT).json
+        password = found["components"]["schemas"]["AcceptBody"]["properties"]["password"]
+        assert (password["minLength"], password["maxLength"], password["writeOnly"]) == (20, 128, True)
+
+
 def test_no_secret_has_a_name(document: dict[str, Any]) -> None:
     """C8, C12: no answer has a field for a token, a hash, a nonce or a key."""
     outs = {name: shape for name, shape in document["components"]["schemas"].items() if name.endswith("Out")}
@@ -173,11 +181,8 @@ WHO = ("nobody", "plain", "admin")
 @pytest.fixture(scope="module")
 def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Host, Any]]:
     """A host, and schemathesis' view of its document."""
-    with build(
-        f"sqlite:///{tmp_path_factory.mktemp('fuzz') / 'fuzz.sqlite3'}",
-        profile_schema=Profile,
-        create_user=without_profile,
-    ) as host:
+    named = Schema.from_dict({"name": fields.String(required=True)})
+    with build(f"sqlite:///{tmp_path_factory.mktemp('fuzz') / 'fuzz.sqlite3'}", profile_schema=named) as host:
         host.app.testing = False  # what nobody expects is a 500, as it is for people
         yield host, schemathesis.openapi.from_wsgi(DOCUMENT, host.app)
 

@@ -79,7 +79,11 @@ def test_a_frame_that_forgets(site: Host, lost: str, told: str) -> None:
         ("landing", "{{ form.paste() }}", "invitations/landing.html: no form to /invitations/open"),
         ("landing", "{{ form.carried(token) }}", "the form to /invitations/open has no field 'token': put {{"),
         ("landing", "data-with-link", "invitations/landing.html: no element with data-with-link"),
-        ("offer", "{% block profile %}.*{% endblock %}(?=\n  {% set hint)", "/invitations/accept has no field 'name'"),
+        (
+            "offer",
+            "{% block profile %}.*{% endblock %}(?=\n  {% block password)",
+            "/invitations/accept has no field 'name'",
+        ),
         ("offer", '{% call form.field\\("password".*?endcall %}', "has no field 'password'"),
         ("offer", '<input type="text" name="username"[^>]*>', "has no field 'username'"),
         ("offer", "{{ form.carried\\(token\\) }}", "the form to /invitations/accept has no field 'csrf_token': put {{"),
@@ -136,3 +140,12 @@ def test_each_template_can_be_the_hosts(tmp_path: Path, site: Host) -> None:
         (folder / name).write_text("OURS NO MORE")
         with site.app.test_request_context():
             assert rendered.get_template(f"invitations/{name}").render() == "OURS NO MORE", name
+
+
+def test_accounts_without_passwords(tmp_path: Path) -> None:
+    """Where a password is not required, the page of the host may leave its field out."""
+    config = {"INVITATIONS_PASSWORD_REQUIRED": False}
+    with build(f"sqlite:///{tmp_path / 'kit.sqlite3'}", config=config) as host:
+        offer = "{% extends 'flask_invitations/offer.html' %}{% block password %}{% endblock %}"
+        put(host, offer=offer)
+        check_pages(host.app)

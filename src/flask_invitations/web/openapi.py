@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from marshmallow import Schema
+from marshmallow import Schema, fields
 
 from ..current import State
 from ..errors import (
@@ -95,8 +95,12 @@ def document(state: State, calls: Iterable[Call]) -> dict[str, Any]:
 
 
 def accept_body(state: State) -> Schema:
-    """The accept body with the host's profile fields in it."""
-    shape: Any = Body.from_dict({**ACCEPT.fields, **state.profile_schema.load_fields}, name="AcceptBody")
+    """The accept body with the host's profile fields in it, and what our pages know of the password."""
+    config = state.ctx.config
+    lengths = {"minLength": config.password_min_length, "maxLength": config.password_max_length}
+    password = fields.String(load_default=None, allow_none=True, metadata={**lengths, "writeOnly": True})
+    own = {**ACCEPT.fields, "password": password, **state.profile_schema.load_fields}
+    shape: Any = Body.from_dict(own, name="AcceptBody")
     instance: Schema = shape()
     return instance
 
