@@ -123,6 +123,10 @@ def test_numbers_of_lines() -> None:
         (b"email,e-mail\na@example.com,b@example.com\n", "Two columns"),
         (b"PK\x03\x04 email\0", "not a text file"),
         (b'email,message\na@example.com,"' + b"x" * 200_000, "Line 2"),
+        (b"x" * 200_000, "Line 1"),
+        (b'email,message\na@example.com,"Hi\nb@example.com,Hi\n', "Line 2"),
+        (b'email,message\na@example.com,"Hi\nb@example.com,"Hi"\n', "Line 2"),
+        (b'"email,message\na@example.com,Hi\n', "Line 1"),
     ],
 )
 def test_no_list(raw: bytes, said: str) -> None:
@@ -130,6 +134,12 @@ def test_no_list(raw: bytes, said: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         read(raw)
     assert said in caught.value.errors["file"][0]
+
+
+def test_quotation_marks() -> None:
+    """Marks that swallow nobody are read as they are meant."""
+    text = 'email,message\na@example.com,say "hi" to me\n"b@example.com" ,"a "b" c"\nc@example.com,"the end'
+    assert [cells["email"] for _, cells in read(text.encode())] == [f"{name}@example.com" for name in "abc"]
 
 
 def test_formulas() -> None:
