@@ -30,8 +30,8 @@ _DELIMITERS = ",;\t|"
 _ADDRESS = re.compile(r"\s*[^\s,;|]+@[^\s,;|]+\s*")
 _BLOCK = 64 * 1024
 _NO_TEXT = Sentence("This is not a text file. Save the list as CSV.")
-#: A spreadsheet takes a cell that begins with one of these for a formula.
-_FORMULA = tuple("=+-@\t\r\n")
+#: A spreadsheet takes a cell that begins with one of these for a formula; with the wide ones, a Japanese one.
+_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 
 @dataclass(frozen=True)

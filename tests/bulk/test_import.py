@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,7 +145,7 @@ def test_quotation_marks() -> None:
 
 def test_formulas() -> None:
     """K2: no cell that we write is a formula to a spreadsheet."""
-    for cell in ("=1+1", "+1", "-1", "@x", "\tx", "\rx", "\nx"):
+    for cell in ("=1+1", "+1", "-1", "@x", "\tx", "\rx", "\nx", "＝1", "＋1", "－1", "＠x"):
         assert lists.safe(cell) == f"'{cell}"
     for cell in ("", "a=1", "ann@example.com", " =1", "'x"):
         assert lists.safe(cell) == cell
@@ -200,6 +201,23 @@ def test_results(local: Host, tmp_path: Path) -> None:
         ["2", "ann@example.com", "refused", "already-invited"],
         ["3", "plain@acme.example", "refused", "already-member"],
     ]
+
+
+def test_nothing_steers_the_terminal(local: Host, tmp_path: Path) -> None:
+    """What nobody sees, or what a terminal would obey, is printed as what it is."""
+    told = run(local, "email,\x1b[2J\n\x1b]0;title\x07x,\n\u202emoc.x@a,\na\n@b.c,\nann\xa0@x.org,\n", tmp_path)
+    assert "not used: \\x1b[2J.\n" in told.stderr
+    shown = [line.split("\t")[1] for line in told.stdout.splitlines()[:-1]]
+    assert shown == [r"\x1b]0;title\x07x", r"\u202emoc.x@a", "a", "@b.c", r"ann\xa0@x.org"]
+
+
+@pytest.mark.parametrize("out", ["none/out.csv", "/dev/full"])
+def test_a_result_that_cannot_be_written(local: Host, tmp_path: Path, out: str) -> None:
+    """Where the verdicts cannot be written it is said in a sentence, and nobody is invited."""
+    with unchanged(local):
+        told = run(local, SAMPLE, tmp_path, "--result", tmp_path / out)
+    assert (told.exit_code, told.stdout) == (1, "")
+    assert re.fullmatch(r"Error: --result cannot be written: [A-Z][\w ]+\. Choose another file\.\n", told.stderr)
 
 
 def test_dry_run(local: Host, tmp_path: Path) -> None:
