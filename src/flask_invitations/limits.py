@@ -7,6 +7,7 @@ limits is counted in none of them, and does nothing.
 from __future__ import annotations
 
 import logging
+import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -57,11 +58,16 @@ def parse(said: Any) -> Rates:
     return rates
 
 
+#: An address as some proxies pass it on: with the port of the connection, which is another one each time.
+_WITH_PORT = re.compile(r"\[([^][]+)\](?::\d+)?|([\d.]+):\d+")
+
+
 def network(remote_addr: str) -> str:
     """Whom an address is counted for. IPv6: its /64, of which one customer has all addresses; an IPv4 address that is
     written as one of IPv6 is itself."""
+    with_port = _WITH_PORT.fullmatch(remote_addr)
     try:
-        address = ip_address(remote_addr)
+        address = ip_address(with_port[1] or with_port[2] if with_port else remote_addr)
     except ValueError:
         return remote_addr
     if not isinstance(address, IPv6Address):
