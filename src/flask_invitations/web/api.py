@@ -86,6 +86,7 @@ def call(
     query=lambda state: shapes.EXPLAIN,
     body=lambda state: state.invite_body,
     idempotent=True,
+    makes=True,
     refusals=(
         *_MANAGER,
         CrossSite,
