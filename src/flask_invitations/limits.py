@@ -35,6 +35,8 @@ PATIENCE, PAUSE = 1.0, 1.0
 QUIET = 60.0
 #: No window is longer than 30 days: for memcached a longer time is a date.
 LONGEST = 30 * 86_400
+#: No limit is higher: with numbers beyond its own, a server does not answer at all.
+HIGHEST = 1_000_000_000
 _SOCKET = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE}
 #: By the beginning of a storage's scheme, how its driver is told not to wait for longer.
 _IMPATIENT: Mapping[str, Mapping[str, Any]] = {
@@ -53,7 +55,7 @@ def parse(said: Any) -> Rates:
     :raises ValueError: it says nothing like that.
     """
     rates = () if said is None else tuple(parse_many(said))
-    if not all(rate.amount and rate.get_expiry() <= LONGEST for rate in rates):
+    if not all(1 <= rate.amount <= HIGHEST and rate.get_expiry() <= LONGEST for rate in rates):
         raise ValueError(said)
     return rates
 
