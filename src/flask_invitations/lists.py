@@ -19,7 +19,7 @@ from .mailboxes import in_line
 #: What the columns may be called, by the field that they fill; compared as :func:`_folded` has it.
 _SPELLINGS = {
     "email": "email mail emailaddress mailaddress emails emailid emailadresse mailadresse adresseemail adressemail "
-    "courriel correo correoelectronico useremail diachiemail thudientu",
+    "courriel correo correoelectronico useremail diachiemail thudientu email1value emailaddressrequired",
     "role": "role roles userrole rolle role rol papel vaitro",
     "message": "message note nachricht mensaje tinnhan loinhan",
     "locale": "locale language lang sprache langue idioma ngonngu",

@@ -78,6 +78,8 @@ def test_encodings(encoding: str, delimiter: str, end: str) -> None:
     ("head", "fields"),
     [
         ("email,role,message,locale,name", ["email", "role", "message", "locale", "name"]),
+        ("Name,E-mail 1 - Type,E-mail 1 - Value,E-mail 2 - Value", ["name", "email"]),
+        ("First Name [Required],Email Address [Required]", ["email"]),
         ("E-Mail;Rolle;Nachricht;Sprache;Name", ["email", "role", "message", "locale", "name"]),
         ("Email Address\tUser Role", ["email", "role"]),
         ('"MAIL","Full Name"', ["email", "name"]),
