@@ -283,7 +283,9 @@ def _rate(key: str, value: Any) -> str | None:
     try:
         parse(value)
     except ValueError:
-        _fail(key, 'must be like "10/minute;50/hour", for at most 30 days each, or None for no limit')
+        _fail(
+            key, 'must be like "10/minute;50/hour", at most 1,000,000,000 in at most 30 days each, or None for no limit'
+        )
     return None if value is None else str(value)
 
 

@@ -124,6 +124,17 @@ def test_every_answer_is_documented(document: dict[str, Any]) -> None:
     assert missing == set()
 
 
+def test_headers(document: dict[str, Any]) -> None:
+    """Where an invitation was made the document says that its address comes along; where a call has to wait, for how
+    long."""
+    for _, _, operation in operations(document):
+        told = {status: set(answer.get("headers", {})) for status, answer in operation["responses"].items()}
+        located = {status for status, headers in told.items() if "Location" in headers}
+        assert located == ({"201"} if operation["operationId"] == "invite" else set())
+        takes_key = any(each["name"] == "Idempotency-Key" for each in operation["parameters"])
+        assert ("Retry-After" in told.get("409", ())) == takes_key
+
+
 def test_no_answer_is_invented(document: dict[str, Any]) -> None:
     """What is documented for a call is seen from it in some test."""
     facts = seen() | {(view, status, code) for view, pairs in ALSO.items() for status, code in pairs}

@@ -149,6 +149,7 @@ BAD: dict[str, tuple[Any, ...]] = {
             "many/day",
             "10/fortnight",
             "0/day",
+            "9223372036854775807/day",
             "-1/day",
             "10/31 days",
             "1/year",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -33,6 +33,7 @@ _KEY = {
 _KEY_REFUSALS = (IdempotencyInProgress, IdempotencyMismatch)
 _REPLAYED = {"description": "This is the answer to an earlier call.", "schema": {"type": "string", "const": "true"}}
 
+_LOCATION = {"description": "The address of the invitation.", "schema": {"type": "string", "format": "uri-reference"}}
 _SECONDS = {"description": "Seconds to wait before the same call.", "schema": {"type": "integer", "minimum": 1}}
 
 
@@ -46,6 +47,7 @@ class Call:
     :param also: another status of success, with ``also_answer`` or else the same answer.
     :param refusals: everything it may answer instead.
     :param idempotent: takes an ``Idempotency-Key``.
+    :param makes: what it makes has an address, which comes along.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Call:
     also: int | None = None
     also_answer: type[Schema] | None = None
     idempotent: bool = False
+    makes: bool = False
 
 
 def document(state: State, calls: Iterable[Call]) -> dict[str, Any]:
@@ -137,12 +140,13 @@ def _success(call: Call, status: int) -> dict[str, Any]:
     if status != HTTPStatus.NO_CONTENT:
         shape = call.also_answer if status == call.also and call.also_answer is not None else call.answer
         answer["content"] = {"application/json": {"schema": shape or {"type": "object"}}}
-    if call.idempotent:
-        answer["headers"] = {REPLAYED: _REPLAYED}
-    return answer
+    headers = {REPLAYED: _REPLAYED} if call.idempotent else {}
+    if call.makes and status == HTTPStatus.CREATED:
+        headers["Location"] = _LOCATION
+    return {**answer, "headers": headers} if headers else answer
 
 
-def _refusals(refusals: Iterable[type[InvitationError]]) -> dict[str, Any]:
+def _refusals(refusals: Sequence[type[InvitationError]]) -> dict[str, Any]:
     codes: dict[int, set[str]] = defaultdict(set)
     for refusal in refusals:
         codes[refusal.status].add(refusal.code)
@@ -151,8 +155,8 @@ def _refusals(refusals: Iterable[type[InvitationError]]) -> dict[str, Any]:
         str(status): {"description": "code: " + ", ".join(sorted(names)), "content": content}
         for status, names in sorted(codes.items())
     }
-    for later in (RateLimited, TryAgain):
-        described.get(str(later.status), {})["headers"] = {"Retry-After": _SECONDS}
+    for later in {RateLimited, TryAgain, IdempotencyInProgress}.intersection(refusals):
+        described[str(later.status)]["headers"] = {"Retry-After": _SECONDS}
     return described
 
 
