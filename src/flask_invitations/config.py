@@ -24,8 +24,8 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 class Config:
     """One field for each ``INVITATIONS_*`` key, under the key's name in lower case.
 
-    ``secret_keys`` and ``testing`` come from Flask's own ``SECRET_KEY``, ``SECRET_KEY_FALLBACKS``
-    (newest first) and ``TESTING``.
+    ``secret_keys`` (newest first) and ``session_cookie`` come from Flask's own ``SECRET_KEY``, ``SECRET_KEY_FALLBACKS``
+    and ``SESSION_COOKIE_NAME``.
     """
 
     #: Absolute link template with ``{token}`` in its fragment (best), path or query. http only for localhost. Kept as
@@ -106,6 +106,7 @@ class Config:
     #: How long after closing an invitation keeps its personal data.
     retention: timedelta = timedelta(days=90)
     secret_keys: tuple[str | bytes, ...] = field(default=(), repr=False)
+    session_cookie: str = "session"
 
     def link(self, token: str) -> str:
         """The link that the email carries."""
@@ -152,7 +153,8 @@ def read(app_config: Mapping[str, Any], app_name: str) -> Config:
         _fail("ACCEPT_URL", 'is missing. Set it, for example to "https://app.example.com/invitations/accept#{token}"')
     values = {key.lower(): _READERS[key](key, value) for key, value in given.items()}
     values.setdefault("app_name", app_name)
-    config = Config(**values, secret_keys=_secret_keys(app_config))
+    cookie = str(app_config.get("SESSION_COOKIE_NAME", "session"))
+    config = Config(**values, secret_keys=_secret_keys(app_config), session_cookie=cookie)
     if not config.pages_url:
         config = replace(config, pages_url=f"{config.accept_origin}{config.pages_prefix or ''}")
     _check_together(config)

@@ -124,6 +124,17 @@ def test_every_answer_is_documented(document: dict[str, Any]) -> None:
     assert missing == set()
 
 
+def test_security(local_url: str) -> None:
+    """A manager has to be signed in, in the app's own way; an invitee may be."""
+    with build(local_url, config={"SESSION_COOKIE_NAME": "crm"}) as host:
+        found: Any = host.client().get(DOCUMENT).get_json()
+    ((name, scheme),) = found["components"]["securitySchemes"].items()
+    assert (scheme["type"], scheme["in"], scheme["name"]) == ("apiKey", "cookie", "crm")
+    for _, _, operation in operations(found):
+        is_manager = operation["tags"] == ["manager"]
+        assert operation["security"] == ([{name: []}] if is_manager else [{}, {name: []}])
+
+
 def test_headers(document: dict[str, Any]) -> None:
     """Where an invitation was made the document says that its address comes along; where a call has to wait, for how
     long."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from marshmallow import Schema, fields
 
+from ..config import Config
 from ..current import State
 from ..errors import (
     IdempotencyInProgress,
@@ -33,6 +34,8 @@ _KEY = {
 _KEY_REFUSALS = (IdempotencyInProgress, IdempotencyMismatch)
 _REPLAYED = {"description": "This is the answer to an earlier call.", "schema": {"type": "string", "const": "true"}}
 
+#: The one security scheme: an invitee may do without.
+_SIGN_IN = "signIn"
 _LOCATION = {"description": "The address of the invitation.", "schema": {"type": "string", "format": "uri-reference"}}
 _SECONDS = {"description": "Seconds to wait before the same call.", "schema": {"type": "integer", "minimum": 1}}
 
@@ -87,6 +90,7 @@ def document(state: State, calls: Iterable[Call]) -> dict[str, Any]:
         servers=[{"url": config.api_prefix}],
         info={"description": "Invite people by email. They accept through the link in the email."},
     )
+    spec.components.security_scheme(_SIGN_IN, _sign_in(config))
     converter: Any = plugin.converter
     converter.add_attribute_function(_host_key)
     for call in calls:
@@ -95,6 +99,16 @@ def document(state: State, calls: Iterable[Call]) -> dict[str, Any]:
         )
     described: dict[str, Any] = spec.to_dict()
     return described
+
+
+def _sign_in(config: Config) -> dict[str, Any]:
+    """How people are signed in is the app's own: most have a session, and nothing tells us of another way."""
+    return {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": config.session_cookie,
+        "description": "The sign-in of the app. If that is no session cookie, send what the app asks for instead.",
+    }
 
 
 def accept_body(state: State) -> Schema:
@@ -122,6 +136,7 @@ def _operation(state: State, call: Call) -> dict[str, Any]:
         "operationId": call.name,
         "summary": call.summary,
         "tags": ["invitee" if call.public else "manager"],
+        "security": [*([{}] if call.public else []), {_SIGN_IN: []}],
         "parameters": parameters,
         "responses": {**_successes(call), **_refusals(refusals)},
     }
