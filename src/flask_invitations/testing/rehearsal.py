@@ -74,8 +74,9 @@ class Rehearsal:
     """
 
     def __init__(self, ctx: Context, given: Any) -> None:
-        self.ctx, self._given = ctx, given
-        self.mark = secrets.token_hex(4)
+        self.ctx: Context = ctx
+        self.mark: str = secrets.token_hex(4)
+        self._given = given
 
     # What is asked
 
