@@ -91,7 +91,7 @@ def package(session: nox.Session) -> None:
     session.run("check-wheel-contents", wheel)
     host = Path(session.create_tmp(), "host")
     session.run("python", "-m", "venv", "--clear", str(host))
-    python = str(next(host.glob("*/python*")))
+    python = str(host / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
     session.run(python, "-m", "pip", "install", "--quiet", wheel, external=True)
     sbom = wheel.removesuffix("-py3-none-any.whl") + ".cdx.json"
     session.run("cyclonedx-py", "environment", python, "--output-file", sbom, "--output-reproducible")
