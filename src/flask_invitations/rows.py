@@ -14,7 +14,6 @@ from .current import State
 from .errors import InvalidRequest
 from .shapes import Body, Flag, Text, load
 
-
 if TYPE_CHECKING:
     _List = fields.List[Any]
 else:  # marshmallow 3 does not know its type arguments
