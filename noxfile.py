@@ -90,12 +90,12 @@ def package(session: nox.Session) -> None:
     session.run("twine", "check", "--strict", *files)
     session.run("check-wheel-contents", wheel)
     host = Path(session.create_tmp(), "host")
-    session.run("python", "-m", "venv", "--clear", str(host))
+    session.run("python", "-m", "venv", "--clear", "--without-pip", str(host))
     python = str(host / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
-    session.run(python, "-m", "pip", "install", "--quiet", wheel, external=True)
+    session.run("python", "-m", "pip", "--python", python, "install", "--quiet", wheel)
     sbom = wheel.removesuffix("-py3-none-any.whl") + ".cdx.json"
     session.run("cyclonedx-py", "environment", python, "--output-file", sbom, "--output-reproducible")
-    session.run("pip-audit", "--path", str(next(host.glob("lib/*/site-packages"))), "--skip-editable")
+    session.run("pip-audit", "--path", str(next(host.glob("lib/*/site-packages"))))
 
 
 @nox.session(python=PYTHONS)
