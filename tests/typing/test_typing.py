@@ -56,8 +56,7 @@ def test_mypy(marks: dict[int, set[str]]) -> None:
 
 
 def test_pyright() -> None:
-    """A6: to Pyright no line of ``right.py`` or of a host is an error, and of ``wrong.py`` exactly those that are marked
-    for it."""
+    """A6: to Pyright no line of ``right.py`` or of a host is an error, and of ``wrong.py`` those that are marked."""
     told: Any = json.loads(run("pyright", "--outputjson", *map(str, (RIGHT, PLAIN, WRONG))))
     errors = [each for each in told["generalDiagnostics"] if each["severity"] == "error"]
     assert [each for each in errors if not each["file"].endswith(WRONG.name)] == []
