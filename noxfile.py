@@ -72,9 +72,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Every page against the code, every snippet and every link."""
-    session.install("-e", ".[test]")
+    """Every page against the code, every snippet and every link; and the site, without a warning."""
+    session.install("-e", ".[test,docs]")
     session.run("pytest", "tests/docs", "tests/examples", *session.posargs)
+    session.run("sphinx-build", "-q", "-W", "--keep-going", "-n", "docs", "docs/_build")
 
 
 @nox.session
