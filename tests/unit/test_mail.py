@@ -123,7 +123,7 @@ def words(html: str) -> str:
 
 def sentences(message: Message) -> set[str]:
     """Every paragraph of all parts of a mail: what a translation has to translate."""
-    html = re.sub(r"<style>.*?</style>|</?(?:bdi|strong)\b[^>]*>", "", message.html, flags=re.DOTALL)
+    html = re.sub(r"<style>.*?</style>|</?(?:span|strong)\b[^>]*>", "", message.html, flags=re.DOTALL)
     blocks = [unescape(block) for block in re.split(r"<[^>]*>", html)]
     lines = [line for line in message.text.splitlines() if not line.startswith(">")]
     return {" ".join(block.replace("\u034f", "").split()) for block in [message.subject, *lines, *blocks]} - {""}
