@@ -190,7 +190,12 @@ def test_a_language_of_the_hosts_own(tmp_path: Path) -> None:
     one, many = "%(num)s invitation", "%(num)s invitations"
     assert [persian.ngettext(one, many, count) for count in (1, 3)] == forms
     assert [found(tag).tag for tag in ("pt-PT", "pt-BR", "pt")] == ["pt-PT", "pt-BR", "pt-BR"]
-    assert [found(tag).tag for tag in ("zh-TW", "zh-Hant-HK", "zh-CN", "zh")] == ["zh-Hant-TW", "zh-Hant-TW", "en", "en"]
+    assert [found(tag).tag for tag in ("zh-TW", "zh-Hant-HK", "zh-CN", "zh")] == [
+        "zh-Hant-TW",
+        "zh-Hant-TW",
+        "en",
+        "en",
+    ]
     assert found("zh-TW").gettext("View the invitation") == found("zh-Hant-TW").gettext("View the invitation")
 
 
