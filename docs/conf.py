@@ -51,13 +51,16 @@ def link_public_names(app: Any, env: Any, node: Any, content: Any) -> Any:
 
 
 def hand_out_what_is_outside(app: Any, docname: str, source: list[str]) -> None:
-    """A Markdown file outside of docs/ is no page of the site, so a link to it offers the file."""
+    """What is outside of docs/ is no page of the site, so a link to a file there offers the file, and to a folder is
+    none."""
 
     def offered(link: re.Match[str]) -> str:
-        inside = (ROOT / docname).parent.joinpath(link[2]).resolve().is_relative_to(ROOT)
-        return link[0] if inside else f"{{download}}`{link[1]} <{link[2]}>`"
+        target = (ROOT / docname).parent.joinpath(link[2]).resolve()
+        if target.is_relative_to(ROOT):
+            return link[0]
+        return f"`{link[1]}`" if target.is_dir() else f"{{download}}`{link[1]} <{link[2]}>`"
 
-    source[0] = re.sub(r"(?<!!)\[([^\]]+)\]\((\.\./[^)#]+\.md)(?:#[^)]*)?\)", offered, source[0])
+    source[0] = re.sub(r"(?<!!)\[([^\]]+)\]\((\.\./[^)#]+)(?:#[^)]*)?\)", offered, source[0])
 
 
 def setup(app: Any) -> None:

@@ -28,6 +28,9 @@ PAIRS = [
     for row, key in enumerate(KEYS)
     for column, tenancy in enumerate(TENANCIES)
 ]
+TESTS = Path(__file__).parent
+#: Folders whose tests on SQLite are marked ``quick``: what one runs after each change.
+QUICK = {"acts", "contract", "docs", "unit"}
 SERVERS = pytest.StashKey[dict[str, str | None]]()
 STOP = pytest.StashKey[Callable[[], None]]()
 
@@ -42,9 +45,25 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         config.stash[SERVERS] = {"postgresql": postgresql, "mariadb": find_mariadb()}
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """``-m quick`` looks into no other folder: to import them all takes as long as the tests."""
+    folder = collection_path.relative_to(TESTS).parts[:1] if collection_path.is_relative_to(TESTS) else ()
+    return True if config.option.markexpr == "quick" and folder and folder[0] not in QUICK else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sentry's integrations change Flask and SQLAlchemy for as long as the process lives: their tests are the last."""
     items.sort(key=lambda item: item.path.name == "test_trackers.py")
+    for item in items:
+        if _is_quick(item):
+            item.add_marker("quick")
+
+
+def _is_quick(item: pytest.Item) -> bool:
+    """Most laws are proved without a server; the same on PostgreSQL and MariaDB, races and browsers take the time."""
+    callspec = getattr(item, "callspec", None)
+    database = None if callspec is None else callspec.params.get("_database")
+    return item.path.relative_to(TESTS).parts[0] in QUICK and database in (None, "sqlite")
 
 
 def pytest_collection_finish() -> None:

@@ -163,7 +163,7 @@ def import_command(file: BinaryIO, tenant: str | None, dry_run: bool, result: st
         sheet = lists.read(source)
         ignored = [*sheet.unused, *({"name"} & set(sheet.fields))]
         if ignored:
-            click.echo(f"These columns are not used: {', '.join(ignored)}.", err=True)
+            click.echo(f"These columns are not used: {_visible(', '.join(ignored))}.", err=True)
         for chunk in invite_all(get_state(), by, sheet.lines, dry_run):
             for line, told in chunk:
                 write_down(line, told)
@@ -194,15 +194,33 @@ def _again(file: BinaryIO) -> Iterator[BinaryIO]:
 def _written(source: BinaryIO, result: str | None) -> Iterator[Callable[[Line, BulkInviteResult], None]]:
     """What takes the verdicts: a file, as they come; without one, those that were refused are printed."""
     if result is None:
-        yield lambda line, told: None if told.error is None else click.echo("\t".join(_cells(line, told)))
+        yield (
+            lambda line, told: None if told.error is None else click.echo("\t".join(map(_visible, _cells(line, told))))
+        )
         return
     name = str(getattr(source, "name", ""))
     if os.path.exists(result) and os.path.exists(name) and os.path.samefile(result, name):
         raise click.ClickException("--result names the list itself. Choose another file.")
-    with open(result, "w", encoding="utf-8", newline="", buffering=1) as file:
+    file = _on_disk(open, result, "w", encoding="utf-8", newline="", buffering=1)
+    try:
         writer = csv.writer(file)
-        writer.writerow(("line", "email", "outcome", "code", "detail", "invitation_id"))
-        yield lambda line, told: writer.writerow(map(lists.safe, _cells(line, told)))
+        _on_disk(writer.writerow, ("line", "email", "outcome", "code", "detail", "invitation_id"))
+        yield lambda line, told: _on_disk(writer.writerow, map(lists.safe, _cells(line, told)))
+    finally:
+        _on_disk(file.close)
+
+
+def _on_disk(act: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """What ``act`` does to the result file: a full disk is one sentence."""
+    try:
+        return act(*args, **kwargs)
+    except OSError as error:
+        raise click.ClickException(f"--result cannot be written: {error.strerror}. Choose another file.") from error
+
+
+def _visible(cell: str) -> str:
+    """A cell in which nothing steers the terminal, or hides."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cell)
 
 
 def _cells(line: Line, told: BulkInviteResult) -> tuple[str, ...]:

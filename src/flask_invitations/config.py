@@ -24,8 +24,8 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 class Config:
     """One field for each ``INVITATIONS_*`` key, under the key's name in lower case.
 
-    ``secret_keys`` and ``testing`` come from Flask's own ``SECRET_KEY``, ``SECRET_KEY_FALLBACKS``
-    (newest first) and ``TESTING``.
+    ``secret_keys`` (newest first) and ``session_cookie`` come from Flask's own ``SECRET_KEY``, ``SECRET_KEY_FALLBACKS``
+    and ``SESSION_COOKIE_NAME``.
     """
 
     #: Absolute link template with ``{token}`` in its fragment (best), path or query. http only for localhost. Kept as
@@ -106,6 +106,7 @@ class Config:
     #: How long after closing an invitation keeps its personal data.
     retention: timedelta = timedelta(days=90)
     secret_keys: tuple[str | bytes, ...] = field(default=(), repr=False)
+    session_cookie: str = "session"
 
     def link(self, token: str) -> str:
         """The link that the email carries."""
@@ -152,7 +153,8 @@ def read(app_config: Mapping[str, Any], app_name: str) -> Config:
         _fail("ACCEPT_URL", 'is missing. Set it, for example to "https://app.example.com/invitations/accept#{token}"')
     values = {key.lower(): _READERS[key](key, value) for key, value in given.items()}
     values.setdefault("app_name", app_name)
-    config = Config(**values, secret_keys=_secret_keys(app_config))
+    cookie = str(app_config.get("SESSION_COOKIE_NAME", "session"))
+    config = Config(**values, secret_keys=_secret_keys(app_config), session_cookie=cookie)
     if not config.pages_url:
         config = replace(config, pages_url=f"{config.accept_origin}{config.pages_prefix or ''}")
     _check_together(config)
@@ -164,13 +166,27 @@ def _fail(key: str, fix: str) -> NoReturn:
 
 
 def _secret_keys(app_config: Mapping[str, Any]) -> tuple[str | bytes, ...]:
-    secret = app_config.get("SECRET_KEY")
+    secret, fallbacks = app_config.get("SECRET_KEY"), app_config.get("SECRET_KEY_FALLBACKS") or ()
     if not secret:
         raise ConfigurationError("SECRET_KEY is missing. Set it before init_app, because links are derived from it.")
-    return (secret, *(app_config.get("SECRET_KEY_FALLBACKS") or ()))
+    if not _is_key(secret):
+        raise ConfigurationError("SECRET_KEY must be text or bytes. Set it to a long random text.")
+    if not isinstance(fallbacks, (tuple, list)) or not all(map(_is_key, fallbacks)):
+        raise ConfigurationError(
+            'SECRET_KEY_FALLBACKS must be a list of old keys, none of them empty, as in ["the old key"]. '
+            "Leave it out if there are none."
+        )
+    return (secret, *fallbacks)
+
+
+def _is_key(given: Any) -> bool:
+    """An empty one is what ``"".split(",")`` gives; each letter of a text would be one (A5)."""
+    return isinstance(given, (str, bytes)) and bool(given)
 
 
 def _check_together(config: Config) -> None:
+    if config.pages_prefix in (config.api_prefix, f"{config.api_prefix}/invitations"):
+        _fail("PAGES_PREFIX", "gives pages the paths of the API under INVITATIONS_API_PREFIX. Choose another prefix")
     if not set(config.admin_roles) <= set(config.roles):
         _fail("ADMIN_ROLES", "names a role that is not in INVITATIONS_ROLES. Add it there or remove it here")
     if config.default_role not in config.roles:
@@ -269,7 +285,9 @@ def _rate(key: str, value: Any) -> str | None:
     try:
         parse(value)
     except ValueError:
-        _fail(key, 'must be like "10/minute;50/hour", for at most 30 days each, or None for no limit')
+        _fail(
+            key, 'must be like "10/minute;50/hour", at most 1,000,000,000 in at most 30 days each, or None for no limit'
+        )
     return None if value is None else str(value)
 
 

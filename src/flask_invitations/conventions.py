@@ -85,6 +85,9 @@ def _missing(users: Users) -> Iterator[Complaint]:
     for name, hooks in needed.items():
         if not users.has(name):
             yield Complaint(f" has no {name!r}", "Add it", hooks)
+    for name in users.profile or () if takes_what_it_has(users) else ():
+        if not users.has(name):
+            yield Complaint(f" has no {name!r}, a field of profile_schema", "Add it", ("create_user",))
     if not users.has("set_password") and not users.has("password_hash"):
         yield Complaint(" has neither set_password nor password_hash", "Add one", ("create_user",))
 

@@ -72,8 +72,12 @@ def bind(app: Flask, state: State) -> None:
 
 
 def refuse_second(app: Flask) -> None:
-    """:raises ConfigurationError: the app has its invitations already."""
-    if KEY in app.extensions:
+    """:raises ConfigurationError: the app has its invitations already, or something else by that name."""
+    there = app.extensions.get(KEY)
+    if there is not None and not isinstance(there, State):
+        what = type(there).__name__
+        raise ConfigurationError(f"app.extensions[{KEY!r}] is taken by a {what}. Keep it under another name.")
+    if there is not None:
         raise ConfigurationError("init_app was already called on this app. Call it once for each app.")
 
 
@@ -83,18 +87,27 @@ def get_state() -> State:
     :raises RuntimeError: no app context, or no ``init_app`` on this app.
     :raises ConfigurationError: a hook was given too late, at the first use.
     """
-    state: State | None = current_app.extensions.get(KEY)
-    if state is None:
-        raise RuntimeError("Invitations.init_app was not called on the current app.")
+    state = state_of(current_app)
     if not state.late.over:
         state.late.end()
+    return state
+
+
+def state_of(app: Flask) -> State:
+    """An app's state, also outside of its context.
+
+    :raises RuntimeError: no ``init_app`` on this app.
+    """
+    state: State | None = app.extensions.get(KEY)
+    if state is None:
+        raise RuntimeError("Invitations.init_app was not called on the current app.")
     return state
 
 
 @contextmanager
 def override(app: Flask, **changes: Any) -> Iterator[State]:
     """For tests: other hooks, or another clock, for the length of the ``with`` block."""
-    before: State = app.extensions[KEY]
+    before = state_of(app)
     hooks = before.ctx.hooks.but(**{name: changes.pop(name) for name in TABLE.keys() & changes})
     limits = replace(before.ctx.limits, instead=hooks.rate_limit, said_of=hooks.limits_for)
     app.extensions[KEY] = replace(before, ctx=replace(before.ctx, hooks=hooks, limits=limits, **changes))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from flask import Flask
+from flask import Blueprint, Flask
 from jinja2 import Template
 
 from . import acts, config, conventions, defaults, hooks, shapes, templating
@@ -82,6 +82,7 @@ class Invitations(HookTable, Giving, ManyCalls):
         said = {**self._decorated, **{name: hook for name, hook in given.items() if hook is not None}}
         session = _check(db, said)
         settings = config.read(app.config, app.name)
+        _refuse_taken(app, settings)
         in_forms = settings.pages_prefix is not None
         profile = said["profile_schema"] = shapes.profile_of(said.get("profile_schema"), in_forms=in_forms)
         bound = binding.bind(said["user_model"], said.get("tenant_model"))
@@ -107,11 +108,11 @@ class Invitations(HookTable, Giving, ManyCalls):
         )
         bodies = shapes.invite_body(settings), shapes.list_query(settings)
         late = Late()
+        _register(app, settings)
         bind(app, State(ctx, *bodies, profile_schema=profile, late=late))
         self._late.names.clear()
         self._late = late
         self._bound.append(bound)
-        _register(app, settings)
         _compare(said["mailer"], settings)
 
     def _read(self, word: Word) -> Callable[[C], C]:
@@ -203,9 +204,30 @@ def _limiter(app: Flask, settings: config.Config) -> Limiter:
     return limiter
 
 
-def _register(app: Flask, settings: config.Config) -> None:
-    app.register_blueprint(api, url_prefix=settings.api_prefix)
+def _faces(settings: config.Config) -> Iterator[tuple[Blueprint, str]]:
+    """What is registered, and where."""
+    yield api, settings.api_prefix
     if settings.pages_prefix is not None:
-        app.register_blueprint(pages, url_prefix=settings.pages_prefix)
-        app.register_blueprint(desk, url_prefix=settings.pages_prefix)
+        yield pages, settings.pages_prefix
+        yield desk, settings.pages_prefix
+
+
+def _refuse_taken(app: Flask, settings: config.Config) -> None:
+    """:raises ConfigurationError: the host uses a name of ours, and one of us would be out of reach."""
+    for face, _ in _faces(settings):
+        if face.name in app.blueprints:
+            raise ConfigurationError(
+                f"A blueprint of yours is named {face.name!r}, as one of ours. Give yours another name, "
+                f"as in app.register_blueprint(yours, name='my_{face.name}')."
+            )
+    if cli.name in app.cli.commands:
+        raise ConfigurationError(
+            f"A command of yours is named {cli.name!r}, as ours. Give yours another name, as in "
+            f"AppGroup('my-{cli.name}')."
+        )
+
+
+def _register(app: Flask, settings: config.Config) -> None:
+    for face, prefix in _faces(settings):
+        app.register_blueprint(face, url_prefix=prefix)
     app.cli.add_command(cli)

@@ -7,6 +7,7 @@ limits is counted in none of them, and does nothing.
 from __future__ import annotations
 
 import logging
+import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -34,6 +35,8 @@ PATIENCE, PAUSE = 1.0, 1.0
 QUIET = 60.0
 #: No window is longer than 30 days: for memcached a longer time is a date.
 LONGEST = 30 * 86_400
+#: No limit is higher: with numbers beyond its own, a server does not answer at all.
+HIGHEST = 1_000_000_000
 _SOCKET = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE}
 #: By the beginning of a storage's scheme, how its driver is told not to wait for longer.
 _IMPATIENT: Mapping[str, Mapping[str, Any]] = {
@@ -52,16 +55,21 @@ def parse(said: Any) -> Rates:
     :raises ValueError: it says nothing like that.
     """
     rates = () if said is None else tuple(parse_many(said))
-    if not all(rate.amount and rate.get_expiry() <= LONGEST for rate in rates):
+    if not all(1 <= rate.amount <= HIGHEST and rate.get_expiry() <= LONGEST for rate in rates):
         raise ValueError(said)
     return rates
+
+
+#: An address as some proxies pass it on: with the port of the connection, which is another one each time.
+_WITH_PORT = re.compile(r"\[([^][]+)\](?::\d+)?|([\d.]+):\d+")
 
 
 def network(remote_addr: str) -> str:
     """Whom an address is counted for. IPv6: its /64, of which one customer has all addresses; an IPv4 address that is
     written as one of IPv6 is itself."""
+    with_port = _WITH_PORT.fullmatch(remote_addr)
     try:
-        address = ip_address(remote_addr)
+        address = ip_address(with_port[1] or with_port[2] if with_port else remote_addr)
     except ValueError:
         return remote_addr
     if not isinstance(address, IPv6Address):

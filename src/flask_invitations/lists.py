@@ -19,7 +19,7 @@ from .mailboxes import in_line
 #: What the columns may be called, by the field that they fill; compared as :func:`_folded` has it.
 _SPELLINGS = {
     "email": "email mail emailaddress mailaddress emails emailid emailadresse mailadresse adresseemail adressemail "
-    "courriel correo correoelectronico useremail diachiemail thudientu",
+    "courriel correo correoelectronico useremail diachiemail thudientu email1value emailaddressrequired",
     "role": "role roles userrole rolle role rol papel vaitro",
     "message": "message note nachricht mensaje tinnhan loinhan",
     "locale": "locale language lang sprache langue idioma ngonngu",
@@ -30,8 +30,8 @@ _DELIMITERS = ",;\t|"
 _ADDRESS = re.compile(r"\s*[^\s,;|]+@[^\s,;|]+\s*")
 _BLOCK = 64 * 1024
 _NO_TEXT = Sentence("This is not a text file. Save the list as CSV.")
-#: A spreadsheet takes a cell that begins with one of these for a formula.
-_FORMULA = tuple("=+-@\t\r\n")
+#: A spreadsheet takes a cell that begins with one of these for a formula; with the wide ones, a Japanese one.
+_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def read(file: BinaryIO) -> Sheet:
         io.TextIOWrapper(io.BufferedReader(_Open(file), _BLOCK), _encoding(file), errors="replace", newline="")
     )
     first, delimiter = _first(text)
-    records = _records(csv.reader(chain([first], text), delimiter=delimiter), text)
+    records = _records(chain([first], text), delimiter, text)
     number, cells = next(records)
     fields = list(map(_field, cells))
     if "email" in fields:
@@ -116,7 +116,7 @@ def _names_columns(row: str, *, several: bool = False) -> bool:
     """Whether a row has the names of columns, an email address's among them."""
     if "@" in row:
         return False
-    cells = next(csv.reader([row], delimiter=max(_DELIMITERS, key=row.count)))
+    cells = _cells(row, max(_DELIMITERS, key=row.count))
     return "email" in map(_field, cells) and len(cells) > several
 
 
@@ -198,9 +198,17 @@ def _first(text: Iterable[str]) -> tuple[str, str]:
 
 
 def _sense(line: str, delimiter: str) -> tuple[int, bool, int]:
-    cells = next(csv.reader([line], delimiter=delimiter))
+    cells = _cells(line, delimiter)
     known = sum(_folded(cell) in _FIELDS for cell in cells)
     return known, _ADDRESS.fullmatch(cells[0]) is not None, len(cells)
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    """The cells of a line; of one that is longer than any cell may be, itself."""
+    try:
+        return next(csv.reader([line], delimiter=delimiter))
+    except csv.Error:
+        return [line]
 
 
 def _field(name: str) -> str:
@@ -214,12 +222,17 @@ def _folded(name: str) -> str:
     return "".join(c for c in plain if c.isalnum())
 
 
-def _records(reader: Iterator[list[str]], text: _Numbered) -> Iterator[tuple[int, list[str]]]:
+def _records(lines: Iterator[str], delimiter: str, text: _Numbered) -> Iterator[tuple[int, list[str]]]:
     """Each record that is not empty, with the number of the line in which it begins."""
+    raw = list[str]()
+    reader = csv.reader(_kept(lines, raw), delimiter=delimiter)
     number = text.passed
     while True:
+        raw.clear()
         try:
             cells = next(reader)
+            if len(raw) > 1:  # where a mark is not closed, those who follow would be lost in it
+                next(csv.reader(raw, delimiter=delimiter, strict=True))
         except StopIteration:
             return
         except csv.Error:
@@ -227,6 +240,12 @@ def _records(reader: Iterator[list[str]], text: _Numbered) -> Iterator[tuple[int
         if any(cell.strip() for cell in cells):
             yield number, cells
         number = text.passed + 1
+
+
+def _kept(lines: Iterator[str], raw: list[str]) -> Iterator[str]:
+    for line in lines:
+        raw.append(line)
+        yield line
 
 
 def _lines(records: Iterable[tuple[int, list[str]]], fields: Sequence[str]) -> Iterator[Line]:

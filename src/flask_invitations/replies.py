@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from sqlalchemy.orm.attributes import instance_state
 
 from .gate import Answer, Unfit, refuse_unrun
-from .limits import parse
+from .limits import LONGEST, parse
 from .model.binding import Models
 
 
@@ -200,13 +200,14 @@ def _moment(given: Any, _house: House) -> datetime:
 
 
 def _wait(given: Any, _house: House) -> float | None:
+    """No longer than the longest window: a moment further off than the calendar goes would stop the worker."""
     if given is None:
         return None
     if isinstance(given, bool) or not isinstance(given, (int, float)):
         raise Unfit
     if not 0 <= given < math.inf:
         raise Unfit(f"{given}, which is no time to wait")
-    return given
+    return min(given, LONGEST)
 
 
 def _limits(given: Any, _house: House) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@ with one of them is said of that one."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from marshmallow import Schema, fields, validate
 
@@ -14,8 +14,13 @@ from .current import State
 from .errors import InvalidRequest
 from .shapes import Body, Flag, Text, load
 
+if TYPE_CHECKING:
+    _List = fields.List[Any]
+else:  # marshmallow 3 does not know its type arguments
+    _List = fields.List
 
-class Rows(fields.List[Any]):
+
+class Rows(_List):
     """Objects or text: a list, of which the items are left as they are. The inner field describes them."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:

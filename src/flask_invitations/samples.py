@@ -88,10 +88,12 @@ def _offers(token: Token) -> Iterator[Sample]:
         "login_url": None,
         "logout_url": None,
     }
-    accept = {"accept": ["token", "password", "username", *required], **decline}
+    password = ["password"] if state.ctx.config.password_required else []
+    accept = {"accept": ["token", *password, "username", *required], **decline}
     yield Sample("offer.html", {**words, "offer": _offer()}, accept, (*shown, "a message"))
-    wrong = {"password": ["a complaint"], "reason": ["another one"]}
-    yield Sample("offer.html", {**words, "offer": _offer(), "errors": wrong}, accept, ("a complaint", "another one"))
+    wrong = {**{name: ["a complaint"] for name in password}, "reason": ["another one"]}
+    said = [each for complaints in wrong.values() for each in complaints]
+    yield Sample("offer.html", {**words, "offer": _offer(), "errors": wrong}, accept, said)
     yield Sample("offer.html", {**words, "offer": _offer(known=True)}, {"accept": ["token"], **decline}, shown)
     obstacle = told(INVITEE, WrongAccount(), str)
     yield Sample("offer.html", {**words, "offer": _offer(), "obstacle": obstacle}, decline, shown)

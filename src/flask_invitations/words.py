@@ -52,6 +52,7 @@ def _in(text: str, gettext: Callable[[str], str]) -> str:
 #: For a code that has no words of its own.
 OTHERWISE = InvitationError.code
 
+_SIGN_IN = Sentence("Please sign in first")
 _EXPIRED = Sentence("This invitation has expired")
 _TIME_IS_LIMITED = Sentence("Invitations work for a limited time only.")
 _ACCEPTED = Sentence("This invitation was already accepted")
@@ -132,6 +133,7 @@ INVITEE: Mapping[str, Words] = {
         Sentence("Paste the whole link here."),
         way="paste",
     ),
+    "unauthenticated": Words(_SIGN_IN, errors.Unauthenticated.sentence, way="sign-in"),  # check_acceptance said so
     "wrong-account": Words(
         Sentence("You are signed in with another account"),
         Sentence("This invitation is for a different email address."),
@@ -205,7 +207,7 @@ INVITEE: Mapping[str, Words] = {
 #: To a manager, about what they just tried.
 MANAGER: Mapping[str, Words] = {
     "unauthenticated": Words(
-        Sentence("Please sign in first"),
+        _SIGN_IN,
         Sentence("Only people who may invite can see the invitations."),
         way="sign-in",
     ),

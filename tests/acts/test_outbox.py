@@ -244,8 +244,8 @@ def test_a_batch_is_written_down_together(database_url: str, monkeypatch: pytest
 
 
 def test_a_slow_host_is_not_asked_again_and_again(queued: Host) -> None:
-    """R12: where hooks take so long that what they said of a batch is old before it has left, smaller batches are taken:
-    what is asked for each email does not grow with the batch."""
+    """R12: where hooks take so long that what they said of a batch is old before it has left, smaller batches are
+    taken: what is asked for each email does not grow with the batch."""
     waiting(queued, 30)
     asked: list[Any] = []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,6 +78,8 @@ def test_encodings(encoding: str, delimiter: str, end: str) -> None:
     ("head", "fields"),
     [
         ("email,role,message,locale,name", ["email", "role", "message", "locale", "name"]),
+        ("Name,E-mail 1 - Type,E-mail 1 - Value,E-mail 2 - Value", ["name", "email"]),
+        ("First Name [Required],Email Address [Required]", ["email"]),
         ("E-Mail;Rolle;Nachricht;Sprache;Name", ["email", "role", "message", "locale", "name"]),
         ("Email Address\tUser Role", ["email", "role"]),
         ('"MAIL","Full Name"', ["email", "name"]),
@@ -123,6 +126,10 @@ def test_numbers_of_lines() -> None:
         (b"email,e-mail\na@example.com,b@example.com\n", "Two columns"),
         (b"PK\x03\x04 email\0", "not a text file"),
         (b'email,message\na@example.com,"' + b"x" * 200_000, "Line 2"),
+        (b"x" * 200_000, "Line 1"),
+        (b'email,message\na@example.com,"Hi\nb@example.com,Hi\n', "Line 2"),
+        (b'email,message\na@example.com,"Hi\nb@example.com,"Hi"\n', "Line 2"),
+        (b'"email,message\na@example.com,Hi\n', "Line 1"),
     ],
 )
 def test_no_list(raw: bytes, said: str) -> None:
@@ -132,9 +139,15 @@ def test_no_list(raw: bytes, said: str) -> None:
     assert said in caught.value.errors["file"][0]
 
 
+def test_quotation_marks() -> None:
+    """Marks that swallow nobody are read as they are meant."""
+    text = 'email,message\na@example.com,say "hi" to me\n"b@example.com" ,"a "b" c"\nc@example.com,"the end'
+    assert [cells["email"] for _, cells in read(text.encode())] == [f"{name}@example.com" for name in "abc"]
+
+
 def test_formulas() -> None:
     """K2: no cell that we write is a formula to a spreadsheet."""
-    for cell in ("=1+1", "+1", "-1", "@x", "\tx", "\rx", "\nx"):
+    for cell in ("=1+1", "+1", "-1", "@x", "\tx", "\rx", "\nx", "＝1", "＋1", "－1", "＠x"):
         assert lists.safe(cell) == f"'{cell}"
     for cell in ("", "a=1", "ann@example.com", " =1", "'x"):
         assert lists.safe(cell) == cell
@@ -190,6 +203,23 @@ def test_results(local: Host, tmp_path: Path) -> None:
         ["2", "ann@example.com", "refused", "already-invited"],
         ["3", "plain@acme.example", "refused", "already-member"],
     ]
+
+
+def test_nothing_steers_the_terminal(local: Host, tmp_path: Path) -> None:
+    """What nobody sees, or what a terminal would obey, is printed as what it is."""
+    told = run(local, "email,\x1b[2J\n\x1b]0;title\x07x,\n\u202emoc.x@a,\na\n@b.c,\nann\xa0@x.org,\n", tmp_path)
+    assert "not used: \\x1b[2J.\n" in told.stderr
+    shown = [line.split("\t")[1] for line in told.stdout.splitlines()[:-1]]
+    assert shown == [r"\x1b]0;title\x07x", r"\u202emoc.x@a", "a", "@b.c", r"ann\xa0@x.org"]
+
+
+@pytest.mark.parametrize("out", ["none/out.csv", "/dev/full"])
+def test_a_result_that_cannot_be_written(local: Host, tmp_path: Path, out: str) -> None:
+    """Where the verdicts cannot be written it is said in a sentence, and nobody is invited."""
+    with unchanged(local):
+        told = run(local, SAMPLE, tmp_path, "--result", tmp_path / out)
+    assert (told.exit_code, told.stdout) == (1, "")
+    assert re.fullmatch(r"Error: --result cannot be written: [A-Z][\w ]+\. Choose another file\.\n", told.stderr)
 
 
 def test_dry_run(local: Host, tmp_path: Path) -> None:

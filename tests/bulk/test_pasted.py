@@ -136,6 +136,18 @@ def test_a_table_that_cannot_be_read() -> None:
         pasted("email,mail\na@example.com,b@example.com\n")
 
 
+def test_a_mark_that_is_not_closed() -> None:
+    """Nobody is lost in somebody else's message, where a quotation mark is not closed."""
+    with pytest.raises(InvalidRequest) as refused:
+        pasted(f'Email,Message\n{ANN},"Hi\n{BOB},Hi\n')
+    assert refused.value.errors == {"file": ["Line 2 cannot be read. Check its quotation marks."]}
+
+
+def test_one_long_line() -> None:
+    """A line of any length is looked at, and is none with the names of columns."""
+    assert pasted("x" * 200_000) == [(1, {"name": "x" * 200_000})]
+
+
 def test_text_of_a_file() -> None:
     """The text of a file whatever wrote it; what is no text is refused with a sentence."""
     for encoding in ("utf-8", "utf-8-sig", "utf-16", "cp1252"):

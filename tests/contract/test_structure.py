@@ -38,7 +38,7 @@ OWNERS = {
     "idna": "origins.py",
     "itsdangerous": "tokens.py",
     "limits": "limits.py",
-    "pytest": "testing.py",
+    "pytest": "testing/fixtures.py",
     "rq": "contrib/rq.py",
     "smtplib": "mail/",
     "zxcvbn": "defaults.py",
@@ -64,7 +64,11 @@ FLASK = {
     "web/pages.py",
     "current.py",
     "samples.py",
-    "testing.py",
+    "testing/fixtures.py",
+    "testing/host.py",
+    "testing/pages.py",
+    "testing/people.py",
+    "testing/rehearsal.py",
     "web/wire.py",
 }
 #: Other people's entries in ``app.extensions`` that we look up, and why.
@@ -87,7 +91,7 @@ TenantInactive TenantInfo TooManyPending TryAgain Unauthenticated UnsupportedMed
 invitation_accepted invitation_created invitation_declined invitation_expired invitation_reported invitation_resent
 invitation_revoked invitation_sent redact to_email
 """
-WINGS = {"acts", "contrib", "languages", "mail", "migrations", "model", "outbox", "store", "web"}
+WINGS = {"acts", "contrib", "languages", "mail", "migrations", "model", "outbox", "store", "testing", "web"}
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 

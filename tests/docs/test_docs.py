@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import flask_invitations
-from flask_invitations import InvitationError, Invitations, errors, hooks
+from flask_invitations import InvitationError, Invitations, errors, hooks, testing
 from flask_invitations.config import Config
 from flask_invitations.gate import Function
 from flask_invitations.replies import YES_OR_NO
@@ -39,7 +39,8 @@ def test_errors_page_lists_every_refusal_with_its_status_and_code() -> None:
 def test_settings_page_lists_every_setting_with_its_default() -> None:
     """The table of settings and the fields of Config are the same, defaults included."""
     told = {row[0].strip("`"): row[1] for row in rows("docs/settings.md")[1:]}
-    fields = {field.name.upper(): field.default for field in dataclasses.fields(Config) if field.name != "secret_keys"}
+    flasks = ("secret_keys", "session_cookie")
+    fields = {field.name.upper(): field.default for field in dataclasses.fields(Config) if field.name not in flasks}
     assert told.keys() == fields.keys()
     for key, default in fields.items():
         shown = told[key].strip("`").replace('"', "'")
@@ -156,6 +157,14 @@ def test_unit_recipe_commits_once_and_waits_with_the_mail(database_url: str) -> 
             host.invitations.invite("bob@example.com", tenant_id=acme).nothing()  # type: ignore[attr-defined]
         assert len(host.outbox.messages) == 1
         assert [row.email for row in host.rows(host.invitations.models.Invitation)] == ["ann@example.com"]
+
+
+def test_testing_page_names_the_whole_kit() -> None:
+    """The page names everything that the test kit offers, the parts of HostContract that a host sets included."""
+    page = (ROOT / "docs/testing.md").read_text()
+    contract = [name for name in vars(testing.HostContract) if not name.startswith(("_", "test_"))]
+    given = [*testing.__all__, "invitation_mail", "invitation_clock", *contract]
+    assert [name for name in given if name not in page] == []
 
 
 def test_python_is_new_enough() -> None:

@@ -54,14 +54,10 @@ def test_every_public_name_is_in_the_reference() -> None:
 
 
 def test_every_name_of_the_test_kit_is_in_the_reference() -> None:
-    """What is defined in flask_invitations.testing, and what its own list of names says."""
+    """The list of its names, and its fixtures."""
     here = testing.__name__
-    public = {
-        name
-        for name, thing in vars(testing).items()
-        if not name.startswith("_") and str(getattr(thing, "__module__", "")).startswith(here)
-    }
-    assert public | {"invitation_mail", "invitation_clock"} <= documented()
+    fixtures = {f"{here}.fixtures.{name}" for name in ("invitation_mail", "invitation_clock")}
+    assert {*testing.__all__, *fixtures} <= documented()
 
 
 def test_every_call_from_python_is_in_the_reference() -> None:

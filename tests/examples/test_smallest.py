@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
+import shutil
 import subprocess
 from base64 import b64encode
 from pathlib import Path
 
+import pytest
+
 from flask_invitations.testing import token_in
-from tests.examples.serve import EXAMPLES, Browser, copy, environment, flask, running
+from tests.examples.serve import EXAMPLES, Browser, call, copy, environment, flask, running, tokens
 
 API = "/api/v1/users"
 WORDS = "a few words will do"
@@ -40,3 +46,23 @@ def test_the_whole_flow(tmp_path: Path) -> None:
         accepted = anybody.json(f"{API}/accept-invite", {"token": token, "password": WORDS})
         assert (accepted.status, accepted.json["user"]["role"]) == (201, "user")
         assert anybody.form("/invitations/open", token=token).status == 409
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
+def test_the_documented_lines(tmp_path: Path) -> None:
+    """A3: what the page of the examples says of this app works as it is written, line by line."""
+    page = (EXAMPLES / "README.md").read_text("utf-8")
+    first, lines = re.findall(r"```sh\n(.*?)```", page.partition("## smallest.py")[2], re.DOTALL)[:2]
+    app = copy("smallest.py", tmp_path)
+    invite = shlex.split(first.splitlines()[0])
+    assert invite[:3] == [".venv/bin/flask", "--app", "examples/smallest.py"]
+    token = tokens(call(app, *invite[3:])[1])[-1]
+    with running(app, "--debug") as (base, _log):
+        script = lines.replace("http://127.0.0.1:5000", base).replace("TOKEN", token)
+        script = script.replace("curl ", "curl -sS -w '~~' ")
+        done = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.count("~~") == 3, done.stdout
+    accepted, made, listed = map(json.loads, done.stdout.split("~~")[:3])
+    assert accepted["user"] == {"id": 1, "email": "owner@example.com", "role": "owner", "tenant_id": None}
+    assert (made["email"], made["delivery"]["state"]) == ("ann@example.com", "sent")
+    assert [each["email"] for each in listed["items"]] == ["ann@example.com", "owner@example.com"]

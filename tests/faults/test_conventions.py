@@ -574,6 +574,12 @@ def test_password_that_nobody_sets() -> None:
     set_up(users(password_hash=text(255)), config={"INVITATIONS_PASSWORD_REQUIRED": False})
 
 
+def test_profile_that_the_model_lacks() -> None:
+    """U: a field that the class of users has no attribute for would be an error at the first accept."""
+    with pytest.raises(ConfigurationError, match=r"^User has no 'nickname', a field of profile_schema.*create_user"):
+        set_up(users(), profile_schema=profile(nickname=fields.String()))
+
+
 def test_profile_that_only_a_constructor_knows() -> None:
     """U: a field that the class of users takes and does not keep is not refused, and one that it does not take is."""
 

@@ -22,7 +22,7 @@ from werkzeug.test import EnvironBuilder
 
 from flask_invitations import InvalidRequest, InvitationError, InvitationNotFound, PasswordRejected
 from flask_invitations.current import override
-from tests.hosts import PASSWORD, Host, build
+from tests.hosts import PASSWORD, Host, build, without_profile
 from tests.http.tools import ACCEPT, DECLINE, DOCUMENT, INVITE, LIST, PREVIEW, Case, make, refused, unchanged
 from tests.pages.test_desk import DESK, sealed, words
 from tests.pages.test_pages import invite, post
@@ -103,7 +103,7 @@ def test_fields_in_other_words(tmp_path: Path) -> None:
         raise PasswordRejected(LAZY)
 
     url = f"sqlite:///{tmp_path / 'f.sqlite3'}"
-    with build(url, profile_schema=Profile, validate_password=validate_password) as host:
+    with build(url, profile_schema=Profile, create_user=without_profile, validate_password=validate_password) as host:
         Babel(host.app)
         token = invite(host)
         answer = host.client().post(ACCEPT, json={"token": token, "password": PASSWORD, "team": "x"})

@@ -217,6 +217,17 @@ def test_calls_that_take_no_key(host: Host) -> None:
     assert kept(host) == []
 
 
+@pytest.mark.parametrize("key", ["used", "\x7f" * 300])
+def test_a_dry_run_takes_no_key(local: Host, key: str) -> None:
+    """A dry run goes on as if there was no key: it uses none up, and one that was used does not matter."""
+    case = make(local, "pending")
+    manager, url, rows = local.client(case.admin), f"{INVITE}/bulk", [{"email": OTHER}]
+    for created, body in ((1, {"dry_run": True}), (1, {}), (0, {"dry_run": True})):
+        headers = {} if key != "used" and not body else {"Idempotency-Key": key}
+        answer = manager.post(url, json={"invitations": rows, **body}, headers=headers)
+        assert (answer.status_code, answer.get_json()["created"], replayed(answer)) == (200, created, False)
+
+
 # Refusals
 
 

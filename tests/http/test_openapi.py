@@ -15,7 +15,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
-from tests.hosts import Host, build
+from tests.hosts import Host, build, without_profile
 from tests.http.table import seen
 from tests.http.tools import API, DOCUMENT, make
 from tests.races.harness import SOAK
@@ -124,6 +124,28 @@ def test_every_answer_is_documented(document: dict[str, Any]) -> None:
     assert missing == set()
 
 
+def test_security(local_url: str) -> None:
+    """A manager has to be signed in, in the app's own way; an invitee may be."""
+    with build(local_url, config={"SESSION_COOKIE_NAME": "crm"}) as host:
+        found: Any = host.client().get(DOCUMENT).get_json()
+    ((name, scheme),) = found["components"]["securitySchemes"].items()
+    assert (scheme["type"], scheme["in"], scheme["name"]) == ("apiKey", "cookie", "crm")
+    for _, _, operation in operations(found):
+        is_manager = operation["tags"] == ["manager"]
+        assert operation["security"] == ([{name: []}] if is_manager else [{}, {name: []}])
+
+
+def test_headers(document: dict[str, Any]) -> None:
+    """Where an invitation was made the document says that its address comes along; where a call has to wait, for how
+    long."""
+    for _, _, operation in operations(document):
+        told = {status: set(answer.get("headers", {})) for status, answer in operation["responses"].items()}
+        located = {status for status, headers in told.items() if "Location" in headers}
+        assert located == ({"201"} if operation["operationId"] == "invite" else set())
+        takes_key = any(each["name"] == "Idempotency-Key" for each in operation["parameters"])
+        assert ("Retry-After" in told.get("409", ())) == takes_key
+
+
 def test_no_answer_is_invented(document: dict[str, Any]) -> None:
     """What is documented for a call is seen from it in some test."""
     facts = seen() | {(view, status, code) for view, pairs in ALSO.items() for status, code in pairs}
@@ -137,12 +159,20 @@ def test_no_answer_is_invented(document: dict[str, Any]) -> None:
 
 def test_profile_fields(local_url: str) -> None:
     """The host's own accept fields stand in the document."""
-    with build(local_url, profile_schema=Profile) as host:
+    with build(local_url, profile_schema=Profile, create_user=without_profile) as host:
         found: Any = host.client().get(DOCUMENT).json
         OpenAPIV31SpecValidator(found).validate()  # type: ignore[arg-type,unused-ignore]
         body = found["components"]["schemas"]["AcceptBody"]
         assert body["properties"].keys() == {"token", "password", "nickname"}
         assert set(body["required"]) == {"token", "nickname"}
+
+
+def test_password_lengths(local_url: str) -> None:
+    """A front end of the host's own reads there what our page knows: how long a password must be, and may be."""
+    with build(local_url, config={"INVITATIONS_PASSWORD_MIN_LENGTH": 20}) as host:
+        found: Any = host.client().get(DOCUMENT).json
+        password = found["components"]["schemas"]["AcceptBody"]["properties"]["password"]
+        assert (password["minLength"], password["maxLength"], password["writeOnly"]) == (20, 128, True)
 
 
 def test_no_secret_has_a_name(document: dict[str, Any]) -> None:
@@ -173,7 +203,8 @@ WHO = ("nobody", "plain", "admin")
 @pytest.fixture(scope="module")
 def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Host, Any]]:
     """A host, and schemathesis' view of its document."""
-    with build(f"sqlite:///{tmp_path_factory.mktemp('fuzz') / 'fuzz.sqlite3'}", profile_schema=Profile) as host:
+    named = Schema.from_dict({"name": fields.String(required=True)})
+    with build(f"sqlite:///{tmp_path_factory.mktemp('fuzz') / 'fuzz.sqlite3'}", profile_schema=named) as host:
         host.app.testing = False  # what nobody expects is a 500, as it is for people
         yield host, schemathesis.openapi.from_wsgi(DOCUMENT, host.app)
 

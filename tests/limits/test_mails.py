@@ -141,6 +141,19 @@ def test_a_limiter_that_fails(database_url: str) -> None:
         assert [(row.state, row.attempts, row.last_error) for row in mails(host)] == [("queued", 1, "ConnectionError")]
 
 
+def test_a_limiter_that_never_ends(database_url: str) -> None:
+    """However long the host's own limiter says to wait, the email is asked about again in 30 days, and the worker goes
+    on with the others."""
+    waits = [1e300, None]
+    hooks = {"rate_limit": lambda scope, key, cost: waits.pop(0) if scope == "recipient" else None}
+    with limited(database_url, recipient="1/hour", hooks=hooks, config={"INVITATIONS_DELIVERY": "queue"}) as host:
+        _from_tenants(host, 2)
+        assert deliver(host, batch=10) == {"sent": 1, "queued": 1}
+        (row,) = mails(host, state="queued")
+        assert as_utc(row.next_attempt_at) - host.clock() == timedelta(days=30)
+        assert (row.attempts, row.last_error) == (0, "rate-limited")
+
+
 def test_the_desk_says_why(database_url: str) -> None:
     """A manager reads why an email has not left yet."""
     with limited(database_url, recipient="1/hour") as host:

@@ -287,6 +287,19 @@ def test_hostile_lists(site: Host) -> None:
     assert invited(site) == ["x@example.com", "call@example.com"]
 
 
+def test_more_than_would_ever_fit(tmp_path: Path) -> None:
+    """Where a rate limit has no room for so many, however long one waits, it is said for how many there is."""
+    with build(f"sqlite:///{tmp_path / 'd.sqlite3'}", config={"INVITATIONS_RATELIMIT_INVITE": "3/day"}) as host:
+        client = admin(host)
+        made = [invite(client, f"a{number}@example.com")["id"] for number in range(3)]
+        with unchanged(host):
+            sent = send(client, look(client, " ".join(f"b{number}@example.com" for number in range(4))))
+            resent = select(client, "resend", *made, made[0])
+        assert (sent.status_code, resent.status_code) == (422, 422)
+        assert "No one was invited Invite at most 3 people at a time. Invite many people" in words(sent)
+        assert "Nothing was changed Invite at most 3 people at a time. Invitations" in words(resent)
+
+
 # Those that were selected
 
 

@@ -13,7 +13,7 @@ from jinja2 import ChoiceLoader, DictLoader, StrictUndefined
 from marshmallow import Schema, fields
 
 from flask_invitations.testing import check_pages
-from tests.hosts import Host, build
+from tests.hosts import Host, build, without_profile
 from tests.pages.site import Profile
 
 OURS = Path(__file__).parents[2] / "src/flask_invitations/templates"
@@ -24,7 +24,9 @@ EVERYTHING = {"INVITATIONS_FRESH_LINK": "send"}
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Host]:
     """A host with every kind of field, and fresh links."""
-    with build(f"sqlite:///{tmp_path / 'kit.sqlite3'}", profile_schema=Profile, config=EVERYTHING) as host:
+    with build(
+        f"sqlite:///{tmp_path / 'kit.sqlite3'}", profile_schema=Profile, create_user=without_profile, config=EVERYTHING
+    ) as host:
         yield host
 
 
@@ -77,7 +79,11 @@ def test_a_frame_that_forgets(site: Host, lost: str, told: str) -> None:
         ("landing", "{{ form.paste() }}", "invitations/landing.html: no form to /invitations/open"),
         ("landing", "{{ form.carried(token) }}", "the form to /invitations/open has no field 'token': put {{"),
         ("landing", "data-with-link", "invitations/landing.html: no element with data-with-link"),
-        ("offer", "{% block profile %}.*{% endblock %}(?=\n  {% set hint)", "/invitations/accept has no field 'name'"),
+        (
+            "offer",
+            "{% block profile %}.*{% endblock %}(?=\n  {% block password)",
+            "/invitations/accept has no field 'name'",
+        ),
         ("offer", '{% call form.field\\("password".*?endcall %}', "has no field 'password'"),
         ("offer", '<input type="text" name="username"[^>]*>', "has no field 'username'"),
         ("offer", "{{ form.carried\\(token\\) }}", "the form to /invitations/accept has no field 'csrf_token': put {{"),
@@ -117,7 +123,7 @@ def test_a_field_that_no_input_asks_for(tmp_path: Path) -> None:
     class Deep(Schema):
         address = fields.Nested(Schema.from_dict({"street": fields.String()}), required=True)
 
-    with build(f"sqlite:///{tmp_path / 'kit.sqlite3'}", profile_schema=Deep) as host:
+    with build(f"sqlite:///{tmp_path / 'kit.sqlite3'}", profile_schema=Deep, create_user=without_profile) as host:
         assert "the form to /invitations/accept has no field 'address'" in complaints(host)
 
 
@@ -134,3 +140,12 @@ def test_each_template_can_be_the_hosts(tmp_path: Path, site: Host) -> None:
         (folder / name).write_text("OURS NO MORE")
         with site.app.test_request_context():
             assert rendered.get_template(f"invitations/{name}").render() == "OURS NO MORE", name
+
+
+def test_accounts_without_passwords(tmp_path: Path) -> None:
+    """Where a password is not required, the page of the host may leave its field out."""
+    config = {"INVITATIONS_PASSWORD_REQUIRED": False}
+    with build(f"sqlite:///{tmp_path / 'kit.sqlite3'}", config=config) as host:
+        offer = "{% extends 'flask_invitations/offer.html' %}{% block password %}{% endblock %}"
+        put(host, offer=offer)
+        check_pages(host.app)

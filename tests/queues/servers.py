@@ -131,10 +131,11 @@ def _pass_on(source: socket.socket, target: socket.socket) -> None:
 
 
 class Mailbox(AbstractContextManager["Mailbox"]):
-    """A mail server on loopback that keeps whom it had a mail for."""
+    """A mail server on loopback that keeps whom it had a mail for, and what was in it."""
 
     def __init__(self) -> None:
         self.recipients: list[str] = []
+        self.texts: list[str] = []
         self._sessions: list[SMTP] = []
         self._stop: Future[None] = Future()
         started: Future[int] = Future()
@@ -145,6 +146,8 @@ class Mailbox(AbstractContextManager["Mailbox"]):
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
         mail = message_from_bytes(envelope.content, policy=policy.default)
         self.recipients.append(mail["To"])
+        text = mail.get_body(("plain",))
+        self.texts.append("" if text is None else text.get_content())
         return "250 OK"
 
     async def _serve(self, started: Future[int]) -> None:

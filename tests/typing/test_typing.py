@@ -15,6 +15,8 @@ import pytest
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 RIGHT, WRONG = HERE / "right.py", HERE / "wrong.py"
+#: A whole host with its tests, as one writes it.
+PLAIN = ROOT / "tests/kit/plain.py"
 
 
 def run(*arguments: str) -> str:
@@ -42,7 +44,7 @@ def marked(letter: str) -> dict[int, set[str]]:
 def test_mypy(marks: dict[int, set[str]]) -> None:
     """A6: to mypy --strict no line of ``right.py`` is an error, and of ``wrong.py`` exactly those that are marked,
     each of the marked kind."""
-    told = run("mypy", "--no-error-summary", "--no-pretty", *map(str, (RIGHT, WRONG)))
+    told = run("mypy", "--no-error-summary", "--no-pretty", *map(str, (RIGHT, PLAIN, WRONG)))
     found: dict[int, set[str]] = {}
     for line in told.splitlines():
         error = re.fullmatch(r"(.+?):(\d+): error: .*\[([\w-]+)\]", line)
@@ -54,8 +56,8 @@ def test_mypy(marks: dict[int, set[str]]) -> None:
 
 
 def test_pyright() -> None:
-    """A6: to Pyright no line of ``right.py`` is an error, and of ``wrong.py`` exactly those that are marked for it."""
-    told: Any = json.loads(run("pyright", "--outputjson", *map(str, (RIGHT, WRONG))))
+    """A6: to Pyright no line of ``right.py`` or of a host is an error, and of ``wrong.py`` those that are marked."""
+    told: Any = json.loads(run("pyright", "--outputjson", *map(str, (RIGHT, PLAIN, WRONG))))
     errors = [each for each in told["generalDiagnostics"] if each["severity"] == "error"]
     assert [each for each in errors if not each["file"].endswith(WRONG.name)] == []
     lines = {each["range"]["start"]["line"] + 1: each["message"] for each in errors}

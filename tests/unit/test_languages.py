@@ -27,7 +27,7 @@ from marshmallow import Schema, fields, validate
 from flask_invitations.languages.babel import DOMAIN, current_tag, languages, spoken
 from flask_invitations.languages.language import ENGLISH, Language
 from flask_invitations.web.forms import SAID
-from tests.hosts import build
+from tests.hosts import build, without_profile
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src/flask_invitations"
@@ -384,7 +384,7 @@ def test_complaints_are_marshmallows() -> None:
 @pytest.mark.parametrize("language", OURS)
 def test_a_form_complains_in_its_language(tmp_path: Path, language: str) -> None:
     """What is wrong with a field is told in the language of the page: our own sentences and marshmallow's."""
-    with build(f"sqlite:///{tmp_path / 'h.sqlite3'}", profile_schema=Profile) as made:
+    with build(f"sqlite:///{tmp_path / 'h.sqlite3'}", profile_schema=Profile, create_user=without_profile) as made:
         Babel(made.app, default_locale=language)
         with made.app.app_context():
             made.invitations.invite("new@example.com", tenant_id=made.tenant())

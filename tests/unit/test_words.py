@@ -25,7 +25,7 @@ CALLS_ONLY = {"unsupported-media-type", "openapi-unavailable", "idempotency-in-p
 #: What only a manager can be told, and what only an invitee can.
 TO_MANAGERS = {
     "address-not-allowed", "address-suppressed", "already-invited", "forbidden", "invalid-request", "mail-bounced",
-    "plan-changed", "tenant-inactive", "too-many-pending", "unauthenticated",
+    "plan-changed", "tenant-inactive", "too-many-pending",
 }  # fmt: skip
 TO_INVITEES = {"account-unverified", "invitation-replaced", "invitation-withdrawn", "wrong-account"}
 

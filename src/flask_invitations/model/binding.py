@@ -212,6 +212,7 @@ def _map(metadata: sa.MetaData, user: type[Any], tenant: type[Any] | None) -> Mo
     tenant_key = None if tenant is None else primary_key(tenant)
     if tenant_key is not None and tenant_key.table.metadata is not metadata:
         raise ConfigurationError("tenant_model and user_model have different metadata. Put both on one bind.")
+    _refuse_taken(metadata, has_tenants=tenant is not None)
     base: Any = registry(metadata=metadata).generate_base()
 
     def key(table: str, name: str, target: sa.Column[Any], on_delete: str, nullable: bool) -> Any:
@@ -244,6 +245,20 @@ def _map(metadata: sa.MetaData, user: type[Any], tenant: type[Any] | None) -> Mo
     )
     _fit(models, {key.table for key in (user_key, tenant_key) if key is not None})
     return models
+
+
+def _refuse_taken(metadata: sa.MetaData, *, has_tenants: bool) -> None:
+    """Before anything is mapped, so that nothing is half mapped.
+
+    :raises ConfigurationError: a table of the host's has the name of one of ours.
+    """
+    ours = (Invitation, InvitationEvent, Delivery, Suppression, Request, *(() if has_tenants else (Turn,)))
+    taken = {table.name for table in metadata.tables.values() if table.schema == metadata.schema}
+    for name in (each.__tablename__ for each in ours if each.__tablename__ in taken):
+        raise ConfigurationError(
+            f"A table of yours is named {name!r}, as one of ours. Rename it, or, if it is ours and was read from the "
+            f"database, call init_app before you reflect the database."
+        )
 
 
 def _fit(models: Models, hosts: Collection[sa.Table]) -> None:

@@ -86,6 +86,7 @@ def call(
     query=lambda state: shapes.EXPLAIN,
     body=lambda state: state.invite_body,
     idempotent=True,
+    makes=True,
     refusals=(
         *_MANAGER,
         CrossSite,
@@ -120,8 +121,10 @@ def invite(once: Keyed) -> Response:
 def invite_many(once: Keyed) -> Response:
     by, state = _manager(), get_state()
     given = rows.load_invites(state, read_json())
-    recall = acts.recall_rows(state.ctx, by, [row.email for row in given["rows"]])
-    bulk = once(recall, partial(acts.invite_many, state.ctx, by=by, **given))
+    act = partial(acts.invite_many, state.ctx, by=by, **given)
+    if given["dry_run"]:
+        return _answer(answers.dump_bulk_invite(act()))
+    bulk = once(acts.recall_rows(state.ctx, by, [row.email for row in given["rows"]]), act)
     return _answer(answers.dump_bulk_invite(bulk), once.status)
 
 

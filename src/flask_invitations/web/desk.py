@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,7 +20,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from .. import acts
 from ..acts import Manager, Wanted
 from ..current import caller, get_state
-from ..errors import CrossSite, InvitationError, InvitationNotFound, MailBounced
+from ..errors import CrossSite, InvalidRequest, InvitationError, InvitationNotFound, MailBounced
 from ..languages.babel import current_tag, spoken
 from ..languages.plain import one_line, plain
 from ..model.states import OPEN, UNWANTED, DeliveryState, Status
@@ -30,6 +30,7 @@ from ..shapes import EVENTS, MAX_MESSAGE, cursor_at, load
 from ..tokens import FormSeal
 from ..words import MANAGER, OBSTACLES, Words, many_refused, refused_because, shared, told, unsent_because
 from .faces import Face
+from .forms import sentences
 from .pages import check_form, page, protect, url_of
 from .wire import PACKAGE, SAFE, answer_refusals, guard
 
@@ -316,7 +317,7 @@ def answer(template: str, by: Manager, refusal: InvitationError | None = None, *
         f"desk/{template}",
         200 if refusal is None else refusal.status,
         language,
-        told=None if refusal is None else told(MANAGER, refusal, language.gettext),
+        told=None if refusal is None else _words(refusal, language.gettext),
         why_refused=lambda code: refused_because(code, language.gettext),
         why_unsent=lambda state, error: unsent_because(
             error, language.gettext, cancelled=state == DeliveryState.CANCELLED
@@ -333,6 +334,13 @@ def answer(template: str, by: Manager, refusal: InvitationError | None = None, *
     )
     answer.headers.extend(refusal.headers if refusal is not None else {})
     return answer
+
+
+def _words(refusal: InvitationError, gettext: Callable[[str], str]) -> Words:
+    """What is wrong with many people as a whole is about no field of the page: it says so itself."""
+    words, wrong = told(MANAGER, refusal, gettext), refusal.errors if isinstance(refusal, InvalidRequest) else {}
+    of_all = sentences([wrong.get("invitations", ()), wrong.get("ids", ())], gettext)
+    return replace(words, sentence=" ".join(of_all), next_step="") if of_all else words
 
 
 def _distance(moment: datetime, now: datetime) -> tuple[str, int, bool]:

@@ -8,17 +8,33 @@ from io import BytesIO
 from typing import Any
 
 from flask import Blueprint, current_app, has_request_context, request
+from flask.sansio.blueprints import BlueprintSetupState
 from werkzeug.datastructures import ImmutableMultiDict
 from werkzeug.exceptions import HTTPException
 
 from .. import traces
+from ..current import get_state
 from ..errors import InvitationError
 from ..gate import unwrap
+
+#: Where an app tells its addresses apart by host: the part of ours that takes any.
+_HOST = "invitations_host"
 
 
 class Face(Blueprint):
     """A blueprint of ours. Whatever is raised in a view or an error handler, error trackers see nothing of what the
-    request brought: neither as a variable of a call, nor as the request's body."""
+    request brought: neither as a variable of a call, nor as the request's body.
+
+    In an app that tells addresses apart by host it is there on each host, as it would be in any other app.
+    """
+
+    def __init__(self, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more)
+        self.url_value_preprocessor(_forget_host)
+        self.url_defaults(_same_host)
+
+    def make_setup_state(self, app: Any, options: dict[str, Any], first_registration: bool = False) -> _Setup:
+        return _Setup(self, app, options, first_registration)
 
     def add_url_rule(
         self, rule: str, endpoint: str | None = None, view_func: Any = None, *given: Any, **more: Any
@@ -27,6 +43,24 @@ class Face(Blueprint):
 
     def register_error_handler(self, error: Any, handler: Any) -> None:
         super().register_error_handler(error, _hidden(handler))
+
+
+class _Setup(BlueprintSetupState):
+    def add_url_rule(self, rule: str, endpoint: str | None = None, view_func: Any = None, **options: Any) -> None:
+        if self.app.url_map.host_matching:
+            options["host"] = f"<{_HOST}>"
+        super().add_url_rule(rule, endpoint, view_func, **options)
+
+
+def _forget_host(_endpoint: str | None, values: dict[str, Any] | None) -> None:
+    """No view of ours takes it."""
+    (values or {}).pop(_HOST, None)
+
+
+def _same_host(endpoint: str, values: dict[str, Any]) -> None:
+    if current_app.url_map.is_endpoint_expecting(endpoint, _HOST):
+        host = request.host if has_request_context() else get_state().ctx.config.accept_origin.netloc
+        values.setdefault(_HOST, host)
 
 
 @cache  # one view may have several addresses

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from marshmallow import Schema
+from marshmallow import Schema, fields
 
+from ..config import Config
 from ..current import State
 from ..errors import (
     IdempotencyInProgress,
@@ -33,6 +34,9 @@ _KEY = {
 _KEY_REFUSALS = (IdempotencyInProgress, IdempotencyMismatch)
 _REPLAYED = {"description": "This is the answer to an earlier call.", "schema": {"type": "string", "const": "true"}}
 
+#: The one security scheme: an invitee may do without.
+_SIGN_IN = "signIn"
+_LOCATION = {"description": "The address of the invitation.", "schema": {"type": "string", "format": "uri-reference"}}
 _SECONDS = {"description": "Seconds to wait before the same call.", "schema": {"type": "integer", "minimum": 1}}
 
 
@@ -46,6 +50,7 @@ class Call:
     :param also: another status of success, with ``also_answer`` or else the same answer.
     :param refusals: everything it may answer instead.
     :param idempotent: takes an ``Idempotency-Key``.
+    :param makes: what it makes has an address, which comes along.
     """
 
     name: str
@@ -63,6 +68,7 @@ class Call:
     also: int | None = None
     also_answer: type[Schema] | None = None
     idempotent: bool = False
+    makes: bool = False
 
 
 def document(state: State, calls: Iterable[Call]) -> dict[str, Any]:
@@ -84,6 +90,7 @@ def document(state: State, calls: Iterable[Call]) -> dict[str, Any]:
         servers=[{"url": config.api_prefix}],
         info={"description": "Invite people by email. They accept through the link in the email."},
     )
+    spec.components.security_scheme(_SIGN_IN, _sign_in(config))
     converter: Any = plugin.converter
     converter.add_attribute_function(_host_key)
     for call in calls:
@@ -94,9 +101,23 @@ def document(state: State, calls: Iterable[Call]) -> dict[str, Any]:
     return described
 
 
+def _sign_in(config: Config) -> dict[str, Any]:
+    """How people are signed in is the app's own: most have a session, and nothing tells us of another way."""
+    return {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": config.session_cookie,
+        "description": "The sign-in of the app. If that is no session cookie, send what the app asks for instead.",
+    }
+
+
 def accept_body(state: State) -> Schema:
-    """The accept body with the host's profile fields in it."""
-    shape: Any = Body.from_dict({**ACCEPT.fields, **state.profile_schema.load_fields}, name="AcceptBody")
+    """The accept body with the host's profile fields in it, and what our pages know of the password."""
+    config = state.ctx.config
+    lengths = {"minLength": config.password_min_length, "maxLength": config.password_max_length}
+    password = fields.String(load_default=None, allow_none=True, metadata={**lengths, "writeOnly": True})
+    own = {**ACCEPT.fields, "password": password, **state.profile_schema.load_fields}
+    shape: Any = Body.from_dict(own, name="AcceptBody")
     instance: Schema = shape()
     return instance
 
@@ -115,6 +136,7 @@ def _operation(state: State, call: Call) -> dict[str, Any]:
         "operationId": call.name,
         "summary": call.summary,
         "tags": ["invitee" if call.public else "manager"],
+        "security": [*([{}] if call.public else []), {_SIGN_IN: []}],
         "parameters": parameters,
         "responses": {**_successes(call), **_refusals(refusals)},
     }
@@ -133,12 +155,13 @@ def _success(call: Call, status: int) -> dict[str, Any]:
     if status != HTTPStatus.NO_CONTENT:
         shape = call.also_answer if status == call.also and call.also_answer is not None else call.answer
         answer["content"] = {"application/json": {"schema": shape or {"type": "object"}}}
-    if call.idempotent:
-        answer["headers"] = {REPLAYED: _REPLAYED}
-    return answer
+    headers = {REPLAYED: _REPLAYED} if call.idempotent else {}
+    if call.makes and status == HTTPStatus.CREATED:
+        headers["Location"] = _LOCATION
+    return {**answer, "headers": headers} if headers else answer
 
 
-def _refusals(refusals: Iterable[type[InvitationError]]) -> dict[str, Any]:
+def _refusals(refusals: Sequence[type[InvitationError]]) -> dict[str, Any]:
     codes: dict[int, set[str]] = defaultdict(set)
     for refusal in refusals:
         codes[refusal.status].add(refusal.code)
@@ -147,8 +170,8 @@ def _refusals(refusals: Iterable[type[InvitationError]]) -> dict[str, Any]:
         str(status): {"description": "code: " + ", ".join(sorted(names)), "content": content}
         for status, names in sorted(codes.items())
     }
-    for later in (RateLimited, TryAgain):
-        described.get(str(later.status), {})["headers"] = {"Retry-After": _SECONDS}
+    for later in {RateLimited, TryAgain, IdempotencyInProgress}.intersection(refusals):
+        described[str(later.status)]["headers"] = {"Retry-After": _SECONDS}
     return described
 
 

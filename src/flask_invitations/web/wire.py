@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NoReturn
 
 from flask import Blueprint, Flask, Request, Response, current_app, request, request_finished
@@ -213,15 +213,25 @@ def _trusted() -> Collection[Origin]:
 
 
 def exempt_from_csrf_protect(endpoint: str | None, values: Mapping[str, Any] | None) -> None:
-    """Flask-WTF's form token is not for a JSON API, and over TLS it refuses every form that comes without a
-    ``Referer``, which our pages never send: our own look at where a call comes from stands in its place.
+    """The form token of Flask-WTF or SeaSurf is not for a JSON API, and over TLS both refuse every form that comes
+    without a ``Referer``, which our pages never send: our own look at where a call comes from stands in its place.
 
-    Registered as a URL value preprocessor, the first moment of a request of ours: the host may set Flask-WTF up
-    after us.
+    Registered as a URL value preprocessor, the first moment of a request of ours: the host may set them up after us.
     """
     protect = current_app.extensions.get("csrf")
     if protect is not None and request.blueprint is not None:
         protect.exempt(current_app.blueprints[request.blueprint])
+    if endpoint is not None and request.method not in SAFE:
+        for surf in _seasurfs(current_app):  # its cookie is still set: the host's layout may have forms
+            surf.set_cookie(surf.exempt(current_app.view_functions[endpoint]))
+
+
+def _seasurfs(app: Flask) -> Iterator[Any]:
+    """SeaSurf is found nowhere but among what Flask calls before a request."""
+    for asked in app.before_request_funcs.get(None, ()):
+        owner = getattr(asked, "__self__", None)
+        if type(owner).__module__ == "flask_seasurf":
+            yield owner
 
 
 def seal(answer: Any) -> None:

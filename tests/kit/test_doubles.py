@@ -10,7 +10,8 @@ from flask import Flask
 
 from flask_invitations import LogMailer
 from flask_invitations.clock import utcnow
-from flask_invitations.testing import RecordingMailer, SettableClock, invitation_clock, invitation_mail, token_in
+from flask_invitations.testing import RecordingMailer, SettableClock, token_in
+from flask_invitations.testing.fixtures import invitation_clock, invitation_mail
 from tests.hosts import PASSWORD, Host, build
 
 __all__ = ["invitation_clock", "invitation_mail"]

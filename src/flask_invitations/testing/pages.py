@@ -1,117 +1,16 @@
-"""What a host needs to test its own use of invitations: a recording mailer, a settable clock, pytest fixtures.
-
-In a host's ``conftest.py``, beside an ``app`` fixture::
-
-    pytest_plugins = ["flask_invitations.testing"]
-
-Then a test may ask for ``invitation_mail`` and ``invitation_clock``; both take the place of the app's own
-mailer and clock for the length of the test. :func:`check_pages` tells whether the templates that the host put in
-place of ours have all that they need.
-"""
+"""A look at the pages: whether the templates that the host put in place of ours have all that they need."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
 
-import pytest
 from flask import Flask, render_template, url_for
 from jinja2 import TemplateError
 
-from .addresses import key_of
-from .clock import as_utc, utcnow
-from .current import get_state, override
-from .hooks import Message
-from .samples import Sample, desk_samples, samples
-from .tokens import parse
-
-
-class RecordingMailer:
-    """A mailer that keeps every message instead of sending it.
-
-    ``fail_with``: an exception to raise instead, for testing what happens when no email can be sent.
-    """
-
-    def __init__(self) -> None:
-        self.messages: list[Message] = []
-        self.fail_with: Exception | None = None
-
-    def __call__(self, message: Message) -> None:
-        if self.fail_with is not None:
-            raise self.fail_with
-        self.messages.append(message)
-
-    def clear(self) -> None:
-        """Forget what was recorded."""
-        self.messages.clear()
-
-    def link_to(self, email: str) -> str:
-        """The link in the latest email to ``email``.
-
-        :raises LookupError: no mail went there.
-        """
-        for message in reversed(self.messages):
-            if message.accept_url is not None and key_of(message.to) == key_of(email):
-                return message.accept_url
-        raise LookupError(f"No email was sent to {email}.")
-
-    def token_to(self, email: str) -> str:
-        """The bare token in the latest mail to ``email``, for calls to the JSON API."""
-        return token_in(self.link_to(email))
-
-
-def token_in(link: str | None) -> str:
-    """The bare token at the end of ``link``.
-
-    :raises LookupError: there is none.
-    """
-    found = [part for part in re.split(r"[^\w-]", link or "") if parse(part) is not None]
-    if not found:
-        raise LookupError("There is no token in this link.")
-    return found[-1]
-
-
-class SettableClock:
-    """A clock that moves only when told.
-
-    :param start: an aware datetime; default: now.
-    """
-
-    def __init__(self, start: datetime | None = None) -> None:
-        self.now: datetime = as_utc(start or utcnow())
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def tick(self, span: timedelta) -> None:
-        """Move on by ``span``."""
-        self.now += span
-
-    def set(self, moment: datetime) -> None:
-        """Jump to ``moment``."""
-        self.now = as_utc(moment)
-
-
-@pytest.fixture
-def invitation_mail(app: Flask) -> Iterator[RecordingMailer]:
-    """Records the app's invitation mails for the length of the test."""
-    mailer = RecordingMailer()
-    with override(app, mailer=mailer):
-        yield mailer
-
-
-@pytest.fixture
-def invitation_clock(app: Flask) -> Iterator[SettableClock]:
-    """Stops the app's invitation clock at the present moment for the length of the test."""
-    clock = SettableClock()
-    with override(app, clock=clock):
-        yield clock
-
-
-# The pages
+from ..current import get_state
+from ..samples import Sample, desk_samples, samples
 
 
 class _Seen(HTMLParser):
@@ -158,7 +57,7 @@ def check_pages(app: Flask) -> None:
     place of ours, and look for what it cannot do without: blocks, landmarks, forms and their fields, the script, no
     inline code.
 
-    :raises AssertionError: naming each template, what it lacks, and the mend.
+    :raises AssertionError: naming each template, what it lacks, and the fix.
     """
     with app.test_request_context():
         shown = [*samples(), *desk_samples()]

@@ -1,0 +1,1 @@
+"""The kit that hosts test with."""
