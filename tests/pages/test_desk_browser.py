@@ -11,7 +11,7 @@ import pytest
 from flask_babel import Babel
 
 from tests.pages.site import PAGES, Site, Tongue, focus_comes_to, serving, translation
-from tests.pages.test_access import LANGUAGES, complaints_in, overflows, violations
+from tests.pages.test_access import LANGUAGES, complaints_in, overflows, tag_of, violations
 from tests.races.harness import SOAK
 
 DESK = f"{PAGES}/"
@@ -296,19 +296,19 @@ def test_every_page_and_state(site: Site, browser: Any) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("tag", LANGUAGES if SOAK else LANGUAGES[-1:])
-def test_every_state_in_every_language(site: Site, browser: Any, tag: str) -> None:
+@pytest.mark.parametrize("language", LANGUAGES if SOAK else LANGUAGES[-1:])
+def test_every_state_in_every_language(site: Site, browser: Any, language: str) -> None:
     """WCAG 2.2 AA: axe finds nothing on any page in any state, in any language of ours, in light and dark."""
-    site.host.app.config["SPOKEN"] = tag
+    site.host.app.config["SPOKEN"] = language
     found = {}
     with browser.new_context(viewport=PHONE, reduced_motion="reduce") as context:
         page = context.new_page()
-        tongue = Tongue(page, translation(site, tag))
+        tongue = Tongue(page, translation(site, language))
         for act in STATES:
             site.sign_in(page, manager(site))
             page.emulate_media(color_scheme="light")
             act(site, tongue)
-            found[act.__name__] = complaints_in(page, tag)
+            found[act.__name__] = complaints_in(page, language)
     del site.host.app.config["SPOKEN"]
     assert {name: complaints for name, complaints in found.items() if complaints} == {}
 
@@ -318,13 +318,33 @@ def test_every_language(site: Site, browser: Any) -> None:
     with browser.new_context(viewport=PHONE) as context:
         page = context.new_page()
         site.sign_in(page, manager(site))
-        for tag in LANGUAGES:
-            site.host.app.config["SPOKEN"] = tag
+        for language in LANGUAGES:
+            site.host.app.config["SPOKEN"] = language
             for address in (f"{DESK}?q=guest1@", f"{DESK}{site.row(LONG).id}"):
                 page.goto(site.base + address)
-                assert page.locator("html").get_attribute("lang") == tag
+                assert page.locator("html").get_attribute("lang") == tag_of(language)
                 assert overflows(page) == []
         del site.host.app.config["SPOKEN"]
+
+
+def test_right_to_left(site: Site, browser: Any) -> None:
+    """In Arabic the list begins at the right, what is under a heading begins where the heading does, and an address
+    keeps its own direction."""
+    site.host.app.config["SPOKEN"] = "ar"
+    begins = "where => where.getBoundingClientRect().right"
+    with browser.new_context(viewport=DESKTOP) as context:
+        page = context.new_page()
+        site.sign_in(page, manager(site))
+        page.goto(f"{site.base}{DESK}?q=guest1@")
+        heads = [head.evaluate(begins) for head in page.locator("th").all()]
+        assert heads == sorted(heads, reverse=True)
+        link = page.locator("td bdi").first
+        assert page.locator("th").nth(1).evaluate(begins) == pytest.approx(link.evaluate(begins), abs=1)
+        assert link.evaluate("here => getComputedStyle(here).unicodeBidi") == "isolate"
+        page.goto(f"{site.base}{DESK}{site.row('guest1@example.com').id}")
+        heading = page.locator("#trail").evaluate(begins)
+        assert heading == pytest.approx(page.locator(".trail div").first.evaluate(begins), abs=1)
+    del site.host.app.config["SPOKEN"]
 
 
 def test_a_table_stays_a_table(site: Site, browser: Any) -> None:

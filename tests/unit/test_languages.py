@@ -21,6 +21,7 @@ from flask import Flask, request
 from flask_babel import Babel
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jinja2 import DictLoader, Environment, select_autoescape
 from marshmallow import Schema, fields, validate
 
 from flask_invitations.languages.babel import DOMAIN, current_tag, languages, spoken
@@ -30,11 +31,15 @@ from tests.hosts import build, without_profile
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src/flask_invitations"
-OURS = ("de", "es", "fr", "vi")
+OURS = ("ar", "de", "es", "fr", "it", "ja", "nl", "pt_BR", "vi")
+TAGS = tuple(each.replace("_", "-") for each in OURS)
 #: Words that a language shares with English.
 SAME = {
     "de": {"Name", "Status"},
     "fr": {"Invitation", "Invitations", "Message", "Pages"},
+    "it": {"Account %(id)s", "Email"},
+    "nl": {"Status", "Account %(id)s"},
+    "pt_BR": {"Status"},
 }
 JANUARY = datetime(2026, 1, 2, 15, 5, tzinfo=timezone.utc)
 
@@ -72,7 +77,15 @@ def write(folder: Path, locale: str, sentences: dict[str, str], plurals: dict[tu
         ("fr-Latn-CA-x-mine", "fr"),
         ("vi-XX", "vi"),
         ("en-GB", "en"),
-        ("ja", "de"),
+        ("pt-BR", "pt-BR"),
+        ("pt_BR", "pt-BR"),
+        ("pt", "pt-BR"),
+        ("pt-PT", "pt-BR"),
+        ("ar-EG", "ar"),
+        ("ja-JP", "ja"),
+        ("nl-BE", "nl"),
+        ("it-CH", "it"),
+        ("ko", "de"),
         ("xx", "de"),
         ("", "de"),
         (None, "de"),
@@ -86,7 +99,7 @@ def write(folder: Path, locale: str, sentences: dict[str, str], plurals: dict[tu
     ],
 )
 def test_nearest(tag: str | None, chosen: str) -> None:
-    """A tag finds itself, else its base language, else the app's own."""
+    """A tag finds itself, else its base language, else another region's, else the app's own."""
     assert host("de")(tag).tag == chosen
 
 
@@ -94,10 +107,12 @@ def test_nearest(tag: str | None, chosen: str) -> None:
 @given(st.text() | st.from_regex(r"[a-z]{2,3}([-_][A-Za-z0-9]{1,8}){0,4}", fullmatch=True))
 def test_any_tag(tag: str) -> None:
     """No tag, however made up, is an error."""
-    assert host("de")(tag).tag in ("en", *OURS)
+    assert host("de")(tag).tag in ("en", *TAGS)
 
 
-@pytest.mark.parametrize(("default", "chosen"), [("vi", "vi"), ("de_CH", "de"), ("ja", "en"), ("en_GB", "en")])
+@pytest.mark.parametrize(
+    ("default", "chosen"), [("vi", "vi"), ("de_CH", "de"), ("pt_PT", "pt-BR"), ("ko", "en"), ("en_GB", "en")]
+)
 def test_the_apps_own(default: str, chosen: str) -> None:
     """An app whose own language there is no catalog of speaks English."""
     assert host(default)(None).tag == chosen
@@ -138,9 +153,9 @@ def test_without_babel() -> None:
 
 def test_two_apps_are_apart(tmp_path: Path) -> None:
     """What one app adds and sets is not another's."""
-    write(tmp_path, "it", {"View the invitation": "Vedi l'invito"}, {})
-    one, two = host("it", tmp_path, default_timezone="Europe/Rome"), host("fr")
-    assert [one(None).tag, two(None).tag, two("it").tag] == ["it", "fr", "fr"]
+    write(tmp_path, "ro", {"View the invitation": "Vezi invitația"}, {})
+    one, two = host("ro", tmp_path, default_timezone="Europe/Rome"), host("fr")
+    assert [one(None).tag, two(None).tag, two("ro").tag] == ["ro", "fr", "fr"]
     assert "17:05" not in one(None).moment(JANUARY)
     assert "16:05" in one(None).moment(JANUARY)
     assert two(None).gettext("View the invitation") == "Voir l’invitation"
@@ -162,19 +177,69 @@ def test_a_sentence_of_the_hosts_own(tmp_path: Path) -> None:
 
 
 def test_a_language_of_the_hosts_own(tmp_path: Path) -> None:
-    """A host's catalog adds a language, its direction and its plurals with it; a regional one serves its region."""
-    forms = ["لا دعوات", "دعوة واحدة", "دعوتان", "%(num)s دعوات", "%(num)s دعوة", "%(num)s دعوة"]
-    write(tmp_path, "ar", {"View the invitation": "عرض الدعوة"}, {("%(num)s invitation", "%(num)s invitations"): forms})
-    write(tmp_path, "pt_BR", {"View the invitation": "Ver o convite"}, {})
+    """A host's catalog adds a language, its direction and its plurals with it; a regional one serves its region, and
+    others that are written in the same script."""
+    forms = ["%(num)s دعوت", "%(num)s دعوت‌ها"]
+    write(tmp_path, "fa", {"View the invitation": "دیدن دعوت"}, {("%(num)s invitation", "%(num)s invitations"): forms})
+    write(tmp_path, "pt_PT", {"View the invitation": "Ver convite"}, {})
     write(tmp_path, "zh_TW", {"View the invitation": "查看邀請"}, {})
     found = host("en", tmp_path)
-    arabic = found("ar-EG")
-    assert (arabic.tag, arabic.direction, found("de").direction) == ("ar", "rtl", "ltr")
-    assert arabic.gettext("View the invitation") == "عرض الدعوة"
+    persian = found("fa-IR")
+    assert (persian.tag, persian.direction, found("de").direction) == ("fa", "rtl", "ltr")
+    assert persian.gettext("View the invitation") == "دیدن دعوت"
     one, many = "%(num)s invitation", "%(num)s invitations"
-    assert [arabic.ngettext(one, many, count) for count in (0, 1, 2, 3, 11)] == forms[:5]
-    assert (found("pt-BR").tag, found("pt").tag) == ("pt-BR", "en")
+    assert [persian.ngettext(one, many, count) for count in (1, 3)] == forms
+    assert [found(tag).tag for tag in ("pt-PT", "pt-BR", "pt")] == ["pt-PT", "pt-BR", "pt-BR"]
+    assert [found(tag).tag for tag in ("zh-TW", "zh-Hant-HK", "zh-CN", "zh")] == [
+        "zh-Hant-TW",
+        "zh-Hant-TW",
+        "en",
+        "en",
+    ]
     assert found("zh-TW").gettext("View the invitation") == found("zh-Hant-TW").gettext("View the invitation")
+
+
+def test_plural_forms() -> None:
+    """Each language has as many plural forms as its grammar: Arabic six, Japanese one."""
+    found, one, many = host(), "in %(num)s day", "in %(num)s days"
+    arabic, japanese, brazilian, italian = (found(tag).ngettext for tag in ("ar", "ja", "pt-BR", "it"))
+    assert [arabic(one, many, count) for count in (0, 1, 2, 3, 10, 11, 99, 100, 103)] == [
+        *("الآن", "خلال يوم واحد", "خلال يومين", "خلال %(num)s أيام", "خلال %(num)s أيام"),
+        *("خلال %(num)s يومًا", "خلال %(num)s يومًا", "خلال %(num)s يوم", "خلال %(num)s أيام"),
+    ]
+    assert {japanese(one, many, count) for count in range(200)} == {"%(num)s 日後"}
+    assert [brazilian(one, many, count) for count in (0, 1, 2)] == [
+        "em %(num)s dia",
+        "em %(num)s dia",
+        "em %(num)s dias",
+    ]
+    assert [italian(one, many, count) for count in (0, 1, 2)] == [
+        "tra %(num)s giorni",
+        "tra %(num)s giorno",
+        "tra %(num)s giorni",
+    ]
+
+
+def test_values_are_kept_apart() -> None:
+    """In plain text that runs from right to left each name stands in a direction of its own, so that the point of
+    "Acme Inc." stays where it is; in HTML, and from left to right, nothing is added."""
+    env = Environment(autoescape=select_autoescape(["html"]))
+    env.loader = DictLoader(dict.fromkeys(("mail.txt", "mail.html"), '{{ _("Join %(tenant)s", tenant="Acme Inc.") }}'))
+
+    def said(tag: str, name: str) -> str:
+        return env.get_template(name).render(host()(tag).words())
+
+    assert said("ar", "mail.txt") == "الانضمام إلى \u2068Acme Inc.\u2069"
+    assert said("ar", "mail.html") == "الانضمام إلى Acme Inc."
+    assert said("de", "mail.txt") == "Acme Inc. beitreten"
+
+
+def test_no_arabic_sentence_starts_with_a_value() -> None:
+    """A mail program takes the direction of a line of plain text from its first letter."""
+    catalog = read(PACKAGE / f"translations/ar/LC_MESSAGES/{DOMAIN}.po")
+    mailed = [each for each in catalog if each.id and any("/mail/" in file for file, _ in each.locations)]
+    assert [each.string for each in mailed if not re.match("[\u0600-\u06ff]", str(each.string))] == []
+    assert len(mailed) > 30
 
 
 def test_a_catalog_that_is_not_a_languages_is_left(tmp_path: Path) -> None:
@@ -194,6 +259,8 @@ def test_a_catalog_that_is_not_a_languages_is_left(tmp_path: Path) -> None:
         ("America/New_York", "en-GB", "2 January 2026, 10:05 (Eastern Standard Time)"),
         ("America/New_York", "es", "2 de enero de 2026, 10:05 (hora estándar oriental)"),
         ("Pacific/Auckland", "vi", "04:05 3 tháng 1, 2026 (Giờ Mùa Hè New Zealand)"),
+        ("UTC", "ja", "2026年1月2日 15:05 (UTC)"),
+        ("UTC", "ar", "2 يناير 2026، 3:05 م (UTC)"),
     ],
 )
 def test_moments(zone: str, tag: str, told: str) -> None:
@@ -241,7 +308,7 @@ def test_babel_is_not_needed(tmp_path: Path) -> None:
 def test_all_that_are_spoken(tmp_path: Path) -> None:
     """All languages there are, ours and the host's, once each by its own name for itself, English first; without
     Flask-Babel that is English alone. Each is found again by its tag."""
-    for locale in ("ar", "de", "pt_BR"):
+    for locale in ("de", "fa", "pt_PT"):
         write(tmp_path, locale, {"View the invitation": "x"}, {})
     app = Flask("host")
     with app.app_context():
@@ -252,8 +319,13 @@ def test_all_that_are_spoken(tmp_path: Path) -> None:
             ("ar", "العربية"),
             ("de", "Deutsch"),
             ("es", "Español"),
+            ("fa", "فارسی"),
             ("fr", "Français"),
+            ("it", "Italiano"),
+            ("ja", "日本語"),
+            ("nl", "Nederlands"),
             ("pt-BR", "Português (Brasil)"),
+            ("pt-PT", "Português (Portugal)"),
             ("vi", "Tiếng Việt"),
         ]
         assert [languages(app)(tag).tag for tag in spoken()] == list(spoken())
@@ -261,17 +333,17 @@ def test_all_that_are_spoken(tmp_path: Path) -> None:
 
 def test_the_desk_offers_them(tmp_path: Path) -> None:
     """Whoever invites may choose a language that the host added, and the mail is in it."""
-    write(tmp_path, "pt_BR", {"You are invited to join %(tenant)s as %(role)s.": "Convite para %(tenant)s"}, {})
+    write(tmp_path, "ro", {"You are invited to join %(tenant)s as %(role)s.": "Invitație la %(tenant)s"}, {})
     with build(f"sqlite:///{tmp_path / 'h.sqlite3'}") as made:
         Babel(made.app, default_translation_directories=str(tmp_path))
         desk = made.client(made.user("ada@example.com", role="admin"))
         offered = desk.get("/invitations/").text
-        assert '<option value="pt-BR">Português (Brasil)</option>' in offered
+        assert '<option value="ro">Română</option>' in offered
         seal = re.search(r'name="seal" value="([^"]+)"', offered)
         assert seal is not None
-        typed = {"email": "new@example.com", "locale": "pt-BR", "seal": seal[1]}
+        typed = {"email": "new@example.com", "locale": "ro", "seal": seal[1]}
         assert desk.post("/invitations/invite", data=typed).status_code == 303
-        assert made.outbox.messages[0].locale == "pt-BR"
+        assert made.outbox.messages[0].locale == "ro"
 
 
 # What is wrong with a form
@@ -322,7 +394,7 @@ def test_a_form_complains_in_its_language(tmp_path: Path, language: str) -> None
         translate, shown = languages(made.app)(language).gettext, unescape(page.text)
     low = "Use at least %(minimum)s characters. A few words make a good password."
     assert page.status_code == 422
-    assert f'<html lang="{language}"' in shown
+    assert f'<html lang="{language.replace("_", "-")}"' in shown
     assert f'<p class="error" id="error-password">{translate(low) % {"minimum": 15}}</p>' in shown
     for field, sentence in (
         ("name", "Missing data for required field."),

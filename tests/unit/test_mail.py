@@ -34,7 +34,7 @@ EXPIRES = datetime(2026, 3, 2, 15, 5, 30, tzinfo=timezone.utc)
 ADMIN = Inviter(7, "admin@example.com")
 ADA = replace(ADMIN, name="Ada Lovelace")
 KINDS = (Kind.INVITATION, Kind.REMINDER, Kind.REVOKED, Kind.ACCEPTED, Kind.DECLINED, Kind.LINK_REQUEST)
-LANGUAGES = ("en", "de", "fr", "es", "vi")
+LANGUAGES = ("en", "ar", "de", "es", "fr", "it", "ja", "nl", "pt-BR", "vi")
 HEADERS = [
     "From", "To", "Subject", "Date", "MIME-Version", "Content-Type",
     "Message-ID", "Auto-Submitted", "X-Auto-Response-Suppress",
@@ -42,6 +42,8 @@ HEADERS = [
 #: What mail programs may not be given to show or to act on.
 FORBIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 LINK = re.compile(r"https?://[^\s<\"]+")
+#: What keeps a name apart in a text from right to left: ours, in pairs.
+APART = re.compile("\u2068([^\u2068\u2069]*)\u2069")
 
 HOSTILE = {
     "line break": "Acme\r\nBcc: evil@example.com",
@@ -123,7 +125,7 @@ def words(html: str) -> str:
 
 def sentences(message: Message) -> set[str]:
     """Every paragraph of all parts of a mail: what a translation has to translate."""
-    html = re.sub(r"<style>.*?</style>|</?(?:bdi|strong)\b[^>]*>", "", message.html, flags=re.DOTALL)
+    html = re.sub(r"<style>.*?</style>|</?(?:span|strong)\b[^>]*>", "", message.html, flags=re.DOTALL)
     blocks = [unescape(block) for block in re.split(r"<[^>]*>", html)]
     lines = [line for line in message.text.splitlines() if not line.startswith(">")]
     return {" ".join(block.replace("\u034f", "").split()) for block in [message.subject, *lines, *blocks]} - {""}
@@ -249,7 +251,7 @@ def test_hostile_words(babel: Host, kind: Kind, language: str) -> None:
     frame = re.findall(r"<(/?\w+)", composed(babel, kind, locale=language, message="x", inviter=ADA).html)
     for name, message in hostile(babel, kind, language):
         for part in (message.subject, message.text, message.html):
-            assert FORBIDDEN.search(part) is None, name
+            assert FORBIDDEN.search(APART.sub(r"\1", part) if language == "ar" else part) is None, name
             assert "evil.example" not in part, name
         assert re.findall(r"<(/?\w+)", message.html) == frame, name
         assert LINK.findall(message.text) == ([message.accept_url] if kind in WITH_LINK else []), name

@@ -30,8 +30,9 @@ _SOURCE = "en"
 def languages(app: Flask) -> Callable[[str | None], Language]:
     """What finds the nearest language to a BCP 47 tag; ``None``: the app's own, whatever request is being served.
 
-    Nearest is the tag itself, else its base language, else the app's default locale, else English. The app is looked at
-    anew each time, since the host may set up Flask-Babel after us; without it, English is all there is.
+    Nearest is the tag itself, else its base language, else the same language of another region, else the app's default
+    locale, else English. The app is looked at anew each time, since the host may set up Flask-Babel after us; without
+    it, English is all there is.
     """
 
     def nearest(tag: str | None) -> Language:
@@ -64,12 +65,14 @@ class _Catalogs:
 
     def __init__(self, *directories: str | Path) -> None:
         self._files: dict[str, list[Path]] = {_SOURCE: []}
+        self._regions: dict[tuple[str, str], str] = {}
         self._read: dict[str, gettext.NullTranslations] = {}
         for directory in directories:
             for file in sorted(Path(directory).glob(f"*/LC_MESSAGES/{DOMAIN}.mo")):
                 locale = _parse(file.parts[-3])
                 if locale is not None:
                     self._files.setdefault(str(locale), []).append(file)
+                    self._regions.setdefault(_written(locale), str(locale))
         #: Anybody may make up a tag: so a few are kept, not all.
         self.language = lru_cache(maxsize=64)(self._language)
 
@@ -96,7 +99,8 @@ class _Catalogs:
 
     def _matches(self, tags: Iterable[str | None]) -> Iterator[tuple[str, Locale]]:
         for asked in filter(None, map(_nearest_locale, filter(None, tags))):
-            yield from ((name, asked) for name in _shorter(str(asked)) if name in self._files)
+            names = (*_shorter(str(asked)), self._regions.get(_written(asked), ""))
+            yield from ((name, asked) for name in names if name in self._files)
 
     def _translations(self, name: str) -> gettext.NullTranslations:
         if name not in self._read:
@@ -132,6 +136,14 @@ def _parse(name: str) -> Locale | None:
 def _nearest_locale(tag: str) -> Locale | None:
     """The locale of a tag or, where the whole of it is unknown, of its beginning."""
     return next(filter(None, map(_parse, _shorter(tag.replace("-", "_")))), None)
+
+
+def _written(locale: Locale) -> tuple[str, str]:
+    """Language and script: who reads "pt-PT" can read "pt-BR", who reads "zh-CN" perhaps not "zh-TW"."""
+    from babel.core import get_global
+
+    likely = str(get_global("likely_subtags").get(locale.language, ""))
+    return locale.language, locale.script or "".join(likely.split("_")[1:2])
 
 
 def _shorter(name: str) -> list[str]:

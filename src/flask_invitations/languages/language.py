@@ -16,6 +16,8 @@ from markupsafe import Markup
 
 from ..clock import as_utc
 
+FIRST_STRONG_ISOLATE, POP_ISOLATE = "\u2068", "\u2069"
+
 
 def _singular_or_plural(singular: str, plural: str, count: int) -> str:
     return singular if count == 1 else plural
@@ -47,23 +49,32 @@ class Language:
         """What every template of ours may use: ``_``, ``ngettext``, ``language``.
 
         ``_("Join %(tenant)s", tenant=name)`` translates, then fills in; in HTML what is filled in is escaped, and the
-        sentence itself may hold markup.
+        sentence itself may hold markup. In plain text that runs from right to left, what is filled in is kept apart.
         """
 
         @pass_eval_context
         def translate(where: EvalContext, text: str, /, **values: Any) -> str:
-            return _fill(where, self.gettext(text), values)
+            return self._fill(where, self.gettext(text), values)
 
         @pass_eval_context
         def translate_number(where: EvalContext, one: str, many: str, count: int, /, **values: Any) -> str:
-            return _fill(where, self.ngettext(one, many, count), {"num": count, **values})
+            return self._fill(where, self.ngettext(one, many, count), {"num": count, **values})
 
         return {"_": translate, "ngettext": translate_number, "language": self}
 
+    def _fill(self, where: EvalContext, text: str, values: dict[str, Any]) -> str:
+        if where.autoescape:
+            return _fill_html(text, values)
+        return text % ({name: _apart(value) for name, value in values.items()} if self.direction == "rtl" else values)
 
-def _fill(where: EvalContext, text: str, values: dict[str, Any]) -> str:
-    if not where.autoescape:
-        return text % values
+
+def _apart(value: Any) -> Any:
+    """A name or an address in a direction of its own, as ``<bdi>`` does in HTML; else "Acme Inc." loses its point to
+    the other side."""
+    return f"{FIRST_STRONG_ISOLATE}{value}{POP_ISOLATE}" if isinstance(value, str) and value else value
+
+
+def _fill_html(text: str, values: dict[str, Any]) -> str:
     # a sentence of ours, not of anybody's; most have nothing to fill in, and then the plain % is by far the quicker
     return Markup(text) % values if values else Markup(text % values)  # noqa: S704
 
