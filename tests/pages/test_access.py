@@ -38,12 +38,14 @@ def page(browser: Any) -> Iterator[Any]:
         yield context.new_page()
 
 
-def violations(page: Any, *rules: str) -> list[str]:
-    """What axe finds against WCAG 2.2 AA and its own advice, or by these rules only."""
+def violations(page: Any, *rules: str, within: str | None = None) -> list[str]:
+    """What axe finds against WCAG 2.2 AA and its own advice, or by these rules only, on the page or in a part of it."""
     from axe_playwright_python.sync_playwright import Axe
 
     only = {"type": "rule", "values": list(rules)} if rules else {"type": "tag", "values": WCAG}
-    found = Axe().run(page, options={"runOnly": only, "resultTypes": ["violations"]}).response["violations"]
+    found = (
+        Axe().run(page, context=within, options={"runOnly": only, "resultTypes": ["violations"]}).response["violations"]
+    )
     return [f"{each['id']}: {node['html']}" for each in found for node in each["nodes"]]
 
 
