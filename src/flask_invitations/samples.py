@@ -219,7 +219,7 @@ def _desk_words() -> dict[str, Any]:
         "line": one_line,
         "role": one_line,
         "client": lambda user_agent: ("Chrome", "Linux"),
-        "signed_in_as": None,
+        "account": None,
         "logout_url": None,
         "plain": plain,
     }

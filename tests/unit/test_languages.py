@@ -33,8 +33,8 @@ PACKAGE = ROOT / "src/flask_invitations"
 OURS = ("de", "es", "fr", "vi")
 #: Words that a language shares with English.
 SAME = {
-    "de": {"Name", "Status"},
-    "fr": {"Invitation", "Invitations", "Message", "Pages"},
+    "de": {"Name", "Person", "Status"},
+    "fr": {"Actions", "Invitation", "Invitations", "Message", "Pages"},
 }
 JANUARY = datetime(2026, 1, 2, 15, 5, tzinfo=timezone.utc)
 

@@ -329,7 +329,7 @@ def answer(template: str, by: Manager, refusal: InvitationError | None = None, *
             error, language.gettext, cancelled=state == DeliveryState.CANCELLED
         ),
         tenant_name=one_line(acts.tenant_name(ctx, by=by)),
-        signed_in_as=getattr(by.user, "email", None),
+        account=getattr(by.user, "email", None),
         logout_url=url_of("logout_url"),
         role=ctx.role_label,
         client=client,

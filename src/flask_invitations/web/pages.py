@@ -41,8 +41,8 @@ pages: Blueprint = Face(
     "invitations", PACKAGE, template_folder="templates", static_folder="static", static_url_path="/static"
 )
 
-#: Only files of the host's origin, and pictures that stand in a page or stylesheet; framed by nobody, no address told to
-#: anybody (D1, H3).
+#: Only files of the host's origin, and pictures that stand in a page or stylesheet; framed by nobody, no address told
+#: to anybody (D1, H3).
 HEADERS: Mapping[str, str] = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; "
     "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",

@@ -49,7 +49,8 @@ _PARTS = {
         '<button class="button is-light">Find</button>',
     ),
     "pico": (
-        f'<header class="host container"><nav><ul><li>{_BRAND}</li></ul><ul><li>{{user}}</li></ul></nav>{_FIND}</header>',
+        f'<header class="host container"><nav><ul><li>{_BRAND}</li></ul><ul><li>{{user}}</li></ul></nav>'
+        f"{_FIND}</header>",
         "container",
         {"brand": "", "form": 'role="search"', "field": ""},
         '<input type="submit" value="Find">',
