@@ -335,6 +335,18 @@ def test_every_language(site: Site, browser: Any) -> None:
         del site.host.app.config["SPOKEN"]
 
 
+def test_times_are_the_readers(site: Site, browser: Any) -> None:
+    """J5: with the script, times are in the zone of whoever reads them, on hover too; without it, in UTC."""
+    for javascript, zone in ((True, "GMT+9"), (False, "UTC")):
+        with browser.new_context(java_script_enabled=javascript, timezone_id="Asia/Tokyo") as context:
+            page = context.new_page()
+            site.sign_in(page, manager(site))
+            page.goto(f"{site.base}{DESK}{site.row('guest1@example.com').id}")
+            assert all(zone in each for each in page.locator("time:not([title])").all_inner_texts())
+            page.goto(f"{site.base}{DESK}?q=guest1@")
+            assert zone in (page.locator("td time").first.get_attribute("title") or "")
+
+
 def test_a_table_stays_a_table(site: Site, browser: Any) -> None:
     """As cards, too, each invitation is a row with its cells, to whoever hears the page."""
     with browser.new_context(viewport=PHONE) as context:
