@@ -38,7 +38,7 @@ SAME = {
     "de": {"Name", "Person", "Status"},
     "fr": {"Actions", "Invitation", "Invitations", "Message", "Pages"},
     "it": {"Account %(id)s", "Email"},
-    "nl": {"Status", "Account %(id)s"},
+    "nl": {"Status", "Details", "Account %(id)s"},
     "pt_BR": {"Status"},
 }
 JANUARY = datetime(2026, 1, 2, 15, 5, tzinfo=timezone.utc)
