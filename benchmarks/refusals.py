@@ -28,7 +28,7 @@ Timed = Callable[[], tuple[float, float]]
 #: The most by which two medians may differ.
 LIMIT = 0.05
 WARM = 50
-QUEUE = {"INVITATIONS_DELIVERY": "queue"}
+QUEUE = {"INVITATIONS_DELIVERY": "queue", "INVITATIONS_PENDING_MAX": 1_000_000}
 _numbers = count()
 
 

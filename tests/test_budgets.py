@@ -179,7 +179,7 @@ def test_desk_of_many(thrifty: Thrifty) -> None:
         people = "\n".join(f"p{number}@example.com" for number in range(many))
         with metered(host, *hooks) as meter:
             page = client.post("/invitations/many/preview", data={"seal": seal[1], "people": people})
-        assert page.text.count("@example.com</bdi>") == many
+        assert page.text.count("<bdi>p") == many
         counts.append(meter.total)
     assert counts[0] == counts[1]
     assert max(counts) <= 7, counts

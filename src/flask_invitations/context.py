@@ -17,6 +17,7 @@ from .errors import InvitationError
 from .gate import refuse_unrun, unwrap
 from .hooks import Hooks
 from .languages.language import Language
+from .languages.plain import one_line
 from .limits import Limits
 from .model.binding import Models
 from .store.found import FoundMail
@@ -56,6 +57,11 @@ class Context:
 
     def now(self) -> datetime:
         return as_utc(self.hooks.clock())
+
+    def role_label(self, role: str) -> str:
+        """What people read for a role, in one line."""
+        label = self.hooks.role_label
+        return one_line(role if label is None else label(role))
 
     def observe(self, what: str, invitation_id: object, call: Callable[[], T]) -> T | None:
         """Call an observer: after the commit nothing that it raises may turn the success into an error, and nothing

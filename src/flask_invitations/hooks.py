@@ -29,6 +29,7 @@ from .replies import (
     TEXT,
     TEXT_OR_NONE,
     URL,
+    URL_OR_NONE,
     USER_OR_NONE,
     USERS,
     WAIT,
@@ -96,6 +97,8 @@ TenantIsActive = Callable[[Any], bool]
 TenantName = Callable[[Any], str]
 DisplayName = Callable[[Any], str | None]
 Url = Callable[[], str]
+RoleLabel = Callable[[str], str]
+AcceptedUrl = Callable[[Any, InvitationInfo], str | None]
 Enqueue = Callable[[uuid.UUID], None]
 OnAccepted = Callable[[Any, InvitationInfo], Mapping[str, Any] | None]
 
@@ -241,6 +244,23 @@ class HookTable:
     logout_url: OptionalHook[Url] = OptionalHook(
         "", "Where your users sign out. Without this hook, the pages explain it in words.", URL
     )
+    home_url: OptionalHook[Url] = OptionalHook(
+        "", "Where your app begins. The pages link to it. Without this hook, they link to the root of your app.", URL
+    )
+    accepted_url: OptionalHook[AcceptedUrl] = OptionalHook(
+        "user, invitation",
+        """Where the pages lead after accepting, or ``None``. The API's answer has it as ``next``.
+
+        Called after the commit, after ``on_accepted``. Without this hook, a page of ours welcomes the new member.""",
+        URL_OR_NONE,
+    )
+    role_label: OptionalHook[RoleLabel] = OptionalHook(
+        "role",
+        """What people read for a role, on the pages and in emails. A lazy translation is fine.
+
+        It may be asked for a role that you no longer have. Without this hook, people read the role itself.""",
+        TEXT,
+    )
     enqueue: OptionalHook[Enqueue] = OptionalHook(
         "delivery_id",
         """Wake a worker, after the commit, with ``INVITATIONS_DELIVERY = "queue"``.
@@ -294,6 +314,9 @@ class Given(Needed, total=False):
     display_name: DisplayName | None
     login_url: Url | None
     logout_url: Url | None
+    home_url: Url | None
+    accepted_url: AcceptedUrl | None
+    role_label: RoleLabel | None
     enqueue: Enqueue | None
     on_accepted: OnAccepted | None
     clock: Clock | None

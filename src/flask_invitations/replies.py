@@ -263,6 +263,7 @@ SEATS = Answer(_number_or_none, "Return how many more members fit, as an int, or
 TEXT = Answer(_text, "Return a str")
 TEXT_OR_NONE = Answer(_text_or_none, "Return a str or None")
 URL = Answer(_text, "Return a URL as a str. Without this hook, the pages do without")
+URL_OR_NONE = Answer(_text_or_none, "Return a URL as a str, or None")
 SESSION = Answer(_session, "Return a mapping that your app can dump as JSON, or None")
 WAIT = Answer(_wait, "Return the seconds to wait, as a number from 0 up, or None to go on")
 LIMITS = Answer(

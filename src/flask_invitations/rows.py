@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 else:  # marshmallow 3 does not know its type arguments
     _List = fields.List
 
+#: What a row may lack: :class:`Wanted` has the same defaults, and to have the shape fill them in takes most of the time
+#: in which a row is read.
+_OPTIONAL = frozenset({"role", "message", "details", "expires_in", "locale", "mail", "confirm"})
+
 
 class Rows(_List):
     """Objects or text: a list, of which the items are left as they are. The inner field describes them."""
@@ -79,7 +83,7 @@ def read(state: State, rows: Sequence[Any]) -> Sequence[Wanted | Unreadable]:
 
 def _read(shape: Schema, row: Any) -> Wanted | Unreadable:
     try:
-        return Wanted.loaded(load(shape, row))
+        return Wanted.loaded(load(shape, row, partial=_OPTIONAL))
     except InvalidRequest as error:
         email = row.get("email")
         return Unreadable(email if isinstance(email, str) and len(email) <= MAX_ADDRESS else None, error)

@@ -53,12 +53,18 @@ class Sample:
 def samples() -> Iterator[Sample]:
     """Every page, in every state in which it needs something else."""
     token, open_it = Token("A" * 43), {"open_offer": ["token"]}
-    marks = ("data-landing", "data-paste-field", "data-with-link", "data-without-link", "data-cut-link")
+    marks = (
+        "data-invitations-landing",
+        "data-invitations-paste-field",
+        "data-invitations-with-link",
+        "data-invitations-without-link",
+        "data-invitations-cut-link",
+    )
     yield Sample("landing.html", {"token": None}, open_it, marks=marks)
-    yield Sample("landing.html", {"token": token}, open_it, marks=("data-clean-address",))
+    yield Sample("landing.html", {"token": token}, open_it, marks=("data-invitations-clean-address",))
     yield from _offers(token)
-    yield Sample("accepted.html", {"user": None, "login_url": None})
-    yield Sample("declined.html", {})
+    yield Sample("accepted.html", {"user": None, "login_url": None, "next_url": None})
+    yield Sample("declined.html", {"never_again": False})
     yield Sample("requested.html", {})
     stop: dict[str, Any] = {"stop_token": "-"}
     yield Sample("stop.html", stop, {url_for("invitations.stopped", **stop): []})
@@ -77,6 +83,7 @@ def _offers(token: Token) -> Iterator[Sample]:
     words: dict[str, Any] = {
         "token": token,
         "tenant_name": shown[0],
+        "role": shown[3],
         "inviter_email": shown[1],
         "inviter_name": None,
         "message": "a message",
@@ -142,8 +149,8 @@ def desk_samples() -> Iterator[Sample]:
         **words,
         "counts": dict.fromkeys(Status, 1),
         "asked": {},
-        "later": False,
-        "next_cursor": None,
+        "newer": None,
+        "older": None,
         "place": {},
         "outcome": None,
         "many_refused": str,
@@ -152,7 +159,7 @@ def desk_samples() -> Iterator[Sample]:
     }
     yield Sample("desk/list.html", {**list_, "items": [], "none_at_all": True}, invite)
     both = {**invite, url_for("invitations_desk.selected"): ["seal", "id", "action"]}
-    marks = ("data-bulk", "data-all", "data-count")
+    marks = ("data-invitations-bulk", "data-invitations-all", "data-invitations-count")
     yield Sample("desk/list.html", {**list_, "items": [one], "none_at_all": False}, both, (str(one.email),), marks)
     outcome = {"what": "invited", "done": 4711, "refused": {"a reason": 1}}
     told_ = {**list_, "items": [one], "none_at_all": False, "outcome": outcome}
@@ -212,5 +219,9 @@ def _desk_words() -> dict[str, Any]:
         "distance": lambda moment: ("day", 2, False),
         "length": lambda span: ("day", 2),
         "line": one_line,
+        "role": one_line,
+        "client": lambda user_agent: ("Chrome", "Linux"),
+        "account": None,
+        "logout_url": None,
         "plain": plain,
     }

@@ -264,13 +264,14 @@ NOTHING, RESEND, TOKEN, DECLINE, ACCEPT = Body(), ResendBody(), TokenBody(), Dec
 EXPLAIN, EVENTS = ExplainQuery(), EventsQuery()
 
 
-def load(schema: Schema, given: Any) -> dict[str, Any]:
+def load(schema: Schema, given: Any, **how: Any) -> dict[str, Any]:
     """``given`` as ``schema`` reads it.
 
+    :param how: arguments of the schema's own ``load``.
     :raises InvalidRequest: with what is wrong, field by field.
     """
     try:
-        loaded: dict[str, Any] = schema.load(given)
+        loaded: dict[str, Any] = schema.load(given, **how)
     except ValidationError as error:
         complaints: Any = error.messages
         raise InvalidRequest(complaints) from error

@@ -294,7 +294,7 @@ def test_at_most_so_many_rows(database_url: str) -> None:
         client, body = host.client(admin), get_body(host)
         loads = list[Any]()
         theirs = body.load
-        body.load = lambda given: loads.append(given) or theirs(given)  # type: ignore[func-returns-value]
+        body.load = lambda given, **how: loads.append(given) or theirs(given, **how)  # type: ignore[func-returns-value]
         with unchanged(host), host.statements() as seen:
             told = refused(
                 client.post(BULK, json={"invitations": numbered(4)}),

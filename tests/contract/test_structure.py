@@ -41,6 +41,7 @@ OWNERS = {
     "pytest": "testing/fixtures.py",
     "rq": "contrib/rq.py",
     "smtplib": "mail/",
+    "ua_parser": "web/agents.py",
     "zxcvbn": "defaults.py",
 }
 #: Rooms that may know Flask: the faces, what wires them, and what is called by the host's app only.

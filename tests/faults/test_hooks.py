@@ -93,6 +93,9 @@ MISFITS: dict[str, list[Any]] = {
     "display_name": [7, b"Ann", ["Ann"], object()],
     "login_url": [None, 7, b"/login", str],
     "logout_url": [None, 7, b"/logout"],
+    "home_url": [None, 7, b"/"],
+    "accepted_url": [7, b"/welcome", ["/welcome"]],
+    "role_label": [None, 7, b"Member"],
     "on_accepted": [[], "text", b"", {1, 2}, 7, object()],
     "clock": [None, datetime(2026, 1, 1), date(2026, 1, 1), 1.5, "2026-01-01"],
 }
@@ -153,6 +156,8 @@ def test_answers_that_are_read(shared: Host) -> None:
         ("display_name", LazyString(lambda: "Ann"), "Ann"),
         ("display_name", None, None),
         ("login_url", LocalProxy(lambda: "/login"), "/login"),
+        ("accepted_url", None, None),
+        ("role_label", LazyString(lambda: "Member"), "Member"),
     ]
     with shared.app.test_request_context():
         house = get_state().ctx.hooks.house

@@ -235,7 +235,7 @@ def test_an_address_without_a_token(host: Host, address: str) -> None:
     """L: an address that holds nothing leads to the landing page with its field to paste the link."""
     answer = host.client().get(f"{PAGES}/{address}")
     assert answer.status_code == 200
-    assert "data-paste-field" in answer.text
+    assert "data-invitations-paste-field" in answer.text
 
 
 def test_masked() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from flask_babel import Babel
 
+from tests.hosts import PASSWORD
 from tests.pages.site import PAGES, Site, Tongue, focus_comes_to, serving, translation
 from tests.pages.test_access import LANGUAGES, complaints_in, overflows, tag_of, violations
 from tests.races.harness import SOAK
@@ -28,15 +29,24 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with serving(tmp_path_factory.mktemp("desk"), config=config) as running:
         host = running.host
         Babel(host.app, locale_selector=lambda: host.app.config.get("SPOKEN", "en"))
-        for number in range(22):
-            running.invite(f"guest{number}@example.com")
-        running.invite("over@example.com")
-        running.expire("over@example.com")
-        running.invite(LONG, role=LONG_ROLE, message="x" * 1000)
-        with host.app.app_context():
-            host.invitations.record_delivery(host.outbox.messages[-1].id, "bounced", "550 " + "y" * 300)
-            host.invitations.revoke(running.row("guest20@example.com").id)
+        fill(running, LONG_ROLE)
         yield running
+
+
+def fill(site: Site, long_role: str = "admin") -> None:
+    """Invitations of every kind, more than fit on one page, and among them one with an address as long as can be."""
+    host, invitations = site.host, site.host.invitations
+    for number in range(22):
+        site.invite(f"guest{number}@example.com")
+    site.invite("over@example.com")
+    site.expire("over@example.com")
+    with host.app.app_context():
+        invitations.accept(site.invite("joined@example.com")[1][-43:], password=PASSWORD, profile={"name": "Jo"})
+        invitations.decline(site.invite("not-me@example.com")[1][-43:], reason="I am on another team now.")
+    site.invite(LONG, role=long_role, message="x" * 1000)
+    with host.app.app_context():
+        invitations.record_delivery(host.outbox.messages[-1].id, "bounced", "550 " + "y" * 300)
+        invitations.revoke(site.row("guest20@example.com").id)
 
 
 def manager(site: Site, tenant: str = "Acme") -> Any:
@@ -67,8 +77,6 @@ def test_the_managers_way(site: Site, browser: Any, javascript: bool, size: Any)
         page.on("console", lambda message: said.append(message.text))
         site.sign_in(page, manager(site))
         page.goto(site.base + DESK)
-        to(page, "Invite someone")
-        page.keyboard.press("Enter")
         to(page, "Email")
         page.keyboard.type("guest1@example.com")
         page.keyboard.press("Enter")
@@ -201,7 +209,7 @@ Act = Callable[[Site, Any], None]
 
 def _list(site: Site, page: Any) -> None:
     page.goto(site.base + DESK)
-    page.get_by_text("Invite someone", exact=True).click()
+    page.get_by_text("Message and more options", exact=True).click()
 
 
 def _empty(site: Site, page: Any) -> None:
@@ -263,7 +271,7 @@ def _outcome(site: Site, page: Any) -> None:
     page.goto(f"{site.base}{DESK}?q={LONG[:60]}")
     page.locator("[name=id]").first.check()
     page.get_by_role("button", name="Resend selected").click()
-    page.locator(".notice li").wait_for()
+    page.locator(".invitations-notice li").wait_for()
 
 
 def _signed_out(site: Site, page: Any) -> None:
@@ -347,6 +355,18 @@ def test_right_to_left(site: Site, browser: Any) -> None:
     del site.host.app.config["SPOKEN"]
 
 
+def test_times_are_the_readers(site: Site, browser: Any) -> None:
+    """J5: with the script, times are in the zone of whoever reads them, on hover too; without it, in UTC."""
+    for javascript, zone in ((True, "GMT+9"), (False, "UTC")):
+        with browser.new_context(java_script_enabled=javascript, timezone_id="Asia/Tokyo") as context:
+            page = context.new_page()
+            site.sign_in(page, manager(site))
+            page.goto(f"{site.base}{DESK}{site.row('guest1@example.com').id}")
+            assert all(zone in each for each in page.locator("time:not([title])").all_inner_texts())
+            page.goto(f"{site.base}{DESK}?q=guest1@")
+            assert zone in (page.locator("td time").first.get_attribute("title") or "")
+
+
 def test_a_table_stays_a_table(site: Site, browser: Any) -> None:
     """As cards, too, each invitation is a row with its cells, to whoever hears the page."""
     with browser.new_context(viewport=PHONE) as context:
@@ -354,5 +374,5 @@ def test_a_table_stays_a_table(site: Site, browser: Any) -> None:
         site.sign_in(page, manager(site))
         page.goto(f"{site.base}{DESK}?q=guest1@")
         row = page.get_by_role("table", name="Invitations, newest first").get_by_role("row").last
-        assert row.get_by_role("cell").count() == 7
+        assert row.get_by_role("cell").count() == 6
         assert "Role" in row.aria_snapshot()

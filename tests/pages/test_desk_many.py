@@ -172,8 +172,8 @@ def test_refused(site: Host, people: str, file: bytes | None, terms: dict[str, s
     answer = look(admin(site), people, file, **terms)
     assert (answer.status_code, heading(answer)) == (422, "Invite many people")
     assert words(answer).count(said) == 2
-    assert f'<a href="#field-{field}">' in answer.text
-    assert f'id="error-{field}"' in answer.text
+    assert f'<a href="#invitations-field-{field}">' in answer.text
+    assert f'id="invitations-error-{field}"' in answer.text
     assert f">\n{people}</textarea>" in answer.text or file
 
 

@@ -155,7 +155,10 @@ def test_the_page_keeps_what_was_entered(tmp_path: Path) -> None:
     with build(url, profile_schema=Every, create_user=create_user) as host:
         token, client = invite(host), host.client()
         first = post(client, "open", token).text
-        assert '<input id="field-whole" name="whole" type="text" autocomplete="on" inputmode="numeric">' in first
+        assert (
+            '<input id="invitations-field-whole" name="whole" type="text" autocomplete="on" inputmode="numeric">'
+            in first
+        )
         again = post(client, "accept", token, password="short", **SENT)
         assert again.status_code == 422
         for shown in (

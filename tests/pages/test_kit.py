@@ -59,15 +59,14 @@ def test_ours_are_complete(site: Host, strict: bool, csrf: bool) -> None:
         ("{% block content %}{% endblock %}", "invitations/base.html: no {% block content %} inside of <main>"),
         ("{% block title %}{% endblock %}", "invitations/base.html: no {% block title %} inside of <title>"),
         ('lang="{{ language.tag }}"', "invitations/base.html: <html> does not say its language"),
-        ("{% block styles %}.*?{% endblock %}", "invitations/base.html: no stylesheet"),
-        ("<script.*?</script>", "invitations/base.html: no invitations.js"),
+        ('{% include "invitations/head.html" %}', "invitations/base.html: no stylesheet"),
+        ('{% include "invitations/head.html" %}', "invitations/base.html: no invitations.js"),
         ("</?main>", "invitations/base.html: there must be one <main>"),
     ],
 )
 def test_a_frame_that_forgets(site: Host, lost: str, told: str) -> None:
     """A base template without one of its blocks, landmarks or files is named, with what it lacks."""
-    pattern = lost if lost.startswith(("<", "{% block styles")) else re.escape(lost)
-    frame = re.sub(pattern, "", FRAME)
+    frame = re.sub(lost if lost.startswith("<") else re.escape(lost), "", FRAME)
     assert frame != FRAME
     put(site, base=frame)
     assert told in complaints(site)
@@ -78,10 +77,14 @@ def test_a_frame_that_forgets(site: Host, lost: str, told: str) -> None:
     [
         ("landing", "{{ form.paste() }}", "invitations/landing.html: no form to /invitations/open"),
         ("landing", "{{ form.carried(token) }}", "the form to /invitations/open has no field 'token': put {{"),
-        ("landing", "data-with-link", "invitations/landing.html: no element with data-with-link"),
+        (
+            "landing",
+            "data-invitations-with-link",
+            "invitations/landing.html: no element with data-invitations-with-link",
+        ),
         (
             "offer",
-            "{% block profile %}.*{% endblock %}(?=\n  {% block password)",
+            "{% block invitations_profile %}.*{% endblock %}(?=\n  {% block invitations_password)",
             "/invitations/accept has no field 'name'",
         ),
         ("offer", '{% call form.field\\("password".*?endcall %}', "has no field 'password'"),
@@ -90,18 +93,27 @@ def test_a_frame_that_forgets(site: Host, lost: str, told: str) -> None:
         ("offer", "<details.*</details>", "invitations/offer.html: no form to /invitations/decline"),
         ("offer", "{% if errors %}{{ form.summary.*?endif %}|said=[^,]*,", "it does not show 'a complaint'"),
         ("offer", "<h1>.*?</h1>", "invitations/offer.html: no <h1>"),
-        ("offer", "{% block abuse %}.*?{% endblock %}", "the form to /invitations/decline has no field 'never_again'"),
+        (
+            "offer",
+            "{% block invitations_abuse %}.*?{% endblock %}",
+            "the form to /invitations/decline has no field 'never_again'",
+        ),
         ("stop", "<form.*?</form>", "invitations/stop.html: no form to /invitations/stop/"),
         ("refused", '{% elif told.way == "fresh".*?</form>', "no form to /invitations/fresh"),
         ("declined", "<h1>.*?</h1>", "invitations/declined.html: no <h1>"),
         ("accepted", "<h1>", "invitations/accepted.html: inline style"),
-        ("requested", "{% block content %}", "invitations/requested.html: it does not render: TemplateSyntaxError"),
+        (
+            "requested",
+            "{% block invitations_page %}",
+            "invitations/requested.html: it does not render: TemplateSyntaxError",
+        ),
+        ("stopped", "invitations/page", 'invitations/stopped.html: nothing has the class "invitations"'),
         ("desk/list", '{{ desk.sealed("invite") }}', "/invitations/invite has no field 'seal': put {{ desk.sealed"),
         ("desk/details", '{{ desk.sealed("resend") }}', "/resend has no field 'seal': put {{ desk.sealed"),
         ("desk/revoke", "<form.*?</form>", "invitations/desk/revoke.html: no form to /invitations/"),
         ("desk/list", '{{ desk.sealed("selected") }}', "/invitations/selected has no field 'seal': put {{ desk.sealed"),
         ("desk/list", "{{ desk.outcome(outcome) }}", "invitations/desk/list.html: it does not show '4711'"),
-        ("desk/many", '<input id="field-file"[^>]*>', "/invitations/many/preview has no field 'file'"),
+        ("desk/many", '<input id="invitations-field-file"[^>]*>', "/invitations/many/preview has no field 'file'"),
         ("desk/preview", '<input type="hidden" name="plan"[^>]*>', "/invitations/many has no field 'plan'"),
         ("desk/preview", "{{ why(each) }}", "invitations/desk/preview.html: it does not show 'a reason'"),
         ("desk/revoke_many", "<form.*?</form>", "revoke_many.html: no form to /invitations/selected/revoke"),
@@ -113,8 +125,31 @@ def test_a_page_that_forgets(site: Host, name: str, lost: str, told: str) -> Non
     CSRFProtect(site.app)
     text = (OURS / f"invitations/{name}.html").read_text()
     pattern = lost if lost.startswith(("{%", "<")) or "\\" in lost else re.escape(lost)
-    put(site, **{name: re.sub(pattern, "<h1 style='color: red'>" if lost == "<h1>" else "", text, flags=re.DOTALL)})
+    instead = {"<h1>": "<h1 style='color: red'>", "invitations/page": "invitations/base"}.get(lost, "")
+    put(site, **{name: re.sub(pattern, instead, text, flags=re.DOTALL)})
     assert told in complaints(site)
+
+
+def test_a_layout_with_context_processors(site: Host) -> None:
+    """J3: a layout may count on what the app's context processors give, on where the request is, and on a form token
+    that is text; what it does not have is named."""
+    layout = "{{ me.name }} {{ request.endpoint.split('.')[0] }} {% block body %}{% endblock %}"
+    put(site, base=FRAME.replace("<body>", f"<body>{layout}"))
+    assert "invitations/base.html: it does not render: UndefinedError: 'me' is undefined" in complaints(site)
+    site.app.context_processor(lambda: {"me": {"name": "Ann"}, "csrf_token": "a-token"})
+    check_pages(site.app)
+    with site.app.test_client() as client:
+        assert 'name="csrf_token" value="a-token"' in client.get("/invitations/accept").text
+
+
+def test_a_layout_from_elsewhere(site: Host) -> None:
+    """J2: what our policy keeps a browser from loading is named; what comes from the app, or stands in the page, is
+    not."""
+    own = '<link rel="icon" href="/favicon.ico"><img src="data:image/gif;base64,AAAA" alt="">'
+    other = '<script src="//cdn.example/x.js"></script>'
+    put(site, base=FRAME.replace("<body>", f"<body>{own}{other}"))
+    (told,) = complaints(site).splitlines()
+    assert told.startswith("invitations/base.html: //cdn.example/x.js is on another site")
 
 
 def test_a_field_that_no_input_asks_for(tmp_path: Path) -> None:
@@ -146,6 +181,6 @@ def test_accounts_without_passwords(tmp_path: Path) -> None:
     """Where a password is not required, the page of the host may leave its field out."""
     config = {"INVITATIONS_PASSWORD_REQUIRED": False}
     with build(f"sqlite:///{tmp_path / 'kit.sqlite3'}", config=config) as host:
-        offer = "{% extends 'flask_invitations/offer.html' %}{% block password %}{% endblock %}"
+        offer = "{% extends 'flask_invitations/offer.html' %}{% block invitations_password %}{% endblock %}"
         put(host, offer=offer)
         check_pages(host.app)

@@ -22,7 +22,7 @@ def test_one_rule(browser: Any, tmp_path: Path) -> None:
             address = quote(text.encode("utf-8", "replace"), safe="/:#?&=%;,!$*()[]<>")
             page.goto("about:blank")
             page.goto(f"{site.base}{PAGES}/accept#{address}")
-            taken, shown = page.input_value("[name=token]"), "[data-{}]:visible"
+            taken, shown = page.input_value("[name=token]"), "[data-invitations-{}]:visible"
             assert bool(taken) == bool(candidates(address)), text
             assert page.locator(shown.format("with-link")).count() == bool(taken)
             assert page.locator(shown.format("cut-link")).count() == (not taken and bool(address))

@@ -133,6 +133,14 @@ def url() -> str:
     return "/sign-in"
 
 
+def accepted_url(user: User, invitation: InvitationInfo) -> str | None:
+    return f"/welcome/{user.email}" if invitation.role == "user" else None
+
+
+def role_label(role: str) -> str:
+    return role.capitalize()
+
+
 def enqueue(delivery_id: uuid.UUID) -> None:
     print(delivery_id.hex)
 

@@ -77,6 +77,9 @@ def all_hooks() -> None:
         display_name=host.display_name,
         login_url=host.url,
         logout_url=lambda: "/sign-out",
+        home_url=host.url,
+        accepted_url=host.accepted_url,
+        role_label=host.role_label,
         enqueue=host.enqueue,
         on_accepted=host.on_accepted,
         clock=host.clock,
@@ -112,6 +115,9 @@ def all_decorators(invitations: Invitations) -> None:
     invitations.display_name(host.display_name)
     invitations.login_url(host.url)
     invitations.logout_url(host.url)
+    invitations.home_url(host.url)
+    invitations.accepted_url(host.accepted_url)
+    invitations.role_label(host.role_label)
     invitations.enqueue(host.enqueue)
     invitations.on_accepted(host.on_accepted)
     invitations.clock(host.clock)

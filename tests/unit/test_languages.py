@@ -35,10 +35,10 @@ OURS = ("ar", "de", "es", "fr", "it", "ja", "nl", "pt_BR", "vi")
 TAGS = tuple(each.replace("_", "-") for each in OURS)
 #: Words that a language shares with English.
 SAME = {
-    "de": {"Name", "Status"},
-    "fr": {"Invitation", "Invitations", "Message", "Pages"},
+    "de": {"Name", "Person", "Status"},
+    "fr": {"Actions", "Invitation", "Invitations", "Message", "Pages"},
     "it": {"Account %(id)s", "Email"},
-    "nl": {"Status", "Account %(id)s"},
+    "nl": {"Status", "Details", "Account %(id)s"},
     "pt_BR": {"Status"},
 }
 JANUARY = datetime(2026, 1, 2, 15, 5, tzinfo=timezone.utc)
@@ -395,7 +395,9 @@ def test_a_form_complains_in_its_language(tmp_path: Path, language: str) -> None
     low = "Use at least %(minimum)s characters. A few words make a good password."
     assert page.status_code == 422
     assert f'<html lang="{language.replace("_", "-")}"' in shown
-    assert f'<p class="error" id="error-password">{translate(low) % {"minimum": 15}}</p>' in shown
+    assert (
+        f'<p class="invitations-error" id="invitations-error-password">{translate(low) % {"minimum": 15}}</p>' in shown
+    )
     for field, sentence in (
         ("name", "Missing data for required field."),
         ("mail", "Not a valid email address."),
@@ -404,7 +406,7 @@ def test_a_form_complains_in_its_language(tmp_path: Path, language: str) -> None
         ("short", "Shorter than minimum length %(min)s."),
         ("length", "Length must be between %(min)s and %(max)s."),
     ):
-        assert f'id="error-{field}">{translate(sentence) % VALUES}</p>' in shown
+        assert f'id="invitations-error-{field}">{translate(sentence) % VALUES}</p>' in shown
         assert sentence % VALUES not in shown
 
 

@@ -45,12 +45,14 @@ class AcceptedUser:
 
 @dataclass(frozen=True)
 class Acceptance:
-    """:param session: what ``on_accepted`` returned; :param again: it had been accepted by this account before."""
+    """:param session: what ``on_accepted`` returned; :param again: it had been accepted by this account before;
+    :param next: where the hook ``accepted_url`` leads."""
 
     user: AcceptedUser
     invitation: InvitationInfo
     session: Mapping[str, Any] | None = None
     again: bool = False
+    next: str | None = None
 
 
 def accept(
@@ -207,13 +209,23 @@ class _Attempt:
             tell = partial(self._tell, on_accepted, account, info)
             session = self.ctx.observe("on_accepted", info.id, tell)
             complete(acceptance, session=session if isinstance(session, Mapping) else None)
+        self._lead(acceptance, account)
 
-    def _tell(self, on_accepted: Any, account: Any, info: InvitationInfo) -> Any:
-        return on_accepted(self.ctx.store.hosts.attached(account), info)
+    def _lead(self, acceptance: Acceptance, account: Any) -> None:
+        """Where to go on, if the host says so."""
+        info, accepted_url = acceptance.invitation, self.ctx.hooks.accepted_url
+        if accepted_url is not None:
+            tell = partial(self._tell, accepted_url, account, info)
+            complete(acceptance, next=self.ctx.observe("accepted_url", info.id, tell))
+
+    def _tell(self, hook: Any, account: Any, info: InvitationInfo) -> Any:
+        return hook(self.ctx.store.hosts.attached(account), info)
 
     def _again(self, found: Found) -> Acceptance:
         user = _accepted_user(found.row, self.by.id)
-        return Acceptance(user, found.info(self.ctx.now()), again=True)
+        acceptance = Acceptance(user, found.info(self.ctx.now()), again=True)
+        self.ctx.unit.after_commit(partial(self._lead, acceptance, self.by.user))
+        return acceptance
 
     def look_again(self, refusal: InvitationError) -> Acceptance:
         """A refusal may be the trace of somebody who was faster between two looks. Where that was this very account,

@@ -37,20 +37,23 @@ def list_page(
     by: Manager,
     limit: int = 20,
     after: tuple[datetime, uuid.UUID] | None = None,
+    before: tuple[datetime, uuid.UUID] | None = None,
     **filters: Any,
 ) -> tuple[Sequence[InvitationInfo], bool]:
     """Newest first; one statement whatever the size.
 
     :param limit: 1 to 100.
     :param after: ``(created_at, id)`` of the last one seen (keyset: stable while rows come and go).
+    :param before: that of the first one seen: the page that ends before it.
     :param filters: ``status``, ``role``, ``email_key``, ``q`` (part of the address).
-    :returns: the page, and whether another follows.
+    :returns: the page, and whether another follows in that direction.
     """
 
     def look() -> tuple[Sequence[InvitationInfo], bool]:
         now = ctx.now()
-        found = ctx.store.page(by.tenant_id, now, limit=limit + 1, after=after, **filters)
-        return [each.info(now) for each in found[:limit]], len(found) > limit
+        found = ctx.store.page(by.tenant_id, now, limit=limit + 1, after=after, before=before, **filters)
+        shown = found[:limit] if before is None else found[:limit][::-1]
+        return [each.info(now) for each in shown], len(found) > limit
 
     return ctx.unit.look(look)
 

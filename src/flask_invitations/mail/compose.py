@@ -60,7 +60,7 @@ def compose(ctx: Context, letter: Letter) -> Message:
         "accept_url": accept_url,
         "app_name": one_line(config.app_name),
         "tenant_name": one_line(letter.tenant_name),
-        "role": one_line(info.role),
+        "role": ctx.role_label(info.role),
         "inviter_email": inviter and inviter.email,
         "inviter_name": inviter and inviter.name and one_line(inviter.name),
         "invitee_email": info.email,

@@ -150,6 +150,7 @@ class Invitation:
             accepted_at=self.accepted_at and as_utc(self.accepted_at),
             accepted_by_id=self.accepted_by_id,
             delivery=delivery,
+            closed_at=self.closed_at and as_utc(self.closed_at),
         )
 
 

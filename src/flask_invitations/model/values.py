@@ -53,7 +53,8 @@ class InvitationInfo:
     Times are aware UTC. ``lifetime`` is for how long it was made to be open, which a resend gives again. ``email`` is
     what was typed, ``email_key`` its canonical form; both are ``None`` once the retention time has passed.
     ``accept_url`` is set only where somebody asked to see the link, ``obstacle`` (why it could not be accepted now)
-    only where one invitation was asked for, ``tenant_name`` only where somebody chooses a password. Its ``repr`` holds
+    only where one invitation was asked for, ``tenant_name`` only where somebody chooses a password. ``closed_at`` is
+    when it was accepted, declined or revoked, or had expired (where that was noticed by now). Its ``repr`` holds
     nothing personal: it ends up in logs.
     """
 
@@ -78,6 +79,7 @@ class InvitationInfo:
     accept_url: str | None = field(default=None, repr=False)
     obstacle: InvitationError | None = None
     tenant_name: str | None = field(default=None, repr=False)
+    closed_at: datetime | None = None
 
 
 @dataclass(frozen=True)

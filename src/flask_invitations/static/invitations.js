@@ -1,9 +1,24 @@
-// Nothing here is needed: every page works without it. Nothing is ever sent before somebody presses a button.
+// Nothing here is needed: every page works without it. Nothing is ever sent before somebody presses a button. Only what is
+// inside of .invitations is looked at, since the page around it is the host's.
 (function () {
   "use strict";
+  var root = document.querySelector(".invitations") || document;
+
+  function one(name, where) {
+    return (where || root).querySelector("[data-invitations-" + name + "]");
+  }
+
+  function each(selector, act) {
+    root.querySelectorAll(selector).forEach(act);
+  }
+
+  function told(element, name) {
+    return element.getAttribute("data-invitations-" + name);
+  }
+
   // The link's secret stands behind its "#": move it into the form, and out of the address bar and the history. What it
   // is, the server finds: mail programs encode and break links. Whether there may be one, is the same rule as in pasted.py.
-  var landing = document.querySelector("[data-landing]"), opened = document.querySelector("[data-clean-address]");
+  var landing = one("landing"), opened = one("clean-address");
   var run = /[A-Za-z0-9_-]{43}/;
   var added = /[\0-\x20\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\u{e0000}-\u{e0fff}=>|\\]+/gu;
 
@@ -23,14 +38,14 @@
   }
 
   function show(what, visible) {
-    landing.querySelector("[data-" + what + "]").hidden = !visible;
+    one(what, landing).hidden = !visible;
   }
 
   function take() {
     var text = location.search + location.hash, found = holds(text);
     var cut = !found && location.hash.length > 1;
     if (!found && !cut) return;
-    clean(landing.dataset.landing);
+    clean(told(landing, "landing"));
     landing.querySelector("[name=token]").value = found ? text : "";
     show("paste-field", cut);
     show("with-link", found);
@@ -47,7 +62,7 @@
   function tell() {
     var field = opened.querySelector("[name=token]");
     if (field && holds(location.hash)) field.value += " " + location.hash;
-    clean(opened.dataset.cleanAddress);
+    clean(told(opened, "clean-address"));
   }
 
   if (landing) take();
@@ -55,17 +70,17 @@
   addEventListener("hashchange", landing ? take : leave);
 
   // Help with choosing a password: show it, and say how far it is. What is pasted or filled in is never touched.
-  document.querySelectorAll("[data-help]").forEach(function (help) {
-    var field = document.getElementById(help.dataset.help), button = help.querySelector("button");
+  each("[data-invitations-help]", function (help) {
+    var field = document.getElementById(told(help, "help")), button = help.querySelector("button");
     var said = help.querySelector("[role=status]"), bar = help.querySelector("progress");
-    var words = [button.textContent, button.dataset.hide], later;
+    var words = [button.textContent, told(button, "hide")], later;
 
     function judge(text) {
-      var letters = Array.from(text), limits = help.dataset;
+      var letters = Array.from(text);
       if (!letters.length) return "";
-      if (letters.length < limits.minimum) return limits.short.replace("{count}", letters.length);
-      if (letters.length > limits.maximum) return limits.long;
-      return new Set(letters).size < 6 ? limits.weak : limits.enough;
+      if (letters.length < told(help, "minimum")) return told(help, "short").replace("{count}", letters.length);
+      if (letters.length > told(help, "maximum")) return told(help, "long");
+      return told(help, new Set(letters).size < 6 ? "weak" : "enough");
     }
 
     function follow() {
@@ -86,15 +101,15 @@
   });
 
   // All checkboxes of a list at once, and how many are ticked.
-  document.querySelectorAll("[data-bulk]").forEach(function (bar) {
-    var form = bar.closest("form"), all = bar.querySelector("[data-all]"), said = bar.querySelector("[role=status]");
+  each("[data-invitations-bulk]", function (bar) {
+    var form = bar.closest("form"), all = one("all", bar), said = bar.querySelector("[role=status]");
     var boxes = Array.from(form.querySelectorAll("[name=id]"));
 
     function follow() {
       var count = boxes.filter(function (box) { return box.checked; }).length, every = all.querySelector("input");
       every.checked = count && count === boxes.length;
       every.indeterminate = count && count < boxes.length;
-      said.textContent = count ? said.dataset.count.replace("{count}", count) : "";
+      said.textContent = count ? told(said, "count").replace("{count}", count) : "";
     }
 
     all.hidden = !boxes.length;
@@ -105,14 +120,25 @@
     follow();
   });
 
+  // Times in the reader's own zone, in the language of the page.
+  each("time[datetime]", function (time) {
+    var when = new Date(time.dateTime), language = (root.lang || document.documentElement.lang || "en");
+    var how = { day: "numeric", month: "long", year: "numeric", hour: "numeric", minute: "2-digit", timeZoneName: "short" };
+    try {
+      var text = new Intl.DateTimeFormat(language, how).format(when);
+      if (time.title) time.title = text;
+      else time.textContent = text;
+    } catch (_) { /* a language or a time that this browser does not know: UTC stays */ }
+  });
+
   // A double click sends a form once, and the way back from an answer leads to the landing page, not to the form.
-  document.addEventListener("submit", function (event) {
+  root.addEventListener("submit", function (event) {
     var form = event.target, now = event.timeStamp;
     if (form.method !== "post") return;
-    if (now - form.dataset.sent < 2000) event.preventDefault();
+    if (now - told(form, "sent") < 2000 && told(form, "sent")) event.preventDefault();
     else {
-      form.dataset.sent = now;
-      if (form.dataset.leave) clean(form.dataset.leave);
+      form.setAttribute("data-invitations-sent", now);
+      if (told(form, "leave")) clean(told(form, "leave"));
     }
   });
 })();

@@ -110,18 +110,20 @@ class Store(Tables):
         *,
         limit: int,
         after: tuple[datetime, uuid.UUID] | None = None,
+        before: tuple[datetime, uuid.UUID] | None = None,
         **filters: str | None,
     ) -> Sequence[Found]:
-        """Newest first, after the (created_at, id) of the last one seen.
+        """Newest first, after the (created_at, id) of the last one seen; or oldest first, those before the first one.
 
         :param filters: ``status``, effective; ``role``; ``email_key``; ``q``, a part of the address.
         """
         wanted = {name: value for name, value in filters.items() if value is not None}
         given = {**bound(tenant_id), **_values(wanted), "now": now, "limit": limit}
         names = set(wanted)
-        if after is not None:
-            names.add("after")
-            given["at"], given["last"] = after
+        for name, place in (("after", after), ("before", before)):
+            if place is not None:
+                names.add(name)
+                given["at"], given["last"] = place
         return self._people.find_shown(
             self._page(tenant_id is EVERYWHERE, frozenset(names), wanted.get("status")), given
         )
@@ -131,12 +133,15 @@ class Store(Tables):
         where = self._where(anywhere, names)
         if status is not None:
             where.append(self._effective(Status(status)))
+        at, last = sa.bindparam("at", type_=column.created_at.type), sa.bindparam("last", type_=sa.Uuid())
+        order: tuple[Any, ...] = column.created_at.desc(), column.id.desc()
         if "after" in names:
-            at, last = sa.bindparam("at", type_=column.created_at.type), sa.bindparam("last", type_=sa.Uuid())
             where.append(sa.or_(column.created_at < at, sa.and_(column.created_at == at, column.id < last)))
+        if "before" in names:
+            where.append(sa.or_(column.created_at > at, sa.and_(column.created_at == at, column.id > last)))
+            order = column.created_at, column.id
         statement = self._people.shown().where(*where)
-        newest_first = column.created_at.desc(), column.id.desc()
-        return statement.order_by(*newest_first).limit(sa.bindparam("limit", type_=sa.Integer()))
+        return statement.order_by(*order).limit(sa.bindparam("limit", type_=sa.Integer()))
 
     def _where(self, anywhere: bool, names: Collection[str]) -> list[Any]:
         """The filters of these names, and the tenant."""

@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 from typing import Any
 
 from flask import Flask, render_template, url_for
-from jinja2 import TemplateError
 
 from ..current import get_state
 from ..samples import Sample, desk_samples, samples
+from ..web.pages import is_own
 
 
 class _Seen(HTMLParser):
@@ -20,6 +20,7 @@ class _Seen(HTMLParser):
         super().__init__()
         self.tags: dict[str, list[dict[str, str | None]]] = {}
         self.marks: set[str] = set()
+        self.classes: set[str] = set()
         self.forms: dict[str, set[str]] = {}
         self.texts: dict[str, str] = {}
         self._open: list[str] = []
@@ -30,6 +31,7 @@ class _Seen(HTMLParser):
         given = dict(attrs)
         self.tags.setdefault(tag, []).append(given)
         self.marks |= given.keys()
+        self.classes |= set((given.get("class") or "").split())
         if tag == "form":
             self._form = given.get("action") or ""
             self.forms.setdefault(self._form, set())
@@ -59,7 +61,9 @@ def check_pages(app: Flask) -> None:
 
     :raises AssertionError: naming each template, what it lacks, and the fix.
     """
-    with app.test_request_context():
+    with app.app_context():
+        here = f"{get_state().ctx.config.pages_prefix}/accept"
+    with app.test_request_context(here):
         shown = [*samples(), *desk_samples()]
         lacks = [*_frame_lacks(app), *(each for sample in shown for each in _lacks(app, sample))]
     if lacks:
@@ -68,7 +72,7 @@ def check_pages(app: Flask) -> None:
 
 def _words() -> dict[str, Any]:
     ctx = get_state().ctx
-    return {"app_name": ctx.config.app_name, "settings": ctx.config, **ctx.language(None).words()}
+    return {"app_name": ctx.config.app_name, "settings": ctx.config, "home_url": "/", **ctx.language(None).words()}
 
 
 def _frame_lacks(app: Flask) -> Iterator[str]:
@@ -76,8 +80,9 @@ def _frame_lacks(app: Flask) -> Iterator[str]:
     probe = "{% extends frame %}{% block title %}the title{% endblock %}{% block content %}the content{% endblock %}"
     try:
         base = get_state().ctx.template("base.html")
-        seen = _Seen(base.environment.from_string(probe).render(frame=base, **_words()))
-    except TemplateError as error:
+        words = {"frame": base, **_words()}
+        seen = _Seen(render_template(base.environment.from_string(probe), **words))
+    except Exception as error:
         yield f"{frame}: it does not render: {type(error).__name__}: {error}"
         return
     for block, inside in (("title", "title"), ("content", "main")):
@@ -95,17 +100,20 @@ def _head_lacks(frame: str, seen: _Seen) -> Iterator[str]:
         yield f'{frame}: <html> does not say its language: lang="{{{{ language.tag }}}}"'
     if len(seen.tags.get("main", ())) != 1:
         yield f"{frame}: there must be one <main>"
+    for tag, name in (("link", "href"), ("script", "src"), ("img", "src")):
+        for url in filter(None, (each.get(name) for each in seen.tags.get(tag, ()))):
+            if not url.startswith("data:") and not is_own(url):
+                yield f"{frame}: {url} is on another site, which our Content-Security-Policy forbids: serve it yourself"
 
 
 def _lacks(app: Flask, sample: Sample) -> Iterator[str]:
     template = f"invitations/{sample.template}"
     try:
         seen = _Seen(render_template(get_state().ctx.template(sample.template), **_words(), **sample.words))
-    except TemplateError as error:
+    except Exception as error:
         yield f"{template}: it does not render: {type(error).__name__}: {error}"
         return
-    if "h1" not in seen.texts:
-        yield f"{template}: no <h1>"
+    yield from _page_lacks(template, seen)
     if seen.tags.get("style") or "style" in seen.marks or seen.texts.get("script", "").strip():
         yield f"{template}: inline style or script, which our Content-Security-Policy forbids: move it to a file"
     for text in sample.texts:
@@ -113,10 +121,24 @@ def _lacks(app: Flask, sample: Sample) -> Iterator[str]:
             yield f"{template}: it does not show {text!r}"
     for mark in sorted(set(sample.marks) - seen.marks):
         yield f"{template}: no element with {mark}, by which the script finds its way"
-    csrf = ("csrf_token",) if "csrf_token" in app.jinja_env.globals else ()
+    csrf = ("csrf_token",) if _has_csrf_token(app) else ()
     for endpoint, names in sample.forms.items():
         action = endpoint if endpoint.startswith("/") else url_for(f"invitations.{endpoint}")
         yield from _form_lacks(template, seen, action, (*names, *csrf))
+
+
+def _page_lacks(template: str, seen: _Seen) -> Iterator[str]:
+    if "h1" not in seen.texts:
+        yield f"{template}: no <h1>"
+    if "invitations" not in seen.classes:
+        yield f'{template}: nothing has the class "invitations", and so no style: extend invitations/page.html'
+
+
+def _has_csrf_token(app: Flask) -> bool:
+    """Whether the host gives its templates one, as a global or by a context processor."""
+    words: dict[str, Any] = {}
+    app.update_template_context(words)
+    return "csrf_token" in {**app.jinja_env.globals, **words}
 
 
 def _form_lacks(template: str, seen: _Seen, action: str, names: Sequence[str]) -> Iterator[str]:

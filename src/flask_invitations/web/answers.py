@@ -192,9 +192,11 @@ class AcceptanceOut(Schema):
     invitation: Nested = Nested(AcceptedInvitationOut)
 
 
-class AcceptanceWithSessionOut(AcceptanceOut):
+class AcceptanceWithMoreOut(AcceptanceOut):
     #: Whatever the host's ``on_accepted`` returned.
     session: Dict = Dict()
+    #: Where the host's ``accepted_url`` leads.
+    next: String = String()
 
 
 class ProblemOut(Schema):
@@ -248,7 +250,7 @@ class BulkChangeOut(Schema):
 # Each made once: to make one costs more than to dump with it.
 INVITATION, INVITATION_WITH_LINK, PAGE, EVENTS = InvitationOut(), InvitationWithLinkOut(), PageOut(), EventsOut()
 DETAILS = InvitationDetailsOut()
-OFFER, ACCEPTANCE, ACCEPTANCE_WITH_SESSION = OfferOut(), AcceptanceOut(), AcceptanceWithSessionOut()
+OFFER, ACCEPTANCE = OfferOut(), AcceptanceWithMoreOut()
 
 
 def dump_invitation(invitation: InvitationInfo) -> dict[str, Any]:
@@ -294,7 +296,6 @@ def dump_details(invitation: InvitationInfo) -> dict[str, Any]:
 
 
 def dump_acceptance(acceptance: Acceptance) -> dict[str, Any]:
-    """An acceptance as JSON; with ``session`` only where ``on_accepted`` returned one."""
-    shape = ACCEPTANCE if acceptance.session is None else ACCEPTANCE_WITH_SESSION
-    dumped: dict[str, Any] = shape.dump(acceptance)
-    return dumped
+    """An acceptance as JSON; with ``session`` and ``next`` only where ``on_accepted`` and ``accepted_url`` gave one."""
+    dumped: dict[str, Any] = ACCEPTANCE.dump(acceptance)
+    return {name: value for name, value in dumped.items() if value is not None}

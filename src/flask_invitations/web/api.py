@@ -274,7 +274,7 @@ def preview_invite() -> Response:
     public=True,
     status=201,
     also=200,
-    answer=answers.AcceptanceWithSessionOut,
+    answer=answers.AcceptanceWithMoreOut,
     body=accept_body,
     idempotent=True,
     refusals=(

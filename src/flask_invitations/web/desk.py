@@ -8,8 +8,7 @@ to the user, the tenant and the form's purpose, and nothing is kept for it.
 from __future__ import annotations
 
 import uuid
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,14 +23,16 @@ from ..errors import CrossSite, InvalidRequest, InvitationError, InvitationNotFo
 from ..languages.babel import current_tag, spoken
 from ..languages.plain import one_line, plain
 from ..model.states import OPEN, UNWANTED, DeliveryState, Status
-from ..model.values import BulkChangeResult, BulkInviteResult, InvitationInfo
+from ..model.values import InvitationInfo
 from ..rows import load_changes
 from ..shapes import EVENTS, MAX_MESSAGE, cursor_at, load
 from ..tokens import FormSeal
-from ..words import MANAGER, OBSTACLES, Words, many_refused, refused_because, shared, told, unsent_because
+from ..words import MANAGER, OBSTACLES, Words, many_refused, refused_because, told, unsent_because
+from .agents import client
 from .faces import Face
 from .forms import sentences
-from .pages import check_form, page, protect, url_of
+from .outcome import Outcome
+from .pages import check_form, login_url, page, protect, url_of
 from .wire import PACKAGE, SAFE, answer_refusals, guard
 
 #: Mounted where the invitee's pages are.
@@ -41,7 +42,7 @@ desk: Blueprint = Face("invitations_desk", PACKAGE)
 PAGE, TRAIL = 20, 50
 FILTERS = ("status", "role", "q")
 #: Of the list's address: what of it is shown, and where.
-PLACE = (*FILTERS, "cursor")
+PLACE = (*FILTERS, "cursor", "newer")
 #: The calls with many rows, which may be as long as those of the API.
 WITH_ROWS = ("invitations_desk.preview", "invitations_desk.send_many")
 FIELDS = ("email", "role", "message", "expires_in", "locale")
@@ -51,7 +52,7 @@ _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60))
 
 
 @desk.get("/")
-def listing() -> Response:
+def listing() -> AnyResponse:
     """The list, filtered as the address says, and the form to invite."""
     return _listing(manager())
 
@@ -131,11 +132,13 @@ def revoke(invitation_id: uuid.UUID) -> AnyResponse:
 
 @desk.post("/selected")
 def selected() -> AnyResponse:
-    """Resend the emails of those that were selected, or ask whether they are to be revoked."""
-    by, state, ids = manager(), get_state(), request.form.getlist("id")
+    """Resend the emails of those that were selected, or of the one in whose row the button is; or ask whether they are
+    to be revoked."""
+    by, state, alone = manager(), get_state(), request.form.getlist("resend")
+    ids = alone or request.form.getlist("id")
     if not ids:
         return to_list(by, Outcome("none", 0, {}))
-    wanted = load_changes(state, {"action": request.form.get("action", ""), "ids": ids})
+    wanted = load_changes(state, {"action": "resend" if alone else request.form.get("action", ""), "ids": ids})
     if wanted["action"] == "revoke":
         return answer("revoke_many.html", by, items=acts.known(state.ctx, by=by, ids=ids), ids=ids, place=_place())
     try:
@@ -155,35 +158,6 @@ def revoke_selected() -> AnyResponse:
     except InvitationError as refusal:
         return _listing(by, refusal)
     return to_list(by, Outcome.of("revoked", done.results))
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of many: the list tells it, once it was done.
-
-    :param what: ``"invited"``, ``"resent"`` or ``"revoked"``; ``"none"``: nothing was selected.
-    :param refused: how many were, by the code of the refusal.
-    """
-
-    what: str
-    done: int
-    refused: Mapping[str, int]
-
-    @classmethod
-    def of(cls, what: str, results: Iterable[BulkInviteResult | BulkChangeResult]) -> Outcome:
-        """:param results: one for each."""
-        errors = [each.error for each in results]
-        refused = Counter(shared(each.code) for each in errors if each is not None)
-        return cls(what, errors.count(None), refused)
-
-    def __str__(self) -> str:
-        return ",".join([self.what, str(self.done), *(f"{code}:{count}" for code, count in self.refused.items())])
-
-    @classmethod
-    def read(cls, text: str) -> Outcome:
-        """:param text: of one, which was sealed."""
-        what, done, *refused = text.split(",")
-        return cls(what, int(done), {code: int(count) for code, _, count in (each.partition(":") for each in refused)})
 
 
 def to_list(by: Manager, outcome: Outcome) -> AnyResponse:
@@ -229,27 +203,60 @@ def _purpose(by: Manager, endpoint: str | None = None) -> str:
 # What is shown
 
 
-def _listing(by: Manager, refusal: InvitationError | None = None, typed: Mapping[str, str] | None = None) -> Response:
+@dataclass(frozen=True)
+class _Page:
+    """A page of the list.
+
+    :param newer, older: the places of those beside it, as they stand in an address; ``None``: there is none.
+    """
+
+    items: Sequence[InvitationInfo]
+    newer: str | None
+    older: str | None
+
+    @classmethod
+    def of(cls, by: Manager, asked: Mapping[str, str], wanted: Mapping[str, Any]) -> _Page:
+        """:raises InvalidRequest: there is no such place."""
+        after, before = (_cursor(asked.get(name)) for name in ("cursor", "newer"))
+        items, more = acts.list_page(get_state().ctx, by=by, limit=PAGE, after=after, before=before, **wanted)
+        is_newer, is_older = (more, True) if before else (after is not None, more)
+        return cls(items, _place_of(items[:1]) if is_newer else None, _place_of(items[-1:]) if is_older else None)
+
+
+def _cursor(text: str | None) -> Any:
+    return None if text is None else load(EVENTS, {"cursor": text})["cursor"]
+
+
+def _place_of(items: Sequence[InvitationInfo]) -> str | None:
+    return cursor_at(items[0].created_at, items[0].id) if items else None
+
+
+def _listing(
+    by: Manager, refusal: InvitationError | None = None, typed: Mapping[str, str] | None = None
+) -> AnyResponse:
     state = get_state()
     asked = _place()
-    given = load(state.list_query, asked)
-    wanted = {name: given[name] for name in FILTERS if name in given}
-    items, more = acts.list_page(state.ctx, by=by, limit=PAGE, after=given.get("cursor"), **wanted)
+    filters = {name: asked[name] for name in FILTERS if name in asked}
+    wanted = load(state.list_query, filters)
+    wanted = {name: wanted[name] for name in filters}
+    shown = _Page.of(by, asked, wanted)
+    if "newer" in asked and shown.newer is None and refusal is None:  # the first page, which may have grown
+        return redirect(url_for("invitations_desk.listing", **filters), 303)
     wanted.pop("status", None)
     counts = acts.counts(state.ctx, by=by, **wanted)
     return answer(
         "list.html",
         by,
         refusal,
-        items=items,
+        items=shown.items,
+        newer=shown.newer,
+        older=shown.older,
         counts=counts,
         none_at_all=not asked and not any(counts.values()),
-        asked={name: asked[name] for name in FILTERS if name in asked},
+        asked=filters,
         place=asked,
-        later="cursor" in asked,
         outcome=None if refusal else _outcome(by),
         many_refused=lambda code: many_refused(code, state.ctx.language(current_tag()).gettext),
-        next_cursor=cursor_at(items[-1].created_at, items[-1].id) if more else None,
         tried=typed is not None,
         typed=typed or dict.fromkeys(FIELDS, ""),
         **choices(by),
@@ -323,6 +330,10 @@ def answer(template: str, by: Manager, refusal: InvitationError | None = None, *
             error, language.gettext, cancelled=state == DeliveryState.CANCELLED
         ),
         tenant_name=one_line(acts.tenant_name(ctx, by=by)),
+        account=getattr(by.user, "email", None),
+        logout_url=url_of("logout_url"),
+        role=ctx.role_label,
+        client=client,
         ttl=ctx.config.ttl,
         refusal=refusal,
         seal=lambda form: seal.make(_purpose(by, f"invitations_desk.{form}")),
@@ -364,10 +375,17 @@ def _done(invitation_id: uuid.UUID, what: str) -> AnyResponse:
     return redirect(_link_to(invitation_id, done=what), 303)
 
 
+def _here() -> str:
+    """This page's address, or the list's where that is no page to come back to."""
+    if request.method not in SAFE or request.endpoint is None:
+        return url_for("invitations_desk.listing")
+    return url_for(request.endpoint, **(request.view_args or {}), **_place())
+
+
 def refused(error: InvitationError) -> Response:
     """A page that says why, with the status that the API would answer, and what to do."""
     language = get_state().ctx.language(current_tag())
-    words = {"told": told(MANAGER, error, language.gettext), "login_url": url_of("login_url")}
+    words = {"told": told(MANAGER, error, language.gettext), "login_url": login_url(_here())}
     answer = page("desk/refused.html", error.status, language, **words)
     answer.headers.extend(error.headers)
     return answer

@@ -24,8 +24,9 @@ from ..lists import Line, pasted, text_of_file
 from ..model.values import BulkInviteResult
 from ..rows import read
 from ..words import MANAGER, told
-from .desk import Outcome, answer, choices, desk, manager, read_field, to_list
+from .desk import answer, choices, desk, manager, read_field, to_list
 from .forms import sentences
+from .outcome import Outcome
 
 __all__ = ["desk"]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
+from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 
 from flask import Blueprint, Request, Response, make_response, redirect, render_template, request, url_for
 from jinja2.utils import Namespace
@@ -40,10 +41,11 @@ pages: Blueprint = Face(
     "invitations", PACKAGE, template_folder="templates", static_folder="static", static_url_path="/static"
 )
 
-#: Only our own files, framed by nobody, no address told to anybody (D1, H3).
+#: Only files of the host's origin, and pictures that stand in a page or stylesheet; framed by nobody, no address told
+#: to anybody (D1, H3).
 HEADERS: Mapping[str, str] = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; "
+    "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -106,10 +108,14 @@ def accept() -> AnyResponse:
     profile = read_profile(state.once(profile_inputs), state.ctx.hooks.profile_fields, request.form)
     password = sealed(request.form.get("password") or None)
     try:
-        acts.accept(state.ctx, token=token, password=password, profile=profile, by=by)
+        done = acts.accept(state.ctx, token=token, password=password, profile=profile, by=by)
     except InvalidRequest as refusal:
         return _offer(token, by, refusal.status, refusal.errors, profile)
-    return redirect(url_for("invitations.accepted"), 303)
+    if done.next is None or is_own(done.next):
+        return redirect(done.next or url_for("invitations.accepted"), 303)
+    answer = accepted(done.next)  # a browser follows no redirect from a form of ours to another site
+    answer.headers["Refresh"] = f"0; url={done.next}"
+    return answer
 
 
 @pages.post("/decline")
@@ -122,19 +128,22 @@ def decline() -> AnyResponse:
     except InvalidRequest as refusal:
         return _offer(token, by, refusal.status, refusal.errors)
     acts.decline(ctx, by=by, **given)
-    return redirect(url_for("invitations.declined"), 303)
+    return redirect(url_for("invitations.declined", never=1 if any(map(wishes.get, wishes)) else None), 303)
 
 
 @pages.get("/accepted")
-def accepted() -> Response:
-    """The invitation was accepted."""
-    return page("accepted.html", user=actor(), login_url=url_of("login_url"))
+def accepted(next_url: str | None = None) -> Response:
+    """The invitation was accepted.
+
+    :param next_url: where the host leads its new member.
+    """
+    return page("accepted.html", user=actor(), login_url=url_of("login_url"), next_url=next_url)
 
 
 @pages.get("/declined")
 def declined() -> Response:
     """The invitation was declined."""
-    return page("declined.html")
+    return page("declined.html", never_again="never" in request.args)
 
 
 @pages.get("/stop/<stop_token>")
@@ -178,6 +187,23 @@ def url_of(hook: str) -> str | None:
     return None if where is None else str(where())
 
 
+def is_own(url: str) -> bool:
+    """Whether it leads to the host that was called."""
+    return urljoin(request.url, url).startswith(request.host_url)
+
+
+def login_url(back: str) -> str | None:
+    """Where to sign in, and to be led back from, if that is a page of the host's and says nothing else.
+
+    :param back: a path of this app without anything secret.
+    """
+    url = url_of("login_url")
+    if url is None or not is_own(url) or "next" in parse_qs(urlsplit(url).query):
+        return url
+    parts = urlsplit(url)
+    return parts._replace(query="&".join(filter(None, (parts.query, urlencode({"next": back}))))).geturl()
+
+
 def _offer(
     token: Token,
     by: Caller,
@@ -192,6 +218,7 @@ def _offer(
     words = {
         "offer": offer,
         "tenant_name": one_line(offer.tenant.name),
+        "role": state.ctx.role_label(offer.invitation.role),
         "inviter_email": inviter and inviter.email,
         "inviter_name": inviter and inviter.name and one_line(inviter.name),
         "message": plain(offer.invitation.message or ""),
@@ -226,7 +253,8 @@ def page(template: str, status: int = 200, language: Language | None = None, **w
     """A page in the language that was asked for, else in the request's."""
     ctx = get_state().ctx
     language = language or ctx.language(current_tag())
-    ours = {"app_name": ctx.config.app_name, "settings": ctx.config, "namespace": Namespace}
+    home = url_of("home_url") or f"{request.script_root}/"
+    ours = {"app_name": ctx.config.app_name, "settings": ctx.config, "namespace": Namespace, "home_url": home}
     words = {**ours, **language.words(), **words}
     return make_response(render_template(ctx.template(template), **words), status)
 
