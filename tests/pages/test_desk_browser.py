@@ -257,7 +257,7 @@ def _preview(site: Site, page: Any) -> None:
     page.get_by_label("Names and addresses").fill(f"Ann Lee <fine@example.com>\n{LONG}\nDora Maar\n{'x' * 300}@\n")
     page.get_by_label("Message").fill("x" * 1000)
     page.get_by_role("button", name="Preview").click()
-    page.get_by_role("heading", name="Will be invited").wait_for()
+    page.get_by_role("heading", name="Will be invited", exact=True).wait_for()
 
 
 def _selected(site: Site, page: Any) -> None:
