@@ -125,7 +125,7 @@ def test_right_to_left(site: Site, page: Any) -> None:
     label, hint = page.locator("dt").first.bounding_box(), page.locator("dd").first.bounding_box()
     assert label["x"] > hint["x"]
     assert page.evaluate("getComputedStyle(document.querySelector('label')).direction") == "rtl"
-    typed = "getComputedStyle(document.getElementById('field-name'))"
+    typed = "getComputedStyle(document.getElementById('invitations-field-name'))"
     assert page.evaluate(f"[{typed}.unicodeBidi, {typed}.textAlign]") == ["plaintext", "right"]
     assert page.evaluate("getComputedStyle(document.querySelector('h1 bdi')).unicodeBidi") == "isolate"
     assert [*violations(page), *overflows(page)] == []
