@@ -27,6 +27,7 @@ LONGEST_LINE = 998
 #: In characters: a subject, and the name of a sender.
 SUBJECT = 250
 _MAILBOX = re.compile(r"\s*(?:(.*)<([^<>]+)>|([^<>]+))\s*", re.DOTALL)
+_PLAIN = re.compile(r"[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 
 _remembered = lru_cache(maxsize=64)
@@ -189,8 +190,14 @@ def _check(email: EmailMessage, meant: dict[str, str]) -> None:
     :raises MailRefused: they do not.
     """
     for header, address in meant.items():
-        if _named(header, email.policy.fold(header, email[header])) != (address,):
+        written = email.policy.fold(header, email[header])
+        if not _is_plainly(header, written, address) and _named(header, written) != (address,):
             raise MailRefused(f"The {header} of the email would name another mailbox.")
+
+
+def _is_plainly(header: str, written: str, address: str) -> bool:
+    """Whether nothing but an address is written that can be read in one way only: then nobody needs to parse it."""
+    return written == f"{header}: {address}\r\n" and _PLAIN.fullmatch(address) is not None
 
 
 @_remembered

@@ -105,7 +105,8 @@ class Mails(Tables):
 
         :param pseudonyms: of whom it goes to.
         """
-        line = self._rows(self._glance, {"id": delivery_id, "held": fence, "pseudonyms": pseudonyms}).first()
+        theirs = {f"pseudonym_{number}": one for number, one in enumerate(pseudonyms)}
+        line = self._rows(self._glance(len(theirs)), {"id": delivery_id, "held": fence, **theirs}).first()
         return line and (made(Invitation, GLANCED, line[2:]), line[0], line[1])
 
     # Leases
@@ -245,9 +246,13 @@ class Mails(Tables):
         return self._people.mails(self._table).where(self._table.c.id.in_(sa.bindparam("ids", expanding=True)))
 
     @cached_property
-    def _glance(self) -> Any:
+    def _glance(self) -> Callable[[int], Any]:
+        return cache(self._find_glance)
+
+    def _find_glance(self, count: int) -> Any:
+        """With so many pseudonyms, each a parameter: a list of them would be made into SQL each time."""
         mail, ours, refused = self._table.c, self._columns, self.models.Suppression.__table__.c
-        them = refused.pseudonym.in_(sa.bindparam("pseudonyms", expanding=True))
+        them = refused.pseudonym.in_([sa.bindparam(f"pseudonym_{number}") for number in range(count)])
         unwanted = sa.exists().where(them, refused.reason.in_(FINAL))
         glanced = sa.select(mail.link_number < ours.link_number, unwanted, *(ours[name] for name in GLANCED))
         held = (mail.id == sa.bindparam("id"), mail.state == DeliveryState.SENDING, mail.fence == sa.bindparam("held"))
