@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 from sqlalchemy.orm.attributes import instance_state
 
@@ -191,6 +192,14 @@ def _text_or_none(given: Any, house: House) -> str | None:
     return None if given is None else _text(given, house)
 
 
+def _url_or_none(given: Any, house: House) -> str | None:
+    """What a browser is led to: it becomes a header."""
+    url = _text_or_none(given, house)
+    if url is None or (url.isprintable() and " " not in url and urlsplit(url).scheme in ("", "http", "https")):
+        return url
+    raise Unfit("text that is no URL")
+
+
 def _moment(given: Any, _house: House) -> datetime:
     if not isinstance(given, datetime):
         raise Unfit
@@ -263,7 +272,7 @@ SEATS = Answer(_number_or_none, "Return how many more members fit, as an int, or
 TEXT = Answer(_text, "Return a str")
 TEXT_OR_NONE = Answer(_text_or_none, "Return a str or None")
 URL = Answer(_text, "Return a URL as a str. Without this hook, the pages do without")
-URL_OR_NONE = Answer(_text_or_none, "Return a URL as a str, or None")
+URL_OR_NONE = Answer(_url_or_none, "Return a URL as a str, or None")
 SESSION = Answer(_session, "Return a mapping that your app can dump as JSON, or None")
 WAIT = Answer(_wait, "Return the seconds to wait, as a number from 0 up, or None to go on")
 LIMITS = Answer(

@@ -94,7 +94,7 @@ MISFITS: dict[str, list[Any]] = {
     "login_url": [None, 7, b"/login", str],
     "logout_url": [None, 7, b"/logout"],
     "home_url": [None, 7, b"/"],
-    "accepted_url": [7, b"/welcome", ["/welcome"]],
+    "accepted_url": [7, b"/welcome", ["/welcome"], "/a\nSet-Cookie: x=1", "javascript:alert(1)", "/two words"],
     "role_label": [None, 7, b"Member"],
     "on_accepted": [[], "text", b"", {1, 2}, 7, object()],
     "clock": [None, datetime(2026, 1, 1), date(2026, 1, 1), 1.5, "2026-01-01"],
