@@ -49,14 +49,19 @@ def test_expiry_is_a_moment(host: Host) -> None:
     assert (seen["status"], row_of(case).status) == ("expired", "pending")
 
 
-def test_expiry_while_accepting(host: Host) -> None:
-    """B1: what counts is the moment of the claim: a link that runs out while the password is hashed lets nobody in."""
-    case = make(host, "pending")
+@pytest.mark.parametrize(("hook", "time"), [("validate_password", 1), ("check_acceptance", 2)])
+def test_expiry_while_accepting(host: Host, hook: str, time: int) -> None:
+    """B1: what counts is the moment of the claim: a link that runs out while the password is looked at, or while the
+    host is asked for the last time, right before the claim, lets nobody in."""
+    case, asked = make(host, "pending"), list[str]()
 
     def slow(*_: Any) -> None:
-        host.clock.tick(HOURS_48)
+        asked.append(hook)
+        if len(asked) == time:
+            host.clock.tick(HOURS_48)
 
-    with override(host.app, validate_password=slow):
+    hooks: Any = {hook: slow}
+    with override(host.app, **hooks):
         refused(accept(host.client(), case.token), 410, "invitation-expired")
     assert host.rows(host.User, email=case.email) == []
 
