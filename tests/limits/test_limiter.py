@@ -53,6 +53,9 @@ def test_one_limit_of_several(storage: str) -> None:
     assert one.take([wide], 4) is None
     assert (one.take([wide, tight]) or 0) > 50
     assert one.take([tight], 2) is not None
+    both = budget("9/second;2/hour", "token")
+    assert [one.take([both]) for _ in range(2)] == [None, None]
+    assert (one.take([both]) or 0) > 50
 
 
 def test_the_wait_is_true(storage: str) -> None:
@@ -76,6 +79,7 @@ def test_the_wait_of_many(storage: str) -> None:
     few, many = one.take([ours], 2), one.take([ours], 5)
     assert few is not None
     assert many is not None
+    assert few <= 3 + storage.startswith("memcached")  # which forgets all at once, by whole seconds
     assert few <= many <= 5
     time.sleep(many)
     assert one.take([ours], 5) is None
@@ -99,6 +103,20 @@ def test_threads_of_many(storage: str) -> None:
     assert done <= 60
     if not storage.startswith("memcached"):
         assert done == 56
+
+
+def test_in_memory_all_is_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R4: of two calls at once that want the same two places one gets both; neither takes what the other one needs."""
+    one, places = limiter("memory://"), [budget("1/minute"), budget("1/minute", "tenant")]
+    hit = one._window.hit
+
+    def slow(*given: Any, **how: Any) -> bool:
+        time.sleep(0.1)
+        return hit(*given, **how)
+
+    monkeypatch.setattr(one._window, "hit", slow)
+    orders = iter((places, places[::-1]))
+    assert _at_once(2, lambda: int(one.take(next(orders)) is None)) == 1
 
 
 def _at_once(count: int, call: Callable[[], int]) -> int:
