@@ -78,7 +78,15 @@ def asking() -> Iterator[Mutant]:
     file = "limits.py"
     yield from each(
         file,
-        (OUTAGE,),
+        within(
+            OUTAGE,
+            "test_never_there",
+            "test_it_is_not_asked_by_everybody",
+            "test_storage_away",
+            "test_inline_email",
+            "test_no_such_storage",
+            "test_warns_of_memory",
+        ),
         ("        if monotonic() < self._silent_until:\n            raise StorageDown\n", ""),
         ("except (StorageError, OSError) as error:", "except OSError as error:"),
         ("except (StorageError, OSError) as error:", "except StorageError as error:"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import traceback
@@ -20,6 +21,8 @@ from .mutant import PACKAGE, ROOT, SOURCE, Mutant
 DATABASES = ("sqlite", "postgresql", "mariadb")
 #: Left out where whole files are run: what is about processes, and the same once more with another client.
 BRIEF = " and not killed and not processes and not valkey and not memcached"
+#: Seconds that one test has: what waits for ever is noticed too.
+LONG = 90
 #: The exit status of a run that tried nothing.
 BROKEN = 70
 #: What takes longest to import, and is nobody's mutant: each run is a fork of a process that has it already.
@@ -77,6 +80,23 @@ def _about(row: str, file: str) -> Iterator[str]:
             yield each.name
 
 
+class _Impatient:
+    """Fails a test that has no end."""
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self) -> Iterator[None]:
+        signal.signal(signal.SIGALRM, self._end)
+        signal.alarm(LONG)
+        try:
+            return (yield)
+        finally:
+            signal.alarm(0)
+
+    @staticmethod
+    def _end(*_: object) -> NoReturn:
+        raise TimeoutError
+
+
 def _test(folder: str, output: Path, chosen: str, tests: Sequence[str]) -> NoReturn:
     """Run these, in this order, on the package in ``folder``, up to the first that fails; in a fork."""
     sys.path[:0] = [folder, str(ROOT)]
@@ -89,7 +109,7 @@ def _test(folder: str, output: Path, chosen: str, tests: Sequence[str]) -> NoRet
     how = ["-q", "-n", "0", "-p", "no:cacheprovider", "--no-header", "--tb=no", "-x", "-k", chosen, *tests]
     status = BROKEN
     try:
-        status = int(pytest.main(how))
+        status = int(pytest.main(how, plugins=[_Impatient()]))
     except BaseException:
         traceback.print_exc()
     finally:
