@@ -10,7 +10,6 @@ ACTS, LIMITER, MAILS, OUTAGE = (f"tests/limits/test_{name}.py" for name in ("act
 #: The same test on each storage: in memory, and on one that keeps each call and one that does not.
 FITS = within(LIMITER, "test_as_many_as_allowed_and_no_more", "test_all_or_nothing", "test_one_limit_of_several")
 WAITS = within(LIMITER, "test_the_wait_is_true", "test_the_wait_of_many", "test_one_limit_of_several")
-AT_ONCE = within(LIMITER, "test_threads", "test_threads_of_many", "test_processes")
 
 
 def limits() -> Iterator[Mutant]:
@@ -54,8 +53,12 @@ def counting() -> Iterator[Mutant]:
     )
     yield from each(
         file,
-        AT_ONCE,
+        within(LIMITER, "test_in_memory_all_is_one_look"),
         ("Lock() if self.forgets else nullcontext()", "nullcontext()"),
+    )
+    yield from each(
+        file,
+        within(LIMITER, "test_threads", "test_processes[redis-False]"),
         ("                return self._look(rate, key, cost)[1] or 1\n", "                pass\n"),
         ("in sorted(seen, key=lambda each: each[0]):", "in seen:"),
     )
@@ -93,14 +96,18 @@ def asking() -> Iterator[Mutant]:
         ("            if monotonic() < self._quiet_until:\n                return\n", ""),
         ("            type(error).__name__,\n        )", "            error,\n        )"),
         ("            raise TryAgain from None\n", "            return\n"),
-        (
-            "        except StorageDown:\n            return None\n",
-            "        except StorageDown:\n            raise TryAgain from None\n",
-        ),
         ("self._silent_until = monotonic() + PAUSE", "self._silent_until = monotonic() + 60 * PAUSE"),
         ("{type(error).__name__}. Check the address", "{error}. Check the address"),
         ("wrap_exceptions=True, **options)", "wrap_exceptions=True)"),
         ("return isinstance(self._storage, MemoryStorage)", "return False"),
+    )
+    yield from each(
+        file,
+        within(OUTAGE, "test_back_again_it_counts", "test_inline_email"),
+        (
+            "        except StorageDown:\n            return None\n",
+            "        except StorageDown:\n            raise TryAgain from None\n",
+        ),
     )
     yield from each(
         file,

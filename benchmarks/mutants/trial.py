@@ -22,11 +22,25 @@ DATABASES = ("sqlite", "postgresql", "mariadb")
 #: Left out where whole files are run: what is about processes, and the same once more with another client.
 BRIEF = " and not killed and not processes and not valkey and not memcached"
 #: Seconds that one test has: what waits for ever is noticed too.
-LONG = 90
+LONG = 240
 #: The exit status of a run that tried nothing.
 BROKEN = 70
 #: What takes longest to import, and is nobody's mutant: each run is a fork of a process that has it already.
-WARM = ("pytest", "sqlalchemy.orm", "flask_sqlalchemy", "flask_babel", "marshmallow", "email_validator")
+WARM = (
+    "anyio.pytest_plugin",
+    "email_validator",
+    "flask.testing",
+    "flask_babel",
+    "flask_sqlalchemy",
+    "hypothesis",
+    "hypothesis.strategies",
+    "jinja2.ext",
+    "limits.strategies",
+    "marshmallow",
+    "pytest_cov.plugin",
+    "sqlalchemy.orm",
+    "xdist.plugin",
+)
 
 
 def warm() -> None:
@@ -100,16 +114,15 @@ class _Impatient:
 def _test(folder: str, output: Path, chosen: str, tests: Sequence[str]) -> NoReturn:
     """Run these, in this order, on the package in ``folder``, up to the first that fails; in a fork."""
     sys.path[:0] = [folder, str(ROOT)]
-    sys.dont_write_bytecode = True
     os.chdir(ROOT)
-    os.environ.update(PYTHONPATH=folder, PYTHONDONTWRITEBYTECODE="1")
+    os.environ["PYTHONPATH"] = folder
     to = os.open(output, os.O_WRONLY | os.O_CREAT)
     os.dup2(to, 1)
     os.dup2(to, 2)
-    how = ["-q", "-n", "0", "-p", "no:cacheprovider", "--no-header", "--tb=no", "-x", "-k", chosen, *tests]
+    how = ["-q", "-n", "0", "-p", "no:cacheprovider", "--no-header", "--tb=no", "--assert=plain", "-x"]
     status = BROKEN
     try:
-        status = int(pytest.main(how, plugins=[_Impatient()]))
+        status = int(pytest.main([*how, "-k", chosen, *tests], plugins=[_Impatient()]))
     except BaseException:
         traceback.print_exc()
     finally:
