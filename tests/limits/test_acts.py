@@ -87,13 +87,14 @@ def test_one_budget(database_url: str) -> None:
 
 
 def test_refused_ones_count(database_url: str) -> None:
-    """E5: what the rules refuse has cost what it costs: the limiter was asked before them."""
+    """E5: what the rules refuse has cost what it costs: the limiter was asked before them. It was this inviter's."""
     with limited(database_url, invite="2/hour") as host:
-        _, admin, *_ = people(host)
+        acme, admin, *_ = people(host)
         invite(host.client(admin), "p1@example.com")
         refused_one = post(host.client(admin), "p1@example.com")
         assert refused_one.status_code == 409
         too_many(post(host.client(admin), "p2@example.com"))
+        invite(host.client(host.user("second@acme.example", "admin", acme)), "p2@example.com")
 
 
 def test_tenants(database_url: str) -> None:

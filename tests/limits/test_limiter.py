@@ -120,6 +120,21 @@ def test_in_memory_all_is_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _at_once(2, lambda: int(one.take(next(orders)) is None)) == 1
 
 
+def test_whoever_was_faster_shows_at_the_tightest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R4: where somebody else is counted between the look and the count, a call is counted in none of its limits."""
+    one, wide, tight = limiter("memory://"), budget("2/minute"), budget("1/minute", "tenant")
+    hit = one._window.hit
+
+    def late(*given: Any, **how: Any) -> bool:
+        monkeypatch.setattr(one._window, "hit", hit)
+        assert hit(tight.rates[0], f"flask-invitations/tenant/{tight.key}")
+        return hit(*given, **how)
+
+    monkeypatch.setattr(one._window, "hit", late)
+    assert one.take([wide, tight]) is not None
+    assert one.take([wide], 2) is None
+
+
 def _at_once(count: int, call: Callable[[], int]) -> int:
     start, spent = threading.Barrier(count), list[int]()
 

@@ -6,6 +6,7 @@ import itertools
 import logging
 import select
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -113,14 +114,22 @@ def test_never_there(scheme: str) -> None:
         limiter(f"{scheme}://127.0.0.1:1").take([budget("1/minute")])
 
 
-def test_it_is_not_asked_by_everybody() -> None:
-    """Of many who call while it does not answer only one waits for it in a second."""
+@pytest.mark.parametrize("scheme", ["redis", "memcached"])
+def test_it_is_not_asked_by_everybody(scheme: str) -> None:
+    """Of those who call while it takes calls and never answers, the first waits, not for long; then nobody does."""
     with socket.create_server(("127.0.0.1", 0)) as mute:
-        one, asked = limiter(f"redis://127.0.0.1:{mute.getsockname()[1]}"), list[int]()
-        for _ in range(2):
+        one, asked = limiter(f"{scheme}://127.0.0.1:{mute.getsockname()[1]}"), list[int]()
+
+        def call() -> None:
             with pytest.raises(limits.StorageDown):
                 one.take([budget("1/minute")])
             asked.append(_callers(mute))
+
+        for _ in range(2):
+            caller = threading.Thread(target=call, daemon=True)
+            caller.start()
+            caller.join(LONG)
+    assert len(asked) == 2
     assert asked[0] > 0
     assert asked[1] == 0
 
@@ -163,7 +172,7 @@ def test_inline_email(redis_url: str, tmp_path: Any) -> None:
     "uri",
     [
         "redis",
-        "nowhere://127.0.0.1",
+        "nowhere://me:s3cret@127.0.0.1",
         "async+memory://",
         "async+redis://:s3cret@127.0.0.1",
         "redis://:s3cret@127.0.0.1:port",
