@@ -177,6 +177,25 @@ def test_a_fence_is_used_once(queued: Host) -> None:
     assert (now.state, now.fence) == ("sending", second)
 
 
+def test_what_another_has_is_not_ours(queued: Host) -> None:
+    """E3: an email that another worker has by now, or that waits again, is neither looked at nor kept by us."""
+    waiting(queued, 1)
+    (row,), fence, tenant = mails(queued), uuid.uuid4(), queued.tenant()
+    with queued.app.app_context():
+        ctx = get_state().ctx
+        store, later = ctx.store.mails, ctx.now() + LEASE
+
+        def ours(mark: uuid.UUID) -> tuple[bool, bool]:
+            return ctx.unit.run(
+                lambda: (store.glance(row.id, mark, ["x"]) is not None, store.renew(row.id, mark, later))
+            )
+
+        ctx.unit.run(lambda: store.lease(ctx.now(), later, 1, mark=fence))
+        assert (ours(fence), ours(uuid.uuid4())) == ((True, True), (False, False))
+        ctx.unit.run(lambda: store.put_back([row.id], fence, [tenant], ctx.now()))
+        assert ours(fence) == (False, False)
+
+
 # E3: what happens between the look and the sending
 
 
