@@ -177,7 +177,6 @@ def sweeps() -> Iterator[Mutant]:
         ("soon = sa.and_(column.expires_at > now, column.expires_at <= until)", "soon = column.expires_at > now"),
         ("        self.events.forget([row.id for row in rows])\n", ""),
         ("now, self._columns.status != Status.PENDING, **personal)", "now, **personal)"),
-        ("row.closed_at = row.expires_at", "row.closed_at = now"),
     )
     yield from each(
         "store/events.py",

@@ -49,6 +49,8 @@ def test_each_sends_its_own(database_url: str, other: dict[str, Any], state: str
             one.outbox.fail_with = MailRefused()
             assert deliver(one) == {"failed": 1}
             one.outbox.fail_with = None
+            with two.app.app_context():
+                assert outbox.retry_failed(get_state().ctx) == 0
             with one.app.app_context():
                 assert outbox.retry_failed(get_state().ctx) == 1
         with two.app.app_context():
