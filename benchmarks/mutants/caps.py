@@ -14,6 +14,11 @@ SUPPRESSION = "tests/acts/test_suppression.py"
 def caps() -> Iterator[Mutant]:
     yield from each(
         "acts/caps.py",
+        within("tests/limits/test_acts.py", "test_limits_for"),
+        ('ctx.limits.of(tenant_id).get("PENDING_MAX", ctx.config.pending_max)', "ctx.config.pending_max"),
+    )
+    yield from each(
+        "acts/caps.py",
         (CAPS,),
         ('"has_room": self.places is None or self.places > taken,', '"has_room": True,'),
         (
@@ -24,7 +29,6 @@ def caps() -> Iterator[Mutant]:
         ("taken = ctx.store.count_open(tenant_id, now, held=held)", "taken = 0"),
         ("None if most is None else most - taken, None if seats", "None if most is None else most, None if seats"),
         ("None if seats is None else seats - taken)", "seats)"),
-        ('ctx.limits.of(tenant_id).get("PENDING_MAX", ctx.config.pending_max)', "ctx.config.pending_max"),
         (
             'ctx.limits.of(tenant_id).get("PENDING_MAX", ctx.config.pending_max)',
             'ctx.limits.of(tenant_id).get("PENDING_MAX")',
