@@ -6,6 +6,17 @@ from collections.abc import Iterator
 
 from .mutant import BINDING, LIFE, RIGHTS, Mutant
 
+#: By what they do, the tests of the acts.
+ACTS = {
+    "acts/accept.py": ("tests/acts/test_lifecycle.py", "tests/faults/test_accept.py", BINDING, LIFE, RIGHTS),
+    "acts/answer.py": (LIFE, BINDING, "tests/acts/test_rules.py", "tests/acts/test_faults.py"),
+    "acts/callers.py": (RIGHTS, "tests/acts/test_rules.py"),
+    "acts/fresh.py": ("tests/pages/test_fresh.py", "tests/acts/test_faults.py"),
+    "acts/invite.py": ("tests/bulk/test_invite.py", "tests/acts/test_rules.py"),
+    "acts/manage.py": (LIFE, RIGHTS, "tests/acts/test_faults.py", "tests/acts/test_delivery.py"),
+    "acts/send.py": ("tests/acts/test_delivery.py", "tests/acts/test_rules.py"),
+}
+ACTS["acts/accept.py"] += ("tests/http/test_fields.py", "tests/acts/test_faults.py")
 RULES = ("tests/unit/test_rules.py", "tests/acts/test_rules.py", RIGHTS, BINDING)
 
 
@@ -84,12 +95,13 @@ def facts() -> Iterator[Mutant]:
     file, tests = (
         "acts/facts.py",
         (
-            RIGHTS,
-            BINDING,
-            LIFE,
             "tests/acts/test_rules.py",
+            BINDING,
+            RIGHTS,
+            LIFE,
             "tests/http/test_scope.py",
             "tests/faults/test_accept.py",
+            "tests/acts/test_caps.py",
             "tests/faults/test_sqlite_ids.py",
             "tests/http/test_binding.py",
         ),
@@ -161,15 +173,6 @@ def facts() -> Iterator[Mutant]:
 
 def acts() -> Iterator[Mutant]:
     """Where rules are asked, and again."""
-    tests = (
-        BINDING,
-        LIFE,
-        RIGHTS,
-        "tests/acts/test_rules.py",
-        "tests/faults/test_accept.py",
-        "tests/acts/test_faults.py",
-        "tests/acts/test_lifecycle.py",
-    )
     for file, old, new in (
         (
             "acts/accept.py",
@@ -262,4 +265,4 @@ def acts() -> Iterator[Mutant]:
             "cases = [case for case, each in pairs]",
         ),
     ):
-        yield Mutant(file, old, new, tests)
+        yield Mutant(file, old, new, ACTS[file])
