@@ -92,6 +92,17 @@ def test_as_many_as_fit(small: Host) -> None:
     assert many(small, "d@example.com", "a@example.com") == ["too-many-pending", "already-invited"]
 
 
+def test_of_many_only_those_that_open_take_a_place(small: Host) -> None:
+    """Of many that are sent again together those that are pending have their places, however full it is."""
+    admin = small.user("admin@example.com", "admin")
+    expired = invite(small.client(admin), "one@example.com", expires_in=3600)["id"]
+    small.clock.tick(timedelta(hours=2))
+    pending = [invite(small.client(admin), f"{name}@example.com")["id"] for name in ("two", "three")]
+    body = {"action": "resend", "ids": [expired, *pending]}
+    told: Any = small.client(admin).post(f"{LIST}/bulk", json=body).json
+    assert [each["outcome"] for each in told["results"]] == ["refused", "done", "done"]
+
+
 def test_it_is_told_without_a_lock(small: Host) -> None:
     """Explaining says what the act would say, and locks nothing."""
     admin = small.user("admin@example.com", "admin")

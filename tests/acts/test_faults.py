@@ -273,6 +273,18 @@ def test_an_account_that_races_itself(database_url: str, rounds: int) -> None:
             assert len({answer.text for answer in answers}) == 1
 
 
+def test_an_older_link_is_answered_to_nobody(host: Host) -> None:
+    """P7: whoever accepted gets the answer again by the link that they accepted with, and not by one that was replaced
+    before."""
+    case = make(host, "pending")
+    assert host.client(case.admin).post(f"{case.url}/resend").status_code == 200
+    token = host.outbox.token_to(case.email)
+    assert accept(host.client(), token).status_code == 201
+    owner = host.client(host.rows(host.User, email=case.email)[0].id)
+    assert accept(owner, token).status_code == 200
+    refused(accept(owner, case.token), 409, "invitation-accepted")
+
+
 def test_the_second_look_of_a_loser(host: Host) -> None:
     """P7: an account whose own acceptance was committed between two looks is not told that it is a member already; a
     stranger to it is told that the invitation was accepted."""

@@ -28,11 +28,14 @@ def allowed(move: Move, status: Status, on_time: bool) -> bool:
 
 
 def test_the_table_is_sound() -> None:
-    """Nothing leaves a final status, only a resend opens again, and each move is told in the audit trail."""
+    """Nothing leaves a final status, only a resend opens again, an answer counts in time only, and each move is told in
+    the audit trail."""
     final = {Status.ACCEPTED, Status.DECLINED, Status.REVOKED}
     assert not {status for move in MOVES.values() for status in move.before} & final
     assert {name for name, move in MOVES.items() if move.after == Status.PENDING} == {"resend"}
     assert {move.after for move in MOVES.values()} == set(Status)
+    in_time = {name: move.on_time for name, move in MOVES.items() if move.on_time is not None}
+    assert in_time == {"accept": True, "decline": True, "expire": False}
     assert len({move.event for move in MOVES.values()}) == len(MOVES)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flask_invitations import MailRefused
-from flask_invitations.current import override
+from flask_invitations.current import get_state, override
 from flask_invitations.tokens import Mint
 from tests.hosts import Host, build
 from tests.http.tools import DECLINE, STATES, Case, accept, make, set_columns, unchanged
@@ -54,6 +54,21 @@ def test_one_reminder_with_the_same_link(reminding: Host) -> None:
     events: Any = reminding.client(case.admin).get(f"{case.url}/events").json
     assert [event["details"]["kind"] for event in events["items"] if event["type"] == "sent"] == kinds(reminding)
     assert accept(reminding.client(), case.token).status_code == 201
+
+
+def test_who_is_to_be_reminded(reminding: Host) -> None:
+    """B11: what a sweep takes up to remind of expires soon, and has not expired while it swept."""
+    make(reminding, "pending")
+
+    def to_remind() -> int:
+        ctx, now = get_state().ctx, reminding.clock()
+        return len(ctx.unit.run(lambda: ctx.store.to_remind(now, now + BEFORE, 9)))
+
+    with reminding.app.app_context():
+        reminding.clock.tick(TTL - timedelta(microseconds=1))
+        assert to_remind() == 1
+        reminding.clock.tick(timedelta(microseconds=1))
+        assert to_remind() == 0
 
 
 @pytest.mark.parametrize(

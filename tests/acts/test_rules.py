@@ -426,11 +426,11 @@ def test_matrix(scene: Callable[[], Scene], situation: str) -> None:
 
 
 def test_the_hosts_gate_is_asked_last(scene: Callable[[], Scene]) -> None:
-    """``check_acceptance`` is asked only where nothing else refuses, and never by a decline: so it sees nobody but the
-    right person."""
+    """``check_acceptance`` and ``seats`` are asked only where nothing else refuses, and never by a decline: so the gate
+    sees nobody but the right person."""
     with scene() as one:
         body, asked = {"token": sent(one), "password": PASSWORD}, list[Any]()
-        one.override(check_acceptance=lambda _invitation, user: asked.append(user))
+        one.override(check_acceptance=lambda _invitation, user: asked.append(user), seats=asked.append)
         wrong: Any = one.host.client(one.colleague)
         assert code_of(wrong.post(PREVIEW, json={"token": body["token"]}).json) == "wrong-account"
         assert wrong.post(ACCEPT, json=body).status_code == 403

@@ -151,6 +151,19 @@ def test_what_is_open_is_closed(stoppable: Host, way: Callable[[Case], None]) ->
             assert press(stoppable, path).status_code == 200  # once more changes nothing
 
 
+def test_a_newer_one_is_closed_with_an_older(stoppable: Host) -> None:
+    """So is a newer one that has expired, where the older one, sent again since, is turned down."""
+    case = make(stoppable, "pending")
+    client = stoppable.client(case.admin)
+    stoppable.clock.tick(3 * DAY)
+    newer = invite(client, case.email)
+    stoppable.clock.tick(3 * DAY)
+    assert client.post(f"{case.url}/resend").status_code == 200
+    case.token = stoppable.outbox.token_to(case.email)
+    _never_again(case)
+    assert client.get(f"{LIST}/{newer['id']}").json["status"] == "revoked"  # type: ignore[index]
+
+
 def test_an_expired_one_stays_closed(stoppable: Host) -> None:
     """An expired invitation is closed too: it cannot be resent, and no fresh link is given for it."""
     case = make(stoppable, "overdue")
@@ -584,6 +597,26 @@ def test_a_bounce_outlives_its_invitation(stoppable: Host, event: str) -> None:
     assert client.delete(f"{LIST}/{again['id']}").status_code == 204
     sweep(stoppable)
     refused(client.post(INVITE, json={"email": case.email}), 409, "mail-bounced")
+
+
+def test_each_address_is_confirmed_for_itself(host: Host) -> None:
+    """P4: an address that somebody confirms makes no other one better."""
+    tenant, emails = host.tenant(), ["one@example.com", "two@example.com"]
+    for email in emails:
+        suppress(host, email, tenant, "bounced")
+    with host.app.app_context():
+        host.invitations.invite(emails[0], tenant_id=tenant, confirm=True)
+        assert not host.invitations.explain(emails[1], tenant_id=tenant).allowed
+
+
+def test_it_is_remembered_once(host: Host) -> None:
+    """I5: what comes again under a new key of the app is the same."""
+    tenant, old, new = host.tenant(), "a" * 64, "b" * 64
+    with host.app.app_context():
+        ctx = get_state().ctx
+        for names in ([old], [new, old]):
+            ctx.unit.run(lambda names=names: ctx.store.suppressions.add(tenant, names, "bounced", ctx.now()))
+    assert [row.pseudonym for row in host.rows(host.invitations.models.Suppression)] == [old]
 
 
 def report(host: Host, event: str) -> None:

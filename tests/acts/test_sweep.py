@@ -108,10 +108,14 @@ def test_retention(host: Host, state: str) -> None:
 
 
 def test_purged_one(host: Host) -> None:
-    """A purged invitation can still be seen, and its link is nobody's; the address may be invited anew."""
+    """A purged invitation can still be seen, and its link is nobody's; the address may be invited anew. What was done
+    with it after it was closed is forgotten along."""
     case = make(host, "revoked")
-    host.clock.tick(DAYS_90)
+    host.clock.tick(DAYS_90 - timedelta(days=1))
+    refused(accept(host.client(), case.token), 410, "invitation-revoked")
+    host.clock.tick(timedelta(days=1))
     assert sweep(host) == (0, 1)
+    assert {event.remote_addr for event in host.rows(host.invitations.models.InvitationEvent)} == {None}
     shown: Any = host.client(case.admin).get(case.url).json
     assert (shown["status"], shown["email"], shown["message"], shown["details"]) == ("revoked", None, None, None)
     refused(accept(host.client(), case.token), 404, "invitation-not-found")

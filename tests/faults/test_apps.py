@@ -62,14 +62,19 @@ def test_each_sends_its_own(database_url: str, other: dict[str, Any], state: str
 
 
 def test_strangers_stay_strangers(database_url: str) -> None:
-    """E6: an email whose own app never comes again is not sent by one that has neither its address nor a key of its."""
+    """E6: an email whose own app never comes again is neither sent nor queued again by one that has neither its address
+    nor a key of its."""
     clock = SettableClock()
     with app(database_url, clock, create_all=True) as one, app(database_url, clock, key="two", url=THERE) as two:
         made(one)
         clock.tick(40 * HOUR)
         assert deliver(two) == {}
-        with two.app.app_context():
-            assert outbox.retry_failed(get_state().ctx) == 0
+        one.outbox.fail_with = MailRefused()
+        assert deliver(one) == {"failed": 1}
+        for host, count in ((two, 0), (one, 1)):
+            with host.app.app_context():
+                assert outbox.retry_failed(get_state().ctx) == count
+        one.outbox.fail_with = None
         assert deliver(one) == {"sent": 1}
 
 

@@ -66,6 +66,21 @@ def test_bad_addresses_among_good_ones(queued: Host) -> None:
         assert deliver(queued) == {"sent": 4, "failed": 16}
 
 
+def test_what_was_given_up_before_stays_so(queued: Host) -> None:
+    """E4: an email that was refused before another one left is none of the row, and is not queued again with it."""
+    waiting(queued, 12)
+    seen: list[Any] = []
+
+    def mailer(message: Any) -> None:
+        seen.append(message)
+        if len(seen) != 2:
+            raise MailRefused
+
+    with override(queued.app, mailer=mailer):
+        deliver(queued, batch=1)
+    assert states(queued) == {"failed": 1, "sent": 1, "queued": 10}
+
+
 def test_one_person_often_is_no_row(queued: Host) -> None:
     """E4: one address that is refused again and again says nothing of us."""
     waiting(queued, 1)

@@ -164,17 +164,42 @@ def test_a_fence_is_used_once(queued: Host) -> None:
         def put_back() -> None:
             ctx.unit.run(lambda: ctx.store.mails.put_back([row.id], first, [tenant], ctx.now()))
 
-        def settle() -> Any:
-            how: Any = {"sent_at": None, "last_error": None, "next_attempt_at": None, "tried": True}
-            return ctx.unit.run(lambda: ctx.store.mails.settle([row.id], first, "cancelled", [tenant], **how))
+        def settle(mark: uuid.UUID, state: str) -> Any:
+            how: Any = {"last_error": None, "next_attempt_at": None, "tried": True}
+            how["sent_at"] = ctx.now() if state == "sent" else None
+            return list(ctx.unit.run(lambda: ctx.store.mails.settle([row.id], mark, state, [tenant], **how)))
 
         assert [one.mail.attempts for one in lease(first)] == [1]
         put_back()
+        assert settle(first, "sent") == []
         assert [one.mail.attempts for one in lease(second)] == [1]
         put_back()
-        assert list(settle()) == []
+        assert settle(first, "cancelled") == []
+        (now,) = mails(queued)
+        assert (now.state, now.fence) == ("sending", second)
+        assert settle(second, "failed") == [row.id]
+        assert settle(first, "sent") == []
     (now,) = mails(queued)
-    assert (now.state, now.fence) == ("sending", second)
+    assert (now.state, now.sent_at) == ("failed", None)
+
+
+def test_what_another_has_is_not_ours(queued: Host) -> None:
+    """E3: an email that another worker has by now, or that waits again, is neither looked at nor kept by us."""
+    waiting(queued, 1)
+    (row,), fence, tenant = mails(queued), uuid.uuid4(), queued.tenant()
+    with queued.app.app_context():
+        ctx = get_state().ctx
+        store, later = ctx.store.mails, ctx.now() + LEASE
+
+        def ours(mark: uuid.UUID) -> tuple[bool, bool]:
+            return ctx.unit.run(
+                lambda: (store.glance(row.id, mark, ["x"]) is not None, store.renew(row.id, mark, later))
+            )
+
+        ctx.unit.run(lambda: store.lease(ctx.now(), later, 1, mark=fence))
+        assert (ours(fence), ours(uuid.uuid4())) == ((True, True), (False, False))
+        ctx.unit.run(lambda: store.put_back([row.id], fence, [tenant], ctx.now()))
+        assert ours(fence) == (False, False)
 
 
 # E3: what happens between the look and the sending
@@ -184,15 +209,18 @@ def revoke(host: Host, admin: Any, invitation_id: Any) -> None:
     assert host.client(admin).delete(f"{LIST}/{invitation_id}").status_code == 204
 
 
-def test_each_is_looked_at_right_before(queued: Host) -> None:
-    """E3: in a batch that is sent in no time, what was revoked or resent since it was leased is not sent."""
+@pytest.mark.parametrize("rotate", [True, False])
+def test_each_is_looked_at_right_before(queued: Host, rotate: bool) -> None:
+    """E3: in a batch that is sent in no time, what was revoked or resent since it was leased is not sent, also where
+    the link is still the same."""
     admin = waiting(queued, 4)
     rows = queued.rows(queued.invitations.models.Invitation)
 
     def meanwhile(message: Any) -> None:
         gone, again = [row for row in rows if row.id != message.invitation.id][:2]
         revoke(queued, admin, gone.id)
-        assert queued.client(admin).post(f"{LIST}/{again.id}/resend").status_code == 200
+        url = f"{LIST}/{again.id}/resend"
+        assert queued.client(admin).post(url, json={"rotate": rotate}).status_code == 200
 
     with override(queued.app, mailer=after(queued, 1, meanwhile)):
         assert deliver(queued, batch=4) == {"sent": 3, "cancelled": 2}

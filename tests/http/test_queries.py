@@ -50,6 +50,7 @@ FILTERS: list[tuple[dict[str, Any], list[str]]] = [
     ({"email": "E@EXAMPLE.com"}, ["E"]),
     ({"email": "ann@example.com"}, ["ann"]),
     ({"email": "theirs@example.com"}, []),
+    ({"email": "_@example.com"}, []),
     ({"q": "b"}, ["b%b", "bob_x"]),
     ({"q": "B"}, ["b%b", "bob_x"]),
     ({"q": "%"}, ["b%b"]),

@@ -53,6 +53,9 @@ def test_one_limit_of_several(storage: str) -> None:
     assert one.take([wide], 4) is None
     assert (one.take([wide, tight]) or 0) > 50
     assert one.take([tight], 2) is not None
+    both = budget("9/second;2/hour", "token")
+    assert [one.take([both]) for _ in range(2)] == [None, None]
+    assert (one.take([both]) or 0) > 50
 
 
 def test_the_wait_is_true(storage: str) -> None:
@@ -73,9 +76,11 @@ def test_the_wait_of_many(storage: str) -> None:
     assert one.take([ours], 2) is None
     time.sleep(1.5)
     assert one.take([ours], 3) is None
-    few, many = one.take([ours], 2), one.take([ours], 5)
+    one_more, few, many = one.take([ours]), one.take([ours], 2), one.take([ours], 5)
+    assert one_more is not None
     assert few is not None
     assert many is not None
+    assert one_more <= few <= 3 + storage.startswith("memcached")  # which forgets all at once, by whole seconds
     assert few <= many <= 5
     time.sleep(many)
     assert one.take([ours], 5) is None
@@ -99,6 +104,35 @@ def test_threads_of_many(storage: str) -> None:
     assert done <= 60
     if not storage.startswith("memcached"):
         assert done == 56
+
+
+def test_in_memory_all_is_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R4: of two calls at once that want the same two places one gets both; neither takes what the other one needs."""
+    one, places = limiter("memory://"), [budget("1/minute"), budget("1/minute", "tenant")]
+    hit = one._window.hit
+
+    def slow(*given: Any, **how: Any) -> bool:
+        time.sleep(0.1)
+        return hit(*given, **how)
+
+    monkeypatch.setattr(one._window, "hit", slow)
+    orders = iter((places, places[::-1]))
+    assert _at_once(2, lambda: int(one.take(next(orders)) is None)) == 1
+
+
+def test_whoever_was_faster_shows_at_the_tightest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R4: where somebody else is counted between the look and the count, a call is counted in none of its limits."""
+    one, wide, tight = limiter("memory://"), budget("2/minute"), budget("1/minute", "tenant")
+    hit = one._window.hit
+
+    def late(*given: Any, **how: Any) -> bool:
+        monkeypatch.setattr(one._window, "hit", hit)
+        assert hit(tight.rates[0], f"flask-invitations/tenant/{tight.key}")
+        return hit(*given, **how)
+
+    monkeypatch.setattr(one._window, "hit", late)
+    assert one.take([wide, tight]) is not None
+    assert one.take([wide], 2) is None
 
 
 def _at_once(count: int, call: Callable[[], int]) -> int:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import select
+import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -15,6 +20,7 @@ from flask_invitations.current import get_state
 from tests.hosts import UNLIMITED, Host, build
 from tests.http.tools import DECLINE, INVITE, LIST, PREVIEW, accept, invite, make, refused, unchanged
 from tests.limits.test_acts import _from, limited, too_many
+from tests.limits.test_limiter import budget, limiter
 from tests.queued import deliver, mails
 from tests.queues.servers import Proxy
 
@@ -86,7 +92,7 @@ def test_storage_away(
             assert time.monotonic() - start < LONG
         said = [record for record in caplog.messages if "does not answer" in record]
         assert len(said) == 1
-        assert proxy.url.partition("://")[2] not in caplog.text
+        assert str(urlsplit(proxy.url).port) not in caplog.text
         invite(client, "new@example.com")
 
 
@@ -99,6 +105,42 @@ class _Queue:
         _, self.admin, *_ = people(host)
         self.emails = [f"p{number}@example.com" for number in range(3)]
         self.ids = [invite(host.client(self.admin), email)["id"] for email in self.emails]
+
+
+@pytest.mark.parametrize("scheme", ["redis", "valkey", "memcached"])
+def test_never_there(scheme: str) -> None:
+    """A storage that was never there does not answer either, whichever error its driver has for that."""
+    with pytest.raises(limits.StorageDown):
+        limiter(f"{scheme}://127.0.0.1:1").take([budget("1/minute")])
+
+
+@pytest.mark.parametrize("scheme", ["redis", "memcached"])
+def test_it_is_not_asked_by_everybody(scheme: str) -> None:
+    """Of those who call while it takes calls and never answers, the first waits, not for long; then nobody does."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        one, asked = limiter(f"{scheme}://127.0.0.1:{mute.getsockname()[1]}"), list[int]()
+
+        def call() -> None:
+            with pytest.raises(limits.StorageDown):
+                one.take([budget("1/minute")])
+
+        for _ in range(2):
+            caller = threading.Thread(target=call, daemon=True)
+            caller.start()
+            caller.join(LONG)
+            assert not caller.is_alive()
+            asked.append(_callers(mute))
+    assert asked[0] > 0
+    assert asked[1] == 0
+
+
+def _callers(server: socket.socket) -> int:
+    """How many wait to be taken in."""
+    for count in itertools.count():
+        if not select.select([server], [], [], 0)[0]:
+            return count
+        server.accept()[0].close()
+    raise AssertionError
 
 
 def test_back_again_it_counts(redis_url: str, tmp_path: Any) -> None:
@@ -130,7 +172,7 @@ def test_inline_email(redis_url: str, tmp_path: Any) -> None:
     "uri",
     [
         "redis",
-        "nowhere://127.0.0.1",
+        "nowhere://me:s3cret@127.0.0.1",
         "async+memory://",
         "async+redis://:s3cret@127.0.0.1",
         "redis://:s3cret@127.0.0.1:port",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import uuid
 from urllib.parse import quote
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from flask_invitations.pasted import candidates
 from flask_invitations.testing import token_in
-from flask_invitations.tokens import Mint, RedactFilter, Token, parse, redact
+from flask_invitations.tokens import Mint, Pseudonyms, RedactFilter, Token, parse, redact
 
 OLD, NEW = "the old key", "the new key"
 URL_SAFE = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", min_size=43, max_size=43)
@@ -167,3 +168,12 @@ def test_redact_filter(caplog: pytest.LogCaptureFixture) -> None:
         logging.getLogger("host").exception("failed")
     assert text not in caplog.text
     assert "could not open /accept/***" in caplog.text
+
+
+def test_stop_tokens_are_of_the_newest_key() -> None:
+    """I5: what stops emails is signed with the present key, so that it stops them when the old one is gone too."""
+    whose = uuid.uuid4(), "ab" * 32
+    made = {key: Pseudonyms([key, OLD]).stop_token(*whose) for key in (NEW, OLD)}
+    assert Pseudonyms([NEW]).read_stop_token(made[NEW]) == whose
+    assert Pseudonyms([NEW, OLD]).read_stop_token(made[OLD]) == whose
+    assert Pseudonyms([NEW]).read_stop_token(made[OLD]) is None
