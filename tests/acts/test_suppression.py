@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from flask_invitations import Invitations, invitation_reported, invitation_revok
 from flask_invitations.acts import Wanted, invite_many, system
 from flask_invitations.addresses import parse
 from flask_invitations.current import get_state, override
+from flask_invitations.model.states import Reason
 from flask_invitations.tokens import Pseudonyms
 from tests.hosts import Host, build
 from tests.http.tools import DECLINE, GUEST, INVITE, LIST, Case, accept, invite, make, refused, unchanged
@@ -615,7 +617,7 @@ def test_it_is_remembered_once(host: Host) -> None:
     with host.app.app_context():
         ctx = get_state().ctx
         for names in ([old], [new, old]):
-            ctx.unit.run(lambda names=names: ctx.store.suppressions.add(tenant, names, "bounced", ctx.now()))
+            ctx.unit.run(partial(ctx.store.suppressions.add, tenant, names, Reason.BOUNCED, ctx.now()))
     assert [row.pseudonym for row in host.rows(host.invitations.models.Suppression)] == [old]
 
 
