@@ -63,7 +63,7 @@ def caps() -> Iterator[Mutant]:
         (CAPS, "tests/acts/test_rules.py"),
         ("return replace(facts, seats=caps.free_seats(ctx, tenant_id))", "return facts"),
         ("if ctx.hooks.seats is None or obstacle(asked, facts) is not None:", "if ctx.hooks.seats is None:"),
-        ("        left = room.after(places) if case.opens else {}\n", "        left = room.after(places)\n"),
+        ("        since = room.after(places) if case.opens else {}\n", "        left = room.after(places)\n"),
         ("            places += case.opens\n", ""),
         ("    opens = row.status_at(now) == Status.EXPIRED\n", "    opens = False\n"),
     )
