@@ -20,12 +20,9 @@ def caps() -> Iterator[Mutant]:
     yield from each(
         "acts/caps.py",
         (CAPS,),
-        ('"has_room": self.places is None or self.places > taken,', '"has_room": True,'),
-        (
-            '"has_room": self.places is None or self.places > taken,',
-            '"has_room": self.places is None or self.places >= taken,',
-        ),
-        ("None if self.seats is None else self.seats - taken,", "self.seats,"),
+        ('{"has_room": False} if self.places is not None', '{"has_room": True} if self.places is not None'),
+        ("self.places <= taken else {}", "self.places < taken else {}"),
+        ('{**full, "seats": self.seats - taken}', '{**full, "seats": self.seats}'),
         ("taken = ctx.store.count_open(tenant_id, now, held=held)", "taken = 0"),
         ("None if most is None else most - taken, None if seats", "None if most is None else most, None if seats"),
         ("None if seats is None else seats - taken)", "seats)"),
@@ -63,7 +60,7 @@ def caps() -> Iterator[Mutant]:
         (CAPS, "tests/acts/test_rules.py"),
         ("return replace(facts, seats=caps.free_seats(ctx, tenant_id))", "return facts"),
         ("if ctx.hooks.seats is None or obstacle(asked, facts) is not None:", "if ctx.hooks.seats is None:"),
-        ("        since = room.after(places) if case.opens else {}\n", "        left = room.after(places)\n"),
+        ("        since = room.after(places) if case.opens else {}\n", "        since = room.after(places)\n"),
         ("            places += case.opens\n", ""),
         ("    opens = row.status_at(now) == Status.EXPIRED\n", "    opens = False\n"),
     )
