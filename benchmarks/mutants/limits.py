@@ -23,8 +23,9 @@ def counting() -> Iterator[Mutant]:
     yield from each(
         file,
         ("tests/unit/test_config.py",),
-        ("if not all(rate.amount and rate.get_expiry() <= LONGEST", "if not all(rate.get_expiry() <= LONGEST"),
-        ("if not all(rate.amount and rate.get_expiry() <= LONGEST", "if not all(rate.amount"),
+        ("if not all(1 <= rate.amount <= HIGHEST and", "if not all(rate.amount <= HIGHEST and"),
+        ("if not all(1 <= rate.amount <= HIGHEST and", "if not all(1 <= rate.amount and"),
+        ("<= HIGHEST and rate.get_expiry() <= LONGEST", "<= HIGHEST"),
     )
     yield from each(
         file,

@@ -159,7 +159,7 @@ ROWS: Sequence[tuple[str, str, str, str]] = (
     (
         "D3",
         "web/pages.py",
-        '    return redirect(url_for("invitations.accepted"), 303)',
+        '    return redirect(done.next or url_for("invitations.accepted"), 303)',
         '    return redirect(url_for("invitations.accepted") + "?" + token.reveal(), 303)',
     ),
     (
@@ -197,7 +197,7 @@ ROWS: Sequence[tuple[str, str, str, str]] = (
     (
         "E6",
         "web/pages.py",
-        '    return redirect(url_for("invitations.accepted"), 303)',
+        '    return redirect(done.next or url_for("invitations.accepted"), 303)',
         '    return redirect(request.args.get("next") or url_for("invitations.accepted"), 303)',
     ),
     ("E7", "mail/smtp.py", "ssl.create_default_context()", "ssl._create_unverified_context()"),
@@ -249,8 +249,8 @@ ROWS: Sequence[tuple[str, str, str, str]] = (
     (
         "I1",
         "shapes.py",
-        "def load(schema: Schema, given: Any) -> dict[str, Any]:",
-        "def load(schema: Schema, given: Any) -> dict[str, Any]:\n    given = given[0] if isinstance(given, list) else given\n    return _load(schema, given)\n\n\ndef _load(schema: Schema, given: Any) -> dict[str, Any]:",
+        "def load(schema: Schema, given: Any, **how: Any) -> dict[str, Any]:",
+        "def load(schema: Schema, given: Any, **how: Any) -> dict[str, Any]:\n    given = given[0] if isinstance(given, list) else given\n    return _load(schema, given, **how)\n\n\ndef _load(schema: Schema, given: Any, **how: Any) -> dict[str, Any]:",
     ),
     ("I2", "addresses.py", '    if len(typed.encode("utf-8", "surrogatepass")) > MAX_ADDRESS:\n', "    if False:\n"),
     ("I3", "defaults.py", "        if len(password) > high:\n", "        if False:\n"),

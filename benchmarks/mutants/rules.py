@@ -126,7 +126,7 @@ def facts() -> Iterator[Mutant]:
         ("    if status != Status.PENDING:\n        return ENDED[status]()\n    if", "    if"),
         ("holder = None if case.facts.holder == row.id else case.facts.holder", "holder = case.facts.holder"),
         ("holder = None if case.facts.holder == row.id else case.facts.holder", "holder = None"),
-        ("holder=taken.get(key, case.facts.holder)", "holder=case.facts.holder"),
+        ('since["holder"] = taken[key]', "pass"),
         ("    if by.user is None and _is_same(ctx, account, own):\n        account = None\n", ""),
         ("holder=before.live(now),", "holder=None,"),
         ("if row.status_at(now) in OPEN and row.email_key is not None]", "if row.email_key is not None]"),
