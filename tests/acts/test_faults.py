@@ -610,6 +610,20 @@ def test_a_fresh_link_is_for_the_newest(database_url: str) -> None:
         assert host.outbox.token_to(case.email) != newest
 
 
+def test_a_replaced_link_gets_no_fresh_one(database_url: str) -> None:
+    """T6: of an expired invitation only the last link that was sent gets a fresh one."""
+    with build(database_url, config={"INVITATIONS_FRESH_LINK": "send"}) as host:
+        case = make(host, "pending")
+        assert host.client(case.admin).post(f"{case.url}/resend").status_code == 200
+        last = host.outbox.token_to(case.email)
+        host.clock.tick(3 * DAY)
+        with host.app.app_context():
+            with unchanged(host):
+                host.invitations.request_link(case.token)
+            host.invitations.request_link(last)
+        assert host.outbox.token_to(case.email) != last
+
+
 @pytest.mark.parametrize("setting", ["send", "ask"])
 def test_no_fresh_link_beside_a_live_one(database_url: str, setting: str) -> None:
     """T6: where an older invitation of the address is live again, the link of the newer, expired one gets nothing, and
