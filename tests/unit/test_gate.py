@@ -93,13 +93,13 @@ class Async:
 class Meeting:
     """An object that calls a partial."""
 
-    __call__ = partial(coroutine)
+    __call__ = staticmethod(partial(coroutine))
 
 
 class Committee:
     """An object that calls a partial of another object."""
 
-    __call__ = partial(Async())
+    __call__ = staticmethod(partial(Async()))
 
 
 def marked(*_: Any) -> Any:
