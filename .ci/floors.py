@@ -1,6 +1,6 @@
 """Writes the oldest versions that pyproject.toml allows, as constraints for pip: ``python .ci/floors.py floors.txt``.
 
-Of the package's dependencies and its extras; of the tools that only the tests use the newest will do.
+Of the package's dependencies and its extras; of what only the tests or the site use, the newest will do.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def floors() -> dict[str, Version]:
     """The highest of the floors of each library that a host may have with us."""
     project = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    ours = [*project["dependencies"], *(line for name in extras.keys() - {"test"} for line in extras[name])]
+    ours = [*project["dependencies"], *(line for name in extras.keys() - {"test", "docs"} for line in extras[name])]
     names = {Requirement(line).name for line in ours} - {project["name"]}
     found: dict[str, Version] = {}
     for requirement in map(Requirement, [*ours, *extras["test"]]):
