@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -213,8 +214,9 @@ def test_what_is_in_hand_is_stopped(queued: Host) -> None:
     assert (last.state, last.last_error, last.sent_at is None) == ("sent", None, False)
 
 
-def test_a_complaint_stops_nothing_to_the_inviter(database_url: str) -> None:
-    """E6: the notice to the inviter that waits when the invitee complains is sent all the same."""
+@contextmanager
+def declined(database_url: str) -> Iterator[tuple[Host, Any]]:
+    """A host where an invitation was sent and declined, and the notice to its inviter waits; the id of that admin."""
     config = {"INVITATIONS_DELIVERY": "queue", "INVITATIONS_NOTIFY_INVITER": True}
     with build(database_url, config=config) as host:
         _, admin, *_ = people(host)
@@ -222,6 +224,12 @@ def test_a_complaint_stops_nothing_to_the_inviter(database_url: str) -> None:
         deliver(host)
         token = host.outbox.token_to("guest@example.com")
         assert host.client().post(DECLINE, json={"token": token}).status_code == 200
+        yield host, admin
+
+
+def test_a_complaint_stops_nothing_to_the_inviter(database_url: str) -> None:
+    """E6: the notice to the inviter that waits when the invitee complains is sent all the same."""
+    with declined(database_url) as (host, _):
         report(host, mails(host)[0].id, "complained")
         assert deliver(host) == {"sent": 1}
         assert host.outbox.messages[-1].kind == "declined"
@@ -229,13 +237,7 @@ def test_a_complaint_stops_nothing_to_the_inviter(database_url: str) -> None:
 
 def test_a_bounce_at_the_inviter_says_nothing_of_the_invitee(database_url: str) -> None:
     """E6: a notice to the inviter that comes back stops no email to the invitee."""
-    config = {"INVITATIONS_DELIVERY": "queue", "INVITATIONS_NOTIFY_INVITER": True}
-    with build(database_url, config=config) as host:
-        _, admin, *_ = people(host)
-        invite(host.client(admin), "guest@example.com")
-        deliver(host)
-        token = host.outbox.token_to("guest@example.com")
-        assert host.client().post(DECLINE, json={"token": token}).status_code == 200
+    with declined(database_url) as (host, admin):
         deliver(host)
         notice = mails(host)[-1]
         assert notice.kind == "declined"
