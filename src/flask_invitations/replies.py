@@ -192,12 +192,24 @@ def _text_or_none(given: Any, house: House) -> str | None:
     return None if given is None else _text(given, house)
 
 
+def _url(given: Any, house: House) -> str:
+    """What a browser is led to: it becomes a link, or a header."""
+    url = _text(given, house)
+    if not _leads_somewhere(url):
+        raise Unfit("text that is no URL")
+    return url
+
+
 def _url_or_none(given: Any, house: House) -> str | None:
-    """What a browser is led to: it becomes a header."""
-    url = _text_or_none(given, house)
-    if url is None or (url.isprintable() and " " not in url and urlsplit(url).scheme in ("", "http", "https")):
-        return url
-    raise Unfit("text that is no URL")
+    return None if given is None else _url(given, house)
+
+
+def _leads_somewhere(url: str) -> bool:
+    try:
+        scheme = urlsplit(url).scheme
+    except ValueError:  # a bracket that is never closed
+        return False
+    return url.isprintable() and " " not in url and scheme in ("", "http", "https")
 
 
 def _moment(given: Any, _house: House) -> datetime:
@@ -271,7 +283,7 @@ ROLE = Answer(_role, "Return the role as a str, or None")
 SEATS = Answer(_number_or_none, "Return how many more members fit, as an int, or None for any number")
 TEXT = Answer(_text, "Return a str")
 TEXT_OR_NONE = Answer(_text_or_none, "Return a str or None")
-URL = Answer(_text, "Return a URL as a str. Without this hook, the pages do without")
+URL = Answer(_url, "Return a URL as a str. Without this hook, the pages do without")
 URL_OR_NONE = Answer(_url_or_none, "Return a URL as a str, or None")
 SESSION = Answer(_session, "Return a mapping that your app can dump as JSON, or None")
 WAIT = Answer(_wait, "Return the seconds to wait, as a number from 0 up, or None to go on")

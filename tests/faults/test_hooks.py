@@ -69,6 +69,8 @@ def test_each_hook_declares_an_answer() -> None:
         Function("user", "A hook that says nothing of its answer.")  # type: ignore[call-arg]
 
 
+#: What no browser can be led to, or should be.
+NO_URLS = ["/a\nSet-Cookie: x=1", "javascript:alert(1)", "/two words", "https://[x"]
 #: hook -> answers that would fail later, far from their cause.
 MISFITS: dict[str, list[Any]] = {
     "mailer": [False],
@@ -91,10 +93,10 @@ MISFITS: dict[str, list[Any]] = {
     "rate_limit": [True, False, "1", -1, float("nan"), float("inf"), timedelta(1)],
     "tenant_name": [None, 7, b"Acme", ["Acme"], object()],
     "display_name": [7, b"Ann", ["Ann"], object()],
-    "login_url": [None, 7, b"/login", str],
-    "logout_url": [None, 7, b"/logout"],
-    "home_url": [None, 7, b"/"],
-    "accepted_url": [7, b"/welcome", ["/welcome"], "/a\nSet-Cookie: x=1", "javascript:alert(1)", "/two words"],
+    "login_url": [None, 7, b"/login", str, *NO_URLS],
+    "logout_url": [None, 7, b"/logout", *NO_URLS],
+    "home_url": [None, 7, b"/", *NO_URLS],
+    "accepted_url": [7, b"/welcome", ["/welcome"], *NO_URLS],
     "role_label": [None, 7, b"Member"],
     "on_accepted": [[], "text", b"", {1, 2}, 7, object()],
     "clock": [None, datetime(2026, 1, 1), date(2026, 1, 1), 1.5, "2026-01-01"],

@@ -42,6 +42,7 @@ def violations(page: Any, *rules: str, within: str | None = None) -> list[str]:
     """What axe finds against WCAG 2.2 AA and its own advice, or by these rules only, on the page or in a part of it."""
     from axe_playwright_python.sync_playwright import Axe
 
+    page.wait_for_load_state()  # a page that was submitted to is there before its stylesheets are
     only = {"type": "rule", "values": list(rules)} if rules else {"type": "tag", "values": WCAG}
     found = (
         Axe().run(page, context=within, options={"runOnly": only, "resultTypes": ["violations"]}).response["violations"]

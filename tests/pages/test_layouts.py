@@ -53,6 +53,7 @@ WALK = ("_list", "_bounced")
 
 
 def looks(page: Any, where: str, names: tuple[str, ...]) -> list[str]:
+    page.wait_for_load_state()  # a page that was submitted to is there before its stylesheets are
     found: list[str] = page.evaluate(LOOK.replace("LOOKS", str(list(names))), where)
     return found
 

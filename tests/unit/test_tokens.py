@@ -158,7 +158,7 @@ def test_redact_keeps_the_rest(text: str) -> None:
 
 def test_redact_filter(caplog: pytest.LogCaptureFixture) -> None:
     """D2: a log record's message and its arguments are both masked."""
-    text = Mint([NEW]).new()[1].reveal()
+    text = "Zm9v-_" + "aB3xY" * 7 + "zz"  # one that begins with "2D" would read as a code, and take "x=" along
     caplog.handler.addFilter(RedactFilter())
     logging.getLogger("host").warning("GET %s?%s=" + text, f"/accept/{text}", "x")
     assert caplog.messages == ["GET /accept/***?x=***"]
