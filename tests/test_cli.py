@@ -203,10 +203,13 @@ def test_many_in_the_list(local: Host) -> None:
 
 
 def test_without_tenants(tmp_path: Path) -> None:
-    """Where there are no tenants, none has to be named."""
+    """Where there are no tenants, none has to be named, and none can be: nobody would see what is in it."""
     with build(f"sqlite:///{tmp_path / 'plain.sqlite3'}", tenancy="none") as host:
         assert "pending" in fine(host, "invite", "guest@example.com")
         assert len(fine(host, "list").splitlines()) == 1
+        for command in (["invite", "other@example.com"], ["list"], ["suppressions"], ["import", __file__]):
+            said = refused(host, *command, "--tenant", "3")
+            assert said == "Error: This app has no tenants. Leave out --tenant.\n"
 
 
 def test_deliver(local: Host) -> None:

@@ -25,15 +25,7 @@ from .clock import as_utc
 from .context import Context, log
 from .current import get_state
 from .doctor import examine
-from .errors import (
-    AlreadyInvited,
-    AlreadyMember,
-    ConfigurationError,
-    InvalidRequest,
-    InvitationError,
-    TryAgain,
-    text_of,
-)
+from .errors import AlreadyInvited, AlreadyMember, TryAgain, text_of
 from .imports import invite_all
 from .lists import Line
 from .migrations import write
@@ -41,6 +33,7 @@ from .model.states import DeliveryState
 from .model.values import BulkInviteResult, InvitationInfo
 from .shapes import load
 from .store.statements import EVERYWHERE
+from .terminal import said
 from .traces import hidden
 
 cli: AppGroup = AppGroup("invitations", help="Invite people, deliver their emails, and maintain the tables.")
@@ -60,29 +53,16 @@ def command(name: str) -> Callable[[F], F]:
         def guarded(*args: Any, **kwargs: Any) -> Any:
             try:
                 return run(*args, **kwargs)
-            except (InvitationError, ConfigurationError) as error:
-                raise click.ClickException(_said(error)) from error
+            except Exception as error:
+                sentence = said(error)
+                if sentence is None:
+                    raise
+                raise click.ClickException(sentence) from error
 
         cli.command(name)(guarded)
         return run
 
     return register
-
-
-def _said(error: InvitationError | ConfigurationError) -> str:
-    """A refusal in one line, with every field that is wrong."""
-    if isinstance(error, InvalidRequest):
-        return "; ".join(f"{_option(field)}: {_words(each)}" for field, each in error.errors.items())
-    return str(error)
-
-
-def _option(field: str) -> str:
-    """What the field of a refusal is called on the command line."""
-    return "--tenant" if field == "tenant_id" else field
-
-
-def _words(said: Any) -> str:
-    return " ".join(map(str, said)) if isinstance(said, list) else str(said)
 
 
 def _ctx() -> Context:
@@ -94,6 +74,8 @@ def _system(tenant: str | None) -> Manager:
     models = _ctx().models
     if tenant is None:
         return acts.system(None if models.tenant is None else EVERYWHERE)
+    if models.tenant is None:
+        raise click.ClickException("This app has no tenants. Leave out --tenant.")
     try:
         return acts.system(models.tenant_key(tenant))
     except ValueError:
@@ -224,7 +206,7 @@ def _visible(cell: str) -> str:
 
 
 def _cells(line: Line, told: BulkInviteResult) -> tuple[str, ...]:
-    code, detail = ("", "") if told.error is None else (text_of(told.error.code), _said(told.error))
+    code, detail = ("", "") if told.error is None else (text_of(told.error.code), said(told.error) or "")
     known = told.invitation.id if told.invitation is not None else getattr(told.error, "invitation_id", None)
     return str(line.number), line.fields.get("email", ""), told.outcome, code, detail, str(known or "")
 

@@ -14,6 +14,7 @@ from .errors import ConfigurationError, TryAgain
 from .mail.log import LogMailer
 from .migrations import missing
 from .origins import split
+from .store.drivers import MIGRATE
 from .store.hosts import UNENFORCED
 
 #: How long an email may be due, and an invitation overdue, before somebody has forgotten a command.
@@ -100,6 +101,13 @@ def _steps(ctx: Context) -> Iterator[str]:
 
 
 def _tables(ctx: Context) -> Iterator[str]:
+    """Those of the host come first: ours point at them."""
+    lacks = [*ctx.store.health.lacks()]
+    for name, columns in lacks:
+        what = f"lacks {', '.join(columns)}" if columns else "is missing"
+        yield f"{name} {what}. {MIGRATE}"
+    if not all(columns for _, columns in lacks):
+        return
     for name, wrong in ctx.store.health.shapes().items():
         if wrong is None:
             yield (

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from click.testing import Result
 
 from flask_invitations import ConfigurationError
 from tests.faults.databases import EACH_DRIVER, by_driver
 from tests.hosts import Host, build
 
 FIX = "Run `flask invitations migrations`, then `flask db upgrade`."
+OWN = "Run `flask db migrate`, then `flask db upgrade`."
 TOKEN = "t" * 43
 
 
@@ -91,3 +93,61 @@ def test_a_table_of_the_hosts(empty_url: str) -> None:
             connection.execute(sa.text("ALTER TABLE tenants DROP COLUMN active"))
         with host.sign_in(admin), pytest.raises(sa.exc.DBAPIError):
             host.invitations.invite("new@example.com", tenant_id=1)
+
+
+def told(host: Host, *arguments: str) -> Result:
+    """What the command line says."""
+    return host.app.test_cli_runner().invoke(args=["invitations", *arguments])
+
+
+@EACH_DRIVER
+def test_no_tables_of_the_hosts(empty_url: str, driver: str) -> None:
+    """D4: in an empty database the command line says in one line what makes the host's tables."""
+    with build(by_driver(empty_url, driver), create_all=False) as host:
+        result = told(host, "invite", "new@example.com", "--tenant", "1")
+    assert (result.exit_code, result.stdout) == (1, ""), result.output
+    assert OWN in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("gone", "what"),
+    [
+        ("DROP TABLE users", "users is missing"),
+        ("ALTER TABLE users DROP COLUMN email_verified", "users lacks email_verified"),
+    ],
+)
+def test_what_the_hosts_tables_lack(tmp_path: Path, gone: str, what: str) -> None:
+    """D4: no command answers a traceback, whatever the host has not migrated yet; doctor names it."""
+    with bare(f"sqlite:///{tmp_path / 'bare.sqlite3'}", ours=True) as host:
+        tenant = str(host.tenant())
+        with host.engine.begin() as connection:
+            connection.execute(sa.text("PRAGMA foreign_keys = OFF"))
+            connection.execute(sa.text(gone))
+        result = told(host, "invite", "new@example.com", "--tenant", tenant)
+        assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
+        assert OWN in result.stderr
+        said = told(host, "doctor")
+        assert said.exit_code == 1
+        assert f"\ntables: {what}. {OWN}" in said.stdout
+
+
+def test_an_outbox_without_tables(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """D4: ``deliver`` says it once, on stderr, and logs no traceback of an email that is none."""
+    with bare(f"sqlite:///{tmp_path / 'bare.sqlite3'}") as host:
+        for arguments in (["deliver"], ["deliver", "--watch"]):
+            result = told(host, *arguments)
+            assert result.exit_code == 1
+            assert FIX in result.stderr
+            assert caplog.records == []
+
+
+def test_no_database() -> None:
+    """D4: somebody at a terminal cannot wait until a service is less busy; the address may be wrong."""
+    with build("postgresql+psycopg://me:hidden@127.0.0.1:1/none", create_all=False) as host:
+        result = told(host, "list")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr == (
+            "Error: The database did not answer, or was busy. Check that it runs and that its address is right, then "
+            "repeat the command. It is safe to do so.\n"
+        )

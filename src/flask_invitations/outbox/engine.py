@@ -20,7 +20,7 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..context import Context, log
-from ..errors import TryAgain
+from ..errors import ConfigurationError, TryAgain
 from ..model.states import DeliveryState
 from ..store.found import FoundMail
 from .breaker import breaker_of
@@ -128,6 +128,8 @@ def _turn(
             raise
         keep(ctx, work, before, patience, lost=after.fence)
         return _turn(ctx, work, _nothing(ctx), lease, patience)
+    except ConfigurationError:  # our tables are missing: no row is to blame, and nothing can be written down
+        raise
     except Exception as error:
         ctx.hide(error)
         log.exception("a hook failed for an email that is due")

@@ -133,6 +133,8 @@ NO_TABLES = (
     "The tables of flask-invitations are missing or out of date. Run `flask invitations migrations`, then "
     "`flask db upgrade`. In a project without migrations, run db.create_all()."
 )
+#: What makes the tables of the host.
+MIGRATE = "Run `flask db migrate`, then `flask db upgrade`. In a project without migrations, run db.create_all()."
 
 #: About a field whose text the database cannot hold.
 TEXT: str = Sentence("The database cannot store a character of this text. Leave it out, for example an emoji.")
@@ -201,11 +203,25 @@ def is_locked(error: DBAPIError) -> bool:
 
 
 def is_absent(error: DBAPIError) -> bool:
+    """Whether a table is missing, or a column of one."""
+    if (error.statement or "").startswith(_LOOKS):
+        return False
+    return bool(codes(error) & _ABSENT or _ABSENT_TEXT.match(str(error.orig)))
+
+
+def is_ours_absent(error: DBAPIError) -> bool:
     """Whether a table of ours is missing, or a column of one."""
     told, statement = str(error.orig), error.statement or ""
-    if statement.startswith(_LOOKS) or not (codes(error) & _ABSENT or _ABSENT_TEXT.match(told)):
-        return False
-    return OURS in told or (statement.startswith("INSERT") and OURS in statement)
+    return is_absent(error) and (OURS in told or (statement.startswith("INSERT") and OURS in statement))
+
+
+def lacking(error: Exception) -> str | None:
+    """What the driver says of a table or a column that is missing, in one line; ``None``: that is not the matter."""
+    if not isinstance(error, DBAPIError) or not is_absent(error):
+        return None
+    # MariaDB's drivers put a number before it. The names in it are of the schema, and never somebody's input.
+    told = next((each for each in reversed(getattr(error.orig, "args", ())) if isinstance(each, str)), str(error.orig))
+    return told.splitlines()[0].rstrip(".")
 
 
 def unwritable(error: DBAPIError) -> str | None:
@@ -271,7 +287,7 @@ def _heed(context: ExceptionContext) -> Exception | None:
         return None
     if isinstance(error, DBAPIError) and codes(error) & _LOST:
         context.is_disconnect = True
-    if isinstance(error, DBAPIError) and is_absent(error):
+    if isinstance(error, DBAPIError) and is_ours_absent(error):
         return ConfigurationError(NO_TABLES)
     if isinstance(raw, UnicodeEncodeError):
         return InvalidRequest({_suspect(context.parameters, raw.encoding) or "text": [TEXT]})

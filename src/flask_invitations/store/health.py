@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..model.states import Status
-from .schema import differences, exists
+from .schema import absent, differences, exists
 from .statements import Tables
 
 #: So many rows are fetched at a time.
@@ -26,6 +26,16 @@ class Health(Tables):
             table.name: differences(table, connection) if exists(table, connection) else None
             for table in self.models.tables
         }
+
+    def lacks(self) -> Iterator[tuple[str, Sequence[str]]]:
+        """The host's tables that are not as its models say, each with its missing columns; none: the table itself."""
+        connection = self._binds.connection()
+        mapped = [sa.inspect(each).tables for each in (self.models.tenant, self.models.user) if each is not None]
+        for table in dict.fromkeys(each for tables in mapped for each in tables if isinstance(each, sa.Table)):
+            if not exists(table, connection):
+                yield table.name, ()
+            elif columns := absent(table, connection):
+                yield table.name, columns
 
     def is_unswept(self, expired_before: datetime, closed_before: datetime) -> bool:
         """Whether something was left as it is although its time came before these moments."""

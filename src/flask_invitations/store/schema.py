@@ -17,6 +17,12 @@ def exists(table: sa.Table, connection: sa.Connection) -> bool:
     return sa.inspect(connection).has_table(table.name, schema=table.schema)
 
 
+def absent(table: sa.Table, connection: sa.Connection) -> Sequence[str]:
+    """The columns that a table that exists should have, and has not."""
+    there = {each["name"] for each in sa.inspect(connection).get_columns(table.name, schema=table.schema)}
+    return [column.name for column in table.columns if column.name not in there]
+
+
 def differences(table: sa.Table, connection: sa.Connection) -> Sequence[str]:
     """What is wrong with a table that exists, a few words each; empty: nothing."""
     look = sa.inspect(connection)
