@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -17,7 +18,7 @@ from flask_sqlalchemy_lite import SQLAlchemy as LiteSQLAlchemy
 from marshmallow import Schema, fields
 from sqlalchemy import orm
 
-from flask_invitations import ConfigurationError, Invitations
+from flask_invitations import ConfigurationError, Invitations, LogMailer
 from flask_invitations.clock import utcnow
 from flask_invitations.hooks import TABLE
 from flask_invitations.testing import RecordingMailer, SettableClock
@@ -87,7 +88,8 @@ WRONG: dict[str, tuple[Callable[[], dict[str, Any]], tuple[str, ...]]] = {
     "user_model=None": (lambda: good(user_model=None), ("user_model",)),
     "no mailer": (lambda: good(mailer=...), ("mailer", "init_app")),
     "no current_user": (lambda: good(current_user=...), ("current_user", "LoginManager")),
-    "typo": (lambda: good(on_acepted=lambda *_: None), ("on_acepted", "not a hook")),
+    "typo": (lambda: good(on_acepted=lambda *_: None), ("on_acepted", "not a hook", "Did you mean on_accepted?")),
+    "class of mailers": (lambda: good(mailer=LogMailer), ("class LogMailer", "mailer=LogMailer(...)")),
     "unknown": (lambda: good(secret="x"), ("secret", "not a hook")),
     "dotted string": (lambda: good(mailer="app.mail.send"), ("mailer", "callable", "str")),
     "dotted model": (lambda: good(user_model="app.models.User"), ("user_model", "mapped class")),
@@ -95,12 +97,12 @@ WRONG: dict[str, tuple[Callable[[], dict[str, Any]], tuple[str, ...]]] = {
     "unmapped class": (lambda: good(user_model=Plain), ("user_model", "mapped class")),
     "unmapped tenant": (lambda: good(tenant_model=Plain), ("tenant_model", "mapped class")),
     "mailer not callable": (lambda: good(mailer=object()), ("mailer", "callable")),
-    "mailer without argument": (lambda: good(mailer=lambda: None), ("mailer", "1 positional")),
-    "can_invite with two": (lambda: good(can_invite=lambda _user, _tenant: True), ("can_invite", "3 positional")),
-    "create_user with one": (lambda: good(create_user=lambda _invitation: None), ("create_user", "3 positional")),
-    "join with one": (lambda: good(join=lambda _user: None), ("join", "2 positional")),
-    "current_user with one": (lambda: good(current_user=lambda _request: None), ("current_user", "0 positional")),
-    "clock with one": (lambda: good(clock=lambda _zone: None), ("clock", "0 positional")),
+    "mailer without argument": (lambda: good(mailer=lambda: None), ("mailer", "mailer(message)")),
+    "can_invite with two": (lambda: good(can_invite=lambda _user, _tenant: True), ("(user, tenant_id, role)",)),
+    "create_user with one": (lambda: good(create_user=lambda _invitation: None), ("(invitation, profile, password)",)),
+    "join with one": (lambda: good(join=lambda _user: None), ("join(user, invitation)",)),
+    "current_user with one": (lambda: good(current_user=lambda _request: None), ("current_user()",)),
+    "clock with one": (lambda: good(clock=lambda _zone: None), ("clock()",)),
     "profile no schema": (lambda: good(profile_schema=dict), ("profile_schema", "marshmallow")),
     "profile dict": (lambda: good(profile_schema={"name": fields.String()}), ("profile_schema", "marshmallow")),
     "profile takes e-mail": (lambda: good(profile_schema=TakesEmail), ("profile_schema", "email")),
@@ -174,6 +176,49 @@ def test_wrong_setting(app: Flask, name: str, value: Any) -> None:
     app.config[name] = value
     with pytest.raises(ConfigurationError, match=name):
         Invitations().init_app(app, KIND.db, **good())
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("INVITATIONS_ACCEPT_URI", "Did you mean INVITATIONS_ACCEPT_URL?"),
+        ("INVITATIONS_DEFAULT_ROLES", "Did you mean INVITATIONS_DEFAULT_ROLE?"),
+        ("INVITATIONS_TTl", "Did you mean INVITATIONS_TTL?"),
+        ("INVITATIONS_XYZZY", " See docs/settings.md for the names."),
+    ],
+)
+def test_misspelled_setting(app: Flask, typed: str, meant: str) -> None:
+    """What was meant is said, where something is near."""
+    app.config[typed] = app.config.pop("INVITATIONS_ACCEPT_URL")
+    with pytest.raises(ConfigurationError, match=rf"^{typed} is not a setting.*{re.escape(meant)}"):
+        Invitations().init_app(app, KIND.db, **good())
+
+
+@pytest.mark.parametrize(
+    ("roles", "said"),
+    [
+        (("user", "owner"), "INVITATIONS_ADMIN_ROLES names 'admin', which is not in INVITATIONS_ROLES."),
+        (("member", "admin", "owner"), "INVITATIONS_DEFAULT_ROLE is 'user', which is not in INVITATIONS_ROLES."),
+    ],
+)
+def test_roles_without_a_default_one(app: Flask, roles: tuple[str, ...], said: str) -> None:
+    """Who sets only the roles is told which one the other settings name: nobody knows those by heart."""
+    app.config["INVITATIONS_ROLES"] = roles
+    with pytest.raises(ConfigurationError, match=re.escape(said)):
+        Invitations().init_app(app, KIND.db, **good())
+
+
+@pytest.mark.parametrize("wrong", [None, "app", KIND.db], ids=["none", "name", "db"])
+def test_wrong_app(wrong: Any) -> None:
+    """``Invitations(db, app)`` is easily typed."""
+    with pytest.raises(ConfigurationError, match=r"^app must be your Flask app, not \w+\. .* init_app\(app, db, "):
+        Invitations().init_app(wrong, KIND.db, **good())
+
+
+def test_decorator_with_parentheses() -> None:
+    """Flask's own decorators have them."""
+    with pytest.raises(ConfigurationError, match=r"^on_accepted is a decorator\. Write @invitations\.on_acc.* without"):
+        Invitations().on_accepted()  # type: ignore[call-arg,misc]
 
 
 def test_missing_accept_url(app: Flask) -> None:

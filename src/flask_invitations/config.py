@@ -12,6 +12,7 @@ from .domains import Domains, disposable, pattern
 from .errors import ConfigurationError
 from .limits import Rates, parse
 from .origins import InvalidOrigin, Origin, split
+from .spelling import meant
 
 PREFIX = "INVITATIONS_"
 MIN_TTL, MAX_TTL = timedelta(hours=1), timedelta(days=30)
@@ -148,7 +149,8 @@ def read(app_config: Mapping[str, Any], app_name: str) -> Config:
     given = {key[len(PREFIX) :]: value for key, value in app_config.items() if key.startswith(PREFIX)}
     unknown = sorted(given.keys() - _READERS.keys())
     if unknown:
-        _fail(unknown[0], "is not a setting of flask-invitations. See docs/settings.md for the names")
+        near = meant(PREFIX + unknown[0], map(PREFIX.__add__, _READERS))
+        _fail(unknown[0], f"is not a setting of flask-invitations.{near} See docs/settings.md for the names")
     if "ACCEPT_URL" not in given:
         _fail("ACCEPT_URL", 'is missing. Set it, for example to "https://app.example.com/invitations/accept#{token}"')
     values = {key.lower(): _READERS[key](key, value) for key, value in given.items()}
@@ -187,10 +189,11 @@ def _is_key(given: Any) -> bool:
 def _check_together(config: Config) -> None:
     if config.pages_prefix in (config.api_prefix, f"{config.api_prefix}/invitations"):
         _fail("PAGES_PREFIX", "gives pages the paths of the API under INVITATIONS_API_PREFIX. Choose another prefix")
-    if not set(config.admin_roles) <= set(config.roles):
-        _fail("ADMIN_ROLES", "names a role that is not in INVITATIONS_ROLES. Add it there or remove it here")
+    for role in config.admin_roles:
+        if role not in config.roles:
+            _fail("ADMIN_ROLES", f"names {role!r}, which is not in INVITATIONS_ROLES. Add it there or remove it here")
     if config.default_role not in config.roles:
-        _fail("DEFAULT_ROLE", "is not in INVITATIONS_ROLES. Choose one of them")
+        _fail("DEFAULT_ROLE", f"is {config.default_role!r}, which is not in INVITATIONS_ROLES. Set it to one of them")
     if config.password_max_length < config.password_min_length:
         _fail("PASSWORD_MAX_LENGTH", "is below INVITATIONS_PASSWORD_MIN_LENGTH. Raise it")
     if config.list_unsubscribe and config.pages_prefix is None:

@@ -72,11 +72,16 @@ def bind(app: Flask, state: State) -> None:
 
 
 def refuse_second(app: Flask) -> None:
-    """:raises ConfigurationError: the app has its invitations already, or something else by that name."""
+    """:raises ConfigurationError: it is no app, or has its invitations already, or something else by that name."""
+    if not isinstance(app, Flask):  # Invitations(db, app) is easily typed
+        what = type(app).__name__
+        raise ConfigurationError(
+            f"app must be your Flask app, not {what}. It comes first, as in init_app(app, db, ...)."
+        )
     there = app.extensions.get(KEY)
     if there is not None and not isinstance(there, State):
         what = type(there).__name__
-        raise ConfigurationError(f"app.extensions[{KEY!r}] is taken by a {what}. Keep it under another name.")
+        raise ConfigurationError(f"app.extensions[{KEY!r}] is an object of type {what}. Keep that under another name.")
     if there is not None:
         raise ConfigurationError("init_app was already called on this app. Call it once for each app.")
 

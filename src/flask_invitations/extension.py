@@ -23,6 +23,7 @@ from .many import ManyCalls
 from .model import binding
 from .model.binding import Models
 from .replies import House
+from .spelling import meant
 from .store.invitations import Store
 from .tokens import Blinder, Mint, Pseudonyms, maker
 from .web.api import api
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 C = TypeVar("C")
+
+#: What a decorator is given where somebody called it.
+_NOTHING: Any = object()
 
 
 class Invitations(HookTable, Giving, ManyCalls):
@@ -116,8 +120,10 @@ class Invitations(HookTable, Giving, ManyCalls):
         _compare(said["mailer"], settings)
 
     def _read(self, word: Word) -> Callable[[C], C]:
-        def decorate(given: C) -> C:
+        def decorate(given: Any = _NOTHING) -> Any:
             name = word.name
+            if given is _NOTHING:
+                raise ConfigurationError(f"{name} is a decorator. Write @invitations.{name}, without parentheses.")
             if self._bound and name not in self._decorated:
                 raise ConfigurationError(too_late(name))
             word.check(given)
@@ -145,7 +151,7 @@ class Invitations(HookTable, Giving, ManyCalls):
 def _check(db: Any, given: Mapping[str, Any]) -> Callable[[], Any]:
     """Refuse what cannot work before anything is built; returns how to get at the host's session."""
     for name in sorted(given.keys() - hooks.TABLE):
-        raise ConfigurationError(f"{name} is not a hook. See docs/hooks.md for the names.")
+        raise ConfigurationError(f"{name} is not a hook.{meant(name, hooks.TABLE)} See docs/hooks.md for the names.")
     if not hasattr(type(db), "session") and not hasattr(db, "session"):  # Lite's property needs an app context
         raise ConfigurationError("db is missing. Pass your SQLAlchemy() object, as in init_app(app, db, ...).")
     for name in ("user_model", "mailer"):

@@ -208,19 +208,30 @@ class Function(Word):
         self.takes: tuple[str, ...] = tuple(takes.replace(",", " ").split())
         self.answer: Answer = answer
 
+    @property
+    def _called(self) -> str:
+        return f"{self.name}({', '.join(self.takes)})"
+
     def check(self, given: Any) -> None:
         if not callable(given):
             what = type(given).__name__
-            raise ConfigurationError(f"{self.name} must be a callable, not {what}. Pass the function itself.")
+            raise ConfigurationError(
+                f"{self.name} must be a callable, not {what}. Pass a function that is called as {self._called}."
+            )
         kind = never_run(given)
         if kind is not None:
             raise ConfigurationError(f"{self.name} is {kind}, which does nothing when it is called. {_PLAIN}.")
+        if isinstance(given, type) and any("__call__" in vars(each) for each in given.__mro__):
+            raise ConfigurationError(
+                f"{self.name} is the class {given.__name__}. Pass an object of it, as in "
+                f"{self.name}={given.__name__}(...)."
+            )
         try:
             inspect.signature(given).bind(*self.takes)
         except TypeError as error:
-            names = f" ({', '.join(self.takes)})" if self.takes else ""
-            wanted = f"{len(self.takes)} positional argument(s){names}"
-            raise ConfigurationError(f"{self.name} must take {wanted} ({error}).") from None
+            raise ConfigurationError(
+                f"{self.name} is called as {self._called}, which yours cannot be: {error}. Change its arguments."
+            ) from None
         except ValueError:  # a callable written in C without a signature: trust it
             return
 

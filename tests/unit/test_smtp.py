@@ -137,10 +137,16 @@ def test_nobody_listens(message: Message) -> None:
         ({"sender": "Acme"}, "sender"),
         ({"sender": ""}, "sender"),
         ({"sender": "Acme <no-reply@acme.example>\r\nBcc: evil@example.com"}, "sender"),
-        ({"port": "587"}, "port"),
+        ({"host": "mail.example.com:587"}, r"without a port, as in SMTPMailer\("),
+        ({"host": "smtp://mail.example.com"}, r"without a port, as in SMTPMailer\("),
+        ({"host": " mail.example.com"}, r"without a port, as in SMTPMailer\("),
+        ({"port": "587"}, r"port of SMTPMailer must be a number .* not '587'"),
+        ({"port": True}, "port"),
         ({"port": 0}, "port"),
         ({"timeout": 0}, "timeout"),
+        ({"timeout": "10"}, "timeout"),
         ({"host": ""}, "host"),
+        ({"host": None}, "host"),
     ],
 )
 def test_settings_that_cannot_work(given: dict[str, Any], said: str) -> None:

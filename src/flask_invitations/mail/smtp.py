@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import selectors
 import smtplib
 import ssl
@@ -12,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from time import monotonic
+from typing import Any
 
 from ..config import LOOPBACK
 from ..errors import ConfigurationError, MailRefused
@@ -89,6 +91,20 @@ def _hang_up(idle: list[_Connection]) -> None:
         connection.hang_up()
 
 
+def _check_server(host: Any, port: Any, timeout: Any) -> None:
+    """:raises ConfigurationError: each email would fail, with an error of the network's that does not tell why."""
+    is_ipv6 = isinstance(host, str) and host.count(":") > 1 and "/" not in host
+    if not is_ipv6 and not (isinstance(host, str) and re.fullmatch(r"[^\s:/@]+", host)):
+        raise ConfigurationError(
+            "The host of SMTPMailer must be a name without a port, as in "
+            'SMTPMailer("smtp.example.com", 587, sender="no-reply@example.com").'
+        )
+    if not isinstance(port, int) or isinstance(port, bool) or not 0 < port < 65536:
+        raise ConfigurationError(f"The port of SMTPMailer must be a number from 1 to 65535, not {port!r}.")
+    if not isinstance(timeout, (int, float)) or not timeout > 0:
+        raise ConfigurationError("The timeout of SMTPMailer must be a number of seconds above 0.")
+
+
 class SMTPMailer:
     """Sends over SMTP with verified TLS (E7), over connections that it keeps for a while.
 
@@ -122,10 +138,7 @@ class SMTPMailer:
             raise ConfigurationError('SMTPMailer takes security="none" for a loopback host only. Use "starttls".')
         if not isinstance(sender, str) or not sender.isprintable():
             raise ConfigurationError("The sender of SMTPMailer must be an email address on one line.")
-        if not host or not isinstance(port, int) or not 0 < port < 65536 or not timeout > 0:
-            raise ConfigurationError(
-                "SMTPMailer needs a host name, a port from 1 to 65535, and a timeout above 0 seconds."
-            )
+        _check_server(host, port, timeout)
         self._address = host, port
         self.timeout: float = timeout
         self._name: str | None = None

@@ -18,6 +18,7 @@ from ..current import get_state, state_of
 from ..errors import ConfigurationError
 from ..gate import Function, OptionalHook
 from ..hooks import TABLE
+from ..spelling import meant
 from ..tokens import Token
 
 #: A password that the default ``validate_password`` takes.
@@ -46,7 +47,8 @@ def override(app: Flask, **hooks: Any) -> Iterator[None]:
 def _check(name: str, hook: Any) -> None:
     word = TABLE.get(name)
     if not isinstance(word, Function):
-        raise ConfigurationError(f"{name} is not a hook that can be overridden. See docs/hooks.md for the names.")
+        near = meant(name, (each for each, known in TABLE.items() if isinstance(known, Function)))
+        raise ConfigurationError(f"{name} is not a hook that can be overridden.{near} See docs/hooks.md for the names.")
     if hook is not None or not isinstance(word, OptionalHook):
         word.check(hook)
 
