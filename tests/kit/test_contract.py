@@ -14,7 +14,7 @@ from flask import request
 from marshmallow import Schema, fields
 from sqlalchemy import orm
 
-from flask_invitations import AddressNotAllowed
+from flask_invitations import AddressNotAllowed, LogMailer
 from tests.conftest import PAIRS
 from tests.hosts import Key, Tenancy, build, shape
 from tests.kit.hosts import CHECKS, verdicts
@@ -231,6 +231,7 @@ BROKEN: list[tuple[str, dict[str, Any], str]] = [
     ("questions_write_nothing", {"display_name": changing_name}, "display_name is only asked, and writes: an unsaved User. Write that elsewhere."),
     ("questions_need_no_request", {"display_name": name_in_request}, "display_name raised RuntimeError: Working outside of request context."),
     ("rate_limit_takes_every_scope", {"rate_limit": some_scopes}, "rate_limit raised KeyError: 'recipient'. It is asked for the scope 'recipient' too."),
+    ("mailer_takes_a_message", {"mailer": LogMailer()}, "mailer is LogMailer, which sends no email outside of debug. Give the app of your tests RecordingMailer(), or the mailer of your production."),
     ("mailer_takes_a_message", {"mailer": crashing_mailer}, "mailer raised KeyError: 'X-Campaign'. Send one email without a request"),
     ("mailer_raises_if_nothing_was_sent", {"mailer": silent_mailer, "broken_mail": lambda self: nullcontext()}, "mailer returns although nothing can be sent. Raise an exception: then the email is tried again."),
 ]  # fmt: skip

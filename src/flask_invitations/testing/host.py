@@ -12,6 +12,7 @@ from flask import Flask
 
 from ..addresses import key_of
 from ..current import get_state, state_of
+from ..mail.log import LogMailer
 from .people import PASSWORD, highest, override
 from .rehearsal import Rehearsal, asking, fail, rehearsal
 
@@ -322,6 +323,9 @@ class HostContract:
         """It sends one email, outside of any request: your test settings say where to."""
         with self._rehearsal() as play:
             message = play.message()
+        if isinstance(play.ctx.hooks.said["mailer"], LogMailer) and not self._app().debug:
+            what = "mailer is LogMailer, which sends no email outside of debug"
+            fail(what, "Give the app of your tests RecordingMailer(), or the mailer of your production")
         with self._app().app_context():
             play.ask("mailer", message, fix="Send one email without a request, or raise only if that is not possible")
 
