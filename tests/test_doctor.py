@@ -22,8 +22,8 @@ from tests.hosts import ACCEPT_URL, PASSWORD, UNLIMITED, Host, build
 from tests.http.tools import make
 
 HEALTH = (
-    "right: secret key, accept link, mailer, rate limits, migration steps, tables, foreign keys, unique emails, "
-    "canonical emails, outbox, sweep\n"
+    "right: secret key, accept link, mailer, rate limits, reminders, migration steps, tables, foreign keys, "
+    "unique emails, canonical emails, outbox, sweep\n"
 )
 KEY = {"SECRET_KEY": "k" * 32}
 MINUTE = timedelta(minutes=1)
@@ -131,6 +131,16 @@ def test_limits_of_the_hosts_own(local: str) -> None:
     config = {f"INVITATIONS_{key}": "5/minute" for key in RATELIMITS}
     with well(local, config, rate_limit=lambda scope, key, cost: None) as host:
         assert found(host) == {}
+
+
+@pytest.mark.parametrize(("hours", "well_set"), [(47, True), (48, False), (72, False)])
+def test_a_reminder_that_never_comes(local: str, hours: int, well_set: bool) -> None:
+    """One that would be due before the email itself: an invitation of the usual length gets none."""
+    with well(local, {"INVITATIONS_REMIND_BEFORE": timedelta(hours=hours)}) as host:
+        told = found(host)
+    assert told.keys() == (set() if well_set else {"reminders"})
+    if not well_set:
+        assert told["reminders"].startswith("INVITATIONS_REMIND_BEFORE is not below INVITATIONS_TTL, ")
 
 
 def test_missing_tables(empty_url: str) -> None:

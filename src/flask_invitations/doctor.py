@@ -87,6 +87,16 @@ def _rate_limits(ctx: Context) -> Iterator[str]:
         )
 
 
+def _reminders(ctx: Context) -> Iterator[str]:
+    """A reminder follows an email that left before its moment; see ``acts/sweep.py``."""
+    span = ctx.config.remind_before
+    if span is not None and span >= ctx.config.ttl:
+        yield (
+            "INVITATIONS_REMIND_BEFORE is not below INVITATIONS_TTL, so that an invitation of that length gets no "
+            "reminder. Lower the one, or raise the other."
+        )
+
+
 def _steps(ctx: Context) -> Iterator[str]:
     try:
         steps = missing(ctx.models)
@@ -162,6 +172,7 @@ SETTINGS: Mapping[str, Finding] = {
     "accept link": _accept_url,
     "mailer": _mailer,
     "rate limits": _rate_limits,
+    "reminders": _reminders,
     "migration steps": _steps,
 }
 ROWS: Mapping[str, Finding] = {

@@ -130,6 +130,15 @@ def test_a_page_that_forgets(site: Host, name: str, lost: str, told: str) -> Non
     assert told in complaints(site)
 
 
+@pytest.mark.parametrize("name", ["base", "offer", "desk/list"])
+def test_a_template_that_extends_itself(site: Host, name: str) -> None:
+    """J3: a file that takes the place of ours and extends that place is a loop, and the way out is told."""
+    put(site, **{name: f'{{% extends "invitations/{name}.html" %}}'})
+    told = complaints(site)
+    assert f'invitations/{name}.html: it extends itself: write {{% extends "flask_invitations/{name}.html" %}}' in told
+    assert told.count("it extends itself") == 1
+
+
 def test_a_layout_with_context_processors(site: Host) -> None:
     """J3: a layout may count on what the app's context processors give, on where the request is, and on a form token
     that is text; what it does not have is named."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 from typing import Any
@@ -83,12 +84,24 @@ def _frame_lacks(app: Flask) -> Iterator[str]:
         words = {"frame": base, **_words()}
         seen = _Seen(render_template(base.environment.from_string(probe), **words))
     except Exception as error:
-        yield f"{frame}: it does not render: {type(error).__name__}: {error}"
+        yield _unrendered(frame, error)
         return
     for block, inside in (("title", "title"), ("content", "main")):
         if f"the {block}" not in seen.texts.get(inside, ""):
             yield f"{frame}: no {{% block {block} %}} inside of <{inside}>: put it there"
     yield from _head_lacks(frame, seen)
+
+
+def _unrendered(template: str, error: Exception) -> str:
+    if isinstance(error, RecursionError) and _extends_itself(template):
+        return f'{template}: it extends itself: write {{% extends "flask_{template}" %}}'
+    return f"{template}: it does not render: {type(error).__name__}: {error}"
+
+
+def _extends_itself(template: str) -> bool:
+    environment: Any = get_state().ctx.template(template.removeprefix("invitations/")).environment
+    source = environment.loader.get_source(environment, template)[0]
+    return re.search(rf"""extends\s+["']{re.escape(template)}["']""", source) is not None
 
 
 def _head_lacks(frame: str, seen: _Seen) -> Iterator[str]:
@@ -111,7 +124,7 @@ def _lacks(app: Flask, sample: Sample) -> Iterator[str]:
     try:
         seen = _Seen(render_template(get_state().ctx.template(sample.template), **_words(), **sample.words))
     except Exception as error:
-        yield f"{template}: it does not render: {type(error).__name__}: {error}"
+        yield _unrendered(template, error)
         return
     yield from _page_lacks(template, seen)
     if seen.tags.get("style") or "style" in seen.marks or seen.texts.get("script", "").strip():
