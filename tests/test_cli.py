@@ -21,7 +21,7 @@ import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
-from flask_invitations import MailRefused
+from flask_invitations import LogMailer, MailRefused
 from tests.hosts import PASSWORD, Host, build
 from tests.http.tools import NO_ID, STATES, WEEK, Case, accept, copy, make, set_columns, unchanged
 
@@ -125,6 +125,18 @@ def test_mail_not_sent(local: Host) -> None:
     assert "OSError" in result.stderr
     assert "flask invitations deliver" in result.stderr
     assert "secret" not in result.output
+
+
+def test_mail_given_up(tmp_path: Path, local: Host) -> None:
+    """What ``deliver`` would never send again is not told to wait for it; D4: README's command without --debug."""
+    local.outbox.fail_with = MailRefused("x@example.com")
+    said = run(local, "invite", "guest@example.com", "--tenant", local.tenant()).stderr
+    assert said == (
+        "The email was given up (MailRefused). Fix the cause, then run `flask invitations deliver --retry-failed`.\n"
+    )
+    with build(f"sqlite:///{tmp_path / 'log.sqlite3'}", tenancy="none", mailer=LogMailer()) as host:
+        said = run(host, "invite", "guest@example.com").stderr
+    assert said == "No email was sent: LogMailer sends none outside of debug. Use `flask --debug`, or another mailer.\n"
 
 
 REFUSALS: dict[str, tuple[Callable[[Case], tuple[Any, ...]], str]] = {

@@ -33,7 +33,7 @@ from .model.states import DeliveryState
 from .model.values import BulkInviteResult, InvitationInfo
 from .shapes import load
 from .store.statements import EVERYWHERE
-from .terminal import said
+from .terminal import of_unsent, said
 from .traces import hidden
 
 cli: AppGroup = AppGroup("invitations", help="Invite people, deliver their emails, and maintain the tables.")
@@ -120,10 +120,9 @@ def invite_command(
     wanted = acts.Wanted.loaded(load(get_state().invite_body, given))
     one = acts.invite(_ctx(), by=_system(tenant), wanted=wanted, show_link=show_link)
     click.echo(_line(one))
-    if one.delivery is not None and one.delivery.error:
-        click.echo(
-            f"The email was not sent yet ({one.delivery.error}). Run `flask invitations deliver` later.", err=True
-        )
+    unsent = one.delivery and of_unsent(one.delivery)
+    if unsent:
+        click.echo(unsent, err=True)
     if show_link:
         click.echo(one.accept_url)
 

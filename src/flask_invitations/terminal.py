@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from .errors import ConfigurationError, InvalidRequest, InvitationError, TryAgain
+from .mail.log import LogMailerSendsNothing
+from .model.states import DeliveryState
+from .model.values import DeliveryInfo
 from .store.drivers import MIGRATE, lacking
 
 #: Of TryAgain, which tells a visitor that the service is busy.
@@ -24,6 +27,16 @@ def said(error: Exception) -> str | None:
         return str(error)
     told = lacking(error)
     return told and f"The database lacks something that your models have ({told}). {MIGRATE}"
+
+
+def of_unsent(mail: DeliveryInfo) -> str | None:
+    """What to do about an email that did not leave at once; ``None``: it left, or nobody has tried yet."""
+    if mail.error == LogMailerSendsNothing.__name__:
+        return "No email was sent: LogMailer sends none outside of debug. Use `flask --debug`, or another mailer."
+    if mail.state is DeliveryState.FAILED:  # what was given up is due no more
+        again = "Fix the cause, then run `flask invitations deliver --retry-failed`."
+        return f"The email was given up ({mail.error}). {again}"
+    return mail.error and f"The email was not sent yet ({mail.error}). Run `flask invitations deliver` later."
 
 
 def _option(field: str) -> str:
