@@ -292,7 +292,7 @@ LIMITS = Answer(
 )
 MOMENT = Answer(_moment, "Return an aware datetime, as datetime.now(timezone.utc) does")
 
-_STRANGER = "of type %s, which is no user"
+_STRANGER = "an object of type %s, which is no user"
 #: Whoever calls from Python, and whoever leaves a tenant.
 BY = Answer(signed_in, "Pass one of your users, or None", misfit=_STRANGER)
 LEAVER = Answer(left, "Pass one of your users", misfit=_STRANGER)

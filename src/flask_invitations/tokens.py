@@ -265,7 +265,7 @@ class Pseudonyms:
         """The pseudonyms of an address there, hexadecimal: the present one, then those from before a key was
         changed."""
         address = f"{tenant_id}\0{email_key}".encode()
-        return [hmac.new(key, address, hashlib.sha256).hexdigest() for key in self._keys]
+        return [hmac.digest(key, address, "sha256").hex() for key in self._keys]
 
     def stop_token(self, invitation_id: uuid.UUID, pseudonym: str) -> str:
         """What stops all invitations to an address in the tenant of one of them, and opens nothing. It holds what is

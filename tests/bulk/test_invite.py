@@ -291,10 +291,9 @@ def test_at_most_so_many_rows(database_url: str) -> None:
     """I1: how many rows there are is looked at before one of them is read; the number is named."""
     with build(database_url, config={"INVITATIONS_BULK_MAX": 3, **QUEUE}) as host:
         _, admin, *_ = people(host)
-        client, body = host.client(admin), get_body(host)
-        loads = list[Any]()
-        theirs = body.load
-        body.load = lambda given, **how: loads.append(given) or theirs(given, **how)  # type: ignore[func-returns-value]
+        client, kind, loads = host.client(admin), type(get_body(host)), list[Any]()
+        theirs = kind.load
+        kind.load = lambda body, given: loads.append(given) or theirs(body, given)  # type: ignore[func-returns-value]
         with unchanged(host), host.statements() as seen:
             told = refused(
                 client.post(BULK, json={"invitations": numbered(4)}),

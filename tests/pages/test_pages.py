@@ -467,13 +467,24 @@ def test_whoever_accepted_it_goes_on_in(tmp_path: Path) -> None:
             assert client.post(f"{PAGES}/accept", data={"token": token}).headers["Location"] == f"{PAGES}/accepted"
         mine = post(client, "open", token)
         assert (mine.status_code, title(mine)) == (409, "You have already joined")
-        assert '<a class="invitations-button" href="/">Go to' in mine.text
+        assert '<a class="invitations-button" href="/"><span>Go to <bdi>' in mine.text
         for other in (host.client(), host.client(host.user("other@example.com"))):
             used = post(other, "open", token)
             assert (used.status_code, title(used)) == (409, "This invitation was already accepted")
             assert '<a class="invitations-button" href="/sign-in">' in used.text
         answers = {each.post(PREVIEW, json={"token": token}).text for each in (client, host.client())}
         assert len(answers) == 1
+
+
+def test_the_spaces_in_a_button() -> None:
+    """A button lays out its children in a row, where a space between text and an element takes no room: what has a name
+    in it is one child."""
+    templates = Path(pages.__file__).parent.parent / "templates"
+    buttons = re.compile(r'<(a class="invitations-button|button)[^>]*>(?P<label>.*?)</(a|button)>', re.DOTALL)
+    labels = [found["label"] for path in templates.rglob("*.html") for found in buttons.finditer(path.read_text())]
+    named = [label for label in labels if "bdi(" in label or "strong(" in label]
+    assert len(named) >= 5
+    assert [label for label in named if not (label.startswith("<span>") and label.endswith("</span>"))] == []
 
 
 def test_an_account_that_cannot_join(site: Host) -> None:

@@ -62,6 +62,10 @@ class Dict(_Straight, fields.Dict):
 class Nested(_Straight, fields.Nested):
     """A value in a value."""
 
+    def serialize(self, attr: str, obj: Any, accessor: Any = None, **kwargs: Any) -> Any:
+        value = self._read(obj)
+        return None if value is None else self.schema.dump(value)
+
 
 class Moment(_Straight, fields.DateTime):
     """A time as RFC 3339, in UTC, ending in ``Z``."""
@@ -77,12 +81,25 @@ class HostKey(_Straight, fields.Raw):
         return plain_key(value)
 
 
-class InviterOut(Schema):
+class Straight(Schema):
+    """A shape of fields as above: all are always there, and none has anything to look up."""
+
+    @cached_property
+    def _writers(self) -> list[tuple[str, Any]]:
+        return [(name, field.serialize) for name, field in self.dump_fields.items()]
+
+    def dump(self, obj: Any, *, many: bool | None = None) -> Any:
+        if many:
+            return [self.dump(each) for each in obj]
+        return {name: write(name, obj) for name, write in self._writers}
+
+
+class InviterOut(Straight):
     id: HostKey = HostKey()
     email: String = String(allow_none=True)
 
 
-class DeliveryOut(Schema):
+class DeliveryOut(Straight):
     state: String = String(validate=validate.OneOf(list(DeliveryState)))
     attempts: Integer = Integer()
     last_attempt_at: Moment = Moment(allow_none=True)
@@ -90,7 +107,7 @@ class DeliveryOut(Schema):
     error: String = String(allow_none=True)
 
 
-class InvitationOut(Schema):
+class InvitationOut(Straight):
     """An invitation. No token, hash or nonce; ``accept_url`` only where the setting RETURN_LINK asks for it."""
 
     id: UUID = UUID()
@@ -110,7 +127,7 @@ class InvitationOut(Schema):
     delivery: Nested = Nested(DeliveryOut, allow_none=True)
 
 
-class ObstacleOut(Schema):
+class ObstacleOut(Straight):
     code: String = String()
     detail: String = String()
 
@@ -130,7 +147,7 @@ class PageOut(Schema):
     next_cursor: fields.String = fields.String(allow_none=True)
 
 
-class EventOut(Schema):
+class EventOut(Straight):
     id: UUID = UUID()
     type: String = String()
     at: Moment = Moment()
@@ -145,16 +162,16 @@ class EventsOut(Schema):
     next_cursor: fields.String = fields.String(allow_none=True)
 
 
-class TenantOut(Schema):
+class TenantOut(Straight):
     id: HostKey = HostKey(allow_none=True)
     name: String = String()
 
 
-class OfferInviterOut(Schema):
+class OfferInviterOut(Straight):
     email: String = String(allow_none=True)
 
 
-class OfferOut(Schema):
+class OfferOut(Straight):
     """What the invitee may see: no ids but the tenant's."""
 
     email: String = String(attribute="invitation.email")
@@ -169,14 +186,14 @@ class OfferOut(Schema):
     obstacle: Nested = Nested(ObstacleOut, allow_none=True)
 
 
-class AcceptedUserOut(Schema):
+class AcceptedUserOut(Straight):
     id: HostKey = HostKey()
     email: String = String()
     role: String = String()
     tenant_id: HostKey = HostKey(allow_none=True)
 
 
-class AcceptedInvitationOut(Schema):
+class AcceptedInvitationOut(Straight):
     """What the invitee may see of the invitation that they accepted: nothing that was meant for managers."""
 
     id: UUID = UUID()
@@ -187,7 +204,7 @@ class AcceptedInvitationOut(Schema):
     accepted_at: Moment = Moment(allow_none=True)
 
 
-class AcceptanceOut(Schema):
+class AcceptanceOut(Straight):
     user: Nested = Nested(AcceptedUserOut)
     invitation: Nested = Nested(AcceptedInvitationOut)
 
