@@ -44,7 +44,10 @@ class ReadOnly(ModelView):
         return user is not None and user.role == "owner"
 
     def get_one(self, key):
-        return db.session.get(self.model, UUID(key))  # Flask-Admin hands over text
+        try:  # Flask-Admin hands over text
+            return db.session.get(self.model, UUID(key))
+        except ValueError:
+            return None
 
     def inaccessible_callback(self, name, **kwargs):
         return "Only owners see this.", 401, {"WWW-Authenticate": "Basic"}

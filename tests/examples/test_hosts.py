@@ -140,6 +140,8 @@ def test_flask_admin(tmp_path: Path) -> None:
             assert page.status == 200
             assert not any(secret in page.text for _, *secrets in rows for secret in secrets)
         assert ANN in browser.get("/admin/admin_invitations/?search=ann", **basic(OWNER)).text
+        unknown = browser.get("/admin/admin_invitations/details/?id=nonsense", **basic(OWNER))
+        assert unknown.status in (200, 302, 404)
         for act in ("new/", f"edit/?id={row}", f"delete/?id={row}"):
             browser.form(f"/admin/admin_invitations/{act}", id=row, email="x")
         assert len(browser.get(f"{API}/invitations", **basic(OWNER)).json["items"]) == 2
