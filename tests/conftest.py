@@ -67,10 +67,16 @@ def _is_quick(item: pytest.Item) -> bool:
 
 
 def pytest_collection_finish() -> None:
-    """What is imported by now stays: looking through it for garbage again and again takes a tenth of the run."""
+    """As few searches for garbage as there is memory for."""
+    gc.set_threshold(20_000, 20, 20)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _frozen() -> None:
+    """What is there when a file begins stays: looking through it for garbage again and again takes a tenth of the run,
+    and a test that looks at what is collected would wait for all that earlier files imported and cached."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.hookimpl(optionalhook=True)
