@@ -129,6 +129,7 @@ FINAL = {
 }
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("name", FINAL)
 def test_a_final_refusal_fails_at_once(queued: Host, name: str) -> None:
     """R12: what the mail server or the host's mailer refuses for good is not tried again; of the reason only the class
@@ -161,6 +162,7 @@ LATER = [
 ]
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("error", LATER, ids=lambda error: type(error).__name__)
 def test_what_is_not_about_the_address_is_tried_again(queued: Host, error: Exception) -> None:
     """A server that is busy, down, or does not know *us* gives up no mail: nothing is lost to a changed password."""

@@ -324,6 +324,7 @@ def test_default_of_bulk_max(queued: Host) -> None:
     assert bulk(client, numbered(1000))["created"] == 1000
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize(
     "body",
     [

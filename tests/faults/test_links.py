@@ -175,6 +175,7 @@ def _invited(host: Host, email: str = "new@example.com") -> str:
     return host.outbox.token_to(email)
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("name", PASTED)
 def test_what_is_pasted_opens(host: Host, name: str) -> None:
     """L: the form takes what was pasted, with other tokens beside it; the hash decides, and the next form has the token
@@ -215,6 +216,7 @@ def test_one_statement_to_choose(host: Host, where: str) -> None:
     assert seen == []
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize(
     "address",
     ["accept//{}", "accept/%2F{}", "accept%23{}", "accept%2523{}", "accept/%23{}", "accept/{}", "accept/{}/",

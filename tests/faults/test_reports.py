@@ -128,6 +128,7 @@ def nothing_more(host: Host) -> None:
     assert {(row.state, row.last_error) for row in later} <= {("cancelled", "mail-bounced")}
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("event", ["bounced", "complained", "unsubscribed"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_no_notice_of_a_revocation(queued: Host, event: str, when: str) -> None:
@@ -142,6 +143,7 @@ def test_no_notice_of_a_revocation(queued: Host, event: str, when: str) -> None:
     nothing_more(queued)
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("elsewhere", [False, True])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_no_reminder(queued: Host, elsewhere: bool, when: str) -> None:

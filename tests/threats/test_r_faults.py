@@ -211,6 +211,7 @@ def test_a_crowd_of_workers_sends_each_once(database_url: str) -> None:
         assert states(host) == {"sent": 40}
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("end", ["revoked", "declined", "accepted", "overdue", "tenant inactive", "inviter demoted"])
 def test_nothing_leaves_for_what_has_ended(queued: Host, end: str) -> None:
     """R9: an email that waits while its invitation ends is cancelled, and says why; nobody gets it."""
