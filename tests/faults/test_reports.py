@@ -38,6 +38,7 @@ def report(host: Host, message_id: Any, event: str) -> bool:
 # Any order
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("delivery", ["queue", "inline"])
 def test_a_report_may_come_first(database_url: str, delivery: str) -> None:
     """E6: a report that comes before the worker has written down that the email was sent leaves the same row and the

@@ -453,6 +453,7 @@ def test_an_act_inside_an_act(case: Case) -> None:
     assert heard == [host.outbox.messages[-1].to] == ["kept@example.com"]
 
 
+@pytest.mark.in_turn
 def test_a_suspended_generator(case: Case) -> None:
     """T8: while a generator is suspended in unit(), an act on the same session is refused at once: that block would
     decide over it. Where the generator goes on, its own acts work, and closing it undoes its block."""
@@ -657,6 +658,7 @@ def _foreign_key(host: Host) -> None:
     host.db.session.flush()
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("breaks", [_unique, _not_null, _foreign_key])
 def test_a_rule_of_the_hosts_is_broken_once(case: Case, breaks: Callable[[Host], None]) -> None:
     """T9: an account that breaks a rule of the host's database is made once, and the error is the host's own."""
