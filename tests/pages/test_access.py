@@ -105,11 +105,12 @@ def test_every_language(site: Site, page: Any, language: str) -> None:
 @pytest.mark.soak
 @pytest.mark.parametrize("language", LANGUAGES if SOAK else LANGUAGES[:1])
 def test_every_state_in_every_language(site: Site, page: Any, language: str) -> None:
-    """WCAG 2.2 AA: axe finds nothing on any page in any state, in any language of ours, in light and dark."""
+    """WCAG 2.2 AA: axe finds nothing on any page in any state, in any language of ours, in light and dark. Some states by
+    default, since all are looked at in English."""
     site.host.app.config["BABEL_DEFAULT_LOCALE"] = language
     tongue = Tongue(page, translation(site, language))
     found = {}
-    for name, act in STATES.items():
+    for name, act in list(STATES.items())[:: 1 if SOAK else 4]:
         page.set_extra_http_headers({})
         page.emulate_media(color_scheme="light")
         act(site, tongue)
