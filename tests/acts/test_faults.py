@@ -872,6 +872,7 @@ def test_helpers_see_it_all(host: Host) -> None:
     assert len(snapshot(host)["user_invitations"]) == 3
 
 
+@pytest.mark.in_turn
 def test_emails_of_very_many_invitations(host: Host) -> None:
     """R23: no statement has more parameters than a database takes, for any number of invitations."""
     case = make(host, "pending")

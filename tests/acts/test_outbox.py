@@ -173,6 +173,7 @@ def test_what_is_not_about_the_address_is_tried_again(queued: Host, error: Excep
     assert deliver(queued) == {"sent": 1}
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("batch", [1, 50])
 def test_poison(queued: Host, batch: int) -> None:
     """R12, J5: of a hundred mails one is refused and one cannot even be looked at, since a hook fails for it: the other
@@ -200,6 +201,7 @@ def test_poison(queued: Host, batch: int) -> None:
     assert len({message.to for message in queued.outbox.messages}) == 99
 
 
+@pytest.mark.in_turn
 def test_retry_failed(queued: Host) -> None:
     """Mails that were given up can be queued again, all at once, and have as many tries as before; those that nobody
     needs any more are cancelled."""

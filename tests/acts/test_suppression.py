@@ -566,6 +566,7 @@ def test_a_deleted_tenant_takes_its_rows(host: Host) -> None:
     assert remembered(host) == []
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("tenancy", ["none", "membership"])
 def test_other_hosts(database_url: str, tenancy: Any) -> None:
     """The same where hosts have no tenants, and where accounts belong to several."""
@@ -582,6 +583,7 @@ def test_other_hosts(database_url: str, tenancy: Any) -> None:
 # Bounces
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("event", ["bounced", "complained"])
 def test_a_bounce_outlives_its_invitation(stoppable: Host, event: str) -> None:
     """P4: after a bounce or a complaint the address needs to be confirmed, also once the invitation is revoked and
@@ -643,6 +645,7 @@ def test_never_again_is_stronger(stoppable: Host) -> None:
 # Many, and how much it costs
 
 
+@pytest.mark.in_turn
 def test_many_are_judged_at_once(host: Host) -> None:
     """R23: of many the suppressed ones are refused one by one; looking for 1,000 takes as many statements as for 10."""
     tenant, spent = host.tenant(), {}

@@ -44,6 +44,7 @@ def test_a_host_that_autogenerates_our_tables(
     assert "Nothing is missing." in developer.flask(ADD)
 
 
+@pytest.mark.in_turn
 def test_a_host_that_creates_all(empty_url: str, at_work: Callable[..., Developer], tmp_path: Path) -> None:
     """Tables that only ``db.create_all()`` has made stay as they are, with their rows. What is missing there is
     created, and so is everything on a fresh database; the way down is that of a fresh database."""

@@ -245,6 +245,7 @@ def _waiting_case(host: Host) -> Any:
     return Case(host, admin, plain, stranger, tenant, GUEST, made["id"], token)
 
 
+@pytest.mark.in_turn
 def test_four_hours_without_a_mail_server(host: Host) -> None:
     """R10: while no email can be sent, inviting succeeds as ever; tries come ever rarer; when the server is back all
     arrive, and what has expired in the meantime is cancelled where managers can see it."""
