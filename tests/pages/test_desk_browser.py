@@ -311,8 +311,10 @@ def test_every_page_and_state(site: Site, browser: Any) -> None:
 @pytest.mark.soak
 @pytest.mark.parametrize("language", LANGUAGES if SOAK else LANGUAGES[-1:])
 def test_every_state_in_every_language(site: Site, browser: Any, language: str) -> None:
-    """WCAG 2.2 AA: axe finds nothing on any page in any state, in any language of ours, in light and dark. Some states by
-    default, since all are looked at in English."""
+    """WCAG 2.2 AA: axe finds nothing on any page in any state, in any language of ours, in light and dark.
+
+    By default some states are looked at, since another test looks at all of them in English.
+    """
     site.host.app.config["SPOKEN"] = language
     found = {}
     with browser.new_context(viewport=PHONE, reduced_motion="reduce") as context:

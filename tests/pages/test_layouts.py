@@ -91,8 +91,10 @@ def walk(site: Site, page: Any) -> Iterator[str]:
 def test_in_a_layout(browser: Any, tmp_path: Path, alone: dict[str, list[str]], layout: str) -> None:
     """J2: within Bootstrap, Bulma and Pico our pages look as in our own frame, and the host's bar as on the host's own
     pages; all text can be read in light and dark, a phone need not be scrolled sideways, and the policy blocks nothing.
-    With the colors that docs/pages.md has for that framework, all text can be read as well. Outside of a soak, pages are
-    read in light and in dark by turns."""
+    With the colors that docs/pages.md has for that framework, all text can be read as well.
+
+    Outside of a soak, pages are read in light and in dark by turns.
+    """
     schemes = cycle([("dark", "light")] if SOAK else [("dark",), ("light",)])
     if layouts.NAMES.index(layout) % 2:
         next(schemes)
