@@ -43,10 +43,12 @@ def violations(page: Any, *rules: str, within: str | None = None) -> list[str]:
     from axe_playwright_python.sync_playwright import Axe
 
     page.wait_for_load_state()  # a page that was submitted to is there before its stylesheets are
+    if page.evaluate("typeof axe === 'undefined'"):  # to read it takes longer than most of its rules
+        page.evaluate(Axe().axe_script)
     only = {"type": "rule", "values": list(rules)} if rules else {"type": "tag", "values": WCAG}
-    found = (
-        Axe().run(page, context=within, options={"runOnly": only, "resultTypes": ["violations"]}).response["violations"]
-    )
+    options = {"runOnly": only, "resultTypes": ["violations"]}
+    run = "([within, options]) => axe.run(within ?? document, options).then(found => found.violations)"
+    found: list[Any] = page.evaluate(run, [within, options])
     return [f"{each['id']}: {node['html']}" for each in found for node in each["nodes"]]
 
 
