@@ -8,13 +8,16 @@ tests are skipped; where ``CI=true`` they fail instead.
 from __future__ import annotations
 
 import gc
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 
 from tests.hosts import KEYS, TENANCIES, Host, build
+from tests.races.harness import SOAK
 from tests.servers import File, Scratch, find_mariadb, find_postgresql, in_ci, scratch
 
 #: How long an example takes is no law of ours, and on a busy machine no fact either.
@@ -51,26 +54,57 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if config.option.markexpr == "quick" and folder and folder[0] not in QUICK else None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sentry's integrations change Flask and SQLAlchemy for as long as the process lives: their tests are the last."""
-    items.sort(key=lambda item: item.path.name == "test_trackers.py")
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the rows of ``in_turn`` that are run on another database, and mark what is quick."""
+    if not SOAK:
+        servers = config.stash.get(SERVERS, {})
+        quick = config.option.markexpr == "quick"
+        _take_turns(items, {name for name in DATABASES[1:] if quick or servers.get(name, name) is None})
     for item in items:
         if _is_quick(item):
             item.add_marker("quick")
 
 
+def _take_turns(items: list[pytest.Item], away: set[str]) -> None:
+    """Of what is marked ``in_turn``, keep each row of each test on one of the databases, and none that is away."""
+    rows: defaultdict[Any, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("in_turn"):
+            rows[_row(item)].append(item)
+    dropped = set[pytest.Item]()
+    for number, row in enumerate(rows.values()):
+        choice = [item for item in row if _database_of(item) not in away] or row
+        dropped.update(set(row) - {choice[number % len(choice)]})
+    items[:] = [item for item in items if item not in dropped]
+
+
+def _row(item: pytest.Item) -> Any:
+    """Which test it is, and by which objects it is parametrized, the database apart."""
+    params = getattr(getattr(item, "callspec", None), "params", {})
+    return item.nodeid.partition("[")[0], *((name, id(params[name])) for name in sorted(params) if name != "_database")
+
+
+def _database_of(item: pytest.Item) -> str | None:
+    callspec = getattr(item, "callspec", None)
+    return None if callspec is None else callspec.params.get("_database")
+
+
 def _is_quick(item: pytest.Item) -> bool:
     """Most laws are proved without a server; the same on PostgreSQL and MariaDB, races and browsers take the time."""
-    callspec = getattr(item, "callspec", None)
-    database = None if callspec is None else callspec.params.get("_database")
-    return item.path.relative_to(TESTS).parts[0] in QUICK and database in (None, "sqlite")
+    return item.path.relative_to(TESTS).parts[0] in QUICK and _database_of(item) in (None, "sqlite")
 
 
 def pytest_collection_finish() -> None:
-    """What is imported by now stays: looking through it for garbage again and again takes a tenth of the run."""
+    """As few searches for garbage as there is memory for."""
+    gc.set_threshold(20_000, 20, 20)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _frozen() -> None:
+    """What is there when a file begins stays: looking through it for garbage again and again takes a tenth of the run,
+    and a test that looks at what is collected would wait for all that earlier files imported and cached."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -18,7 +18,7 @@ from functools import cache
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from flask import Flask, has_request_context, request
+from flask import Flask, g, has_app_context, has_request_context, request
 from flask.testing import FlaskClient
 from flask_sqlalchemy import SQLAlchemy
 from jinja2 import BytecodeCache, Environment
@@ -154,13 +154,13 @@ class Host(AbstractContextManager["Host"]):
         """The id of the tenant of that name, made where there is none yet; ``None`` where hosts have no tenants."""
         if self.Tenant is None:
             return None
-        with self.app.app_context():
+        with self.at_once():
             session = self.db.session
             row = session.scalar(sa.select(self.Tenant).where(self.Tenant.name == name))
             if row is None:
                 row = self.Tenant(name=name)
                 session.add(row)
-                session.commit()
+                session.flush()
             return row.id
 
     def user(
@@ -177,21 +177,31 @@ class Host(AbstractContextManager["Host"]):
 
         :param tenant: a tenant's id; default: the tenant "Acme"; ``None``: in no tenant.
         """
-        home = self.tenant() if tenant is _HOME else tenant
         user = self.User(email=email, email_verified=verified, **columns)
         if password is not None:
             user.set_password(password)
         if self.tenancy != "membership":
             user.role = role
-        if self.tenancy == "tenant":
-            user.tenant_id = home
-        with self.app.app_context():
+        with self.at_once():
+            home = self.tenant() if tenant is _HOME else tenant
+            if self.tenancy == "tenant":
+                user.tenant_id = home
             self.db.session.add(user)
             self.db.session.flush()
             if self.tenancy == "membership" and home is not None:
                 self.db.session.add(self.Membership(user_id=user.id, tenant_id=home, role=role))
-            self.db.session.commit()
             return user.id
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Tenants and users that are made in the block are made in one transaction, which is committed at its end."""
+        if has_app_context() and g.get("at_once"):
+            yield
+            return
+        with self.app.app_context():
+            g.at_once = True
+            yield
+            self.db.session.commit()
 
     def headers(self, user_id: Any = None, tenant: Any = None) -> dict[str, str]:
         """The headers that make a call that user's."""

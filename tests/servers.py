@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -102,7 +102,8 @@ def _start_postgresql() -> tuple[str, Callable[[], None]]:
 class Scratch:
     """One database of our own on a server: made empty as often as wanted, dropped at the end.
 
-    It touches nothing else there. Its name is new each time, so that test runs do not meet.
+    It touches nothing else there. Its name is new each time, so that test runs do not meet. To make tables takes longer
+    than most tests, so those of each kind of host are made once: while another kind is tested, they stand aside.
     """
 
     #: The ones of this process, by name.
@@ -111,8 +112,13 @@ class Scratch:
     def __init__(self, server: str) -> None:
         self._server = _unencrypted(make_url(server))
         self._name = f"invitations_test_{uuid.uuid4().hex[:12]}"
+        #: The tables that are there, in the order in which they were made, and what made them.
         self._kept: Tables = ()
-        self._on_server(f"CREATE DATABASE {self._name}{'' if self._is_postgresql else ' CHARACTER SET utf8mb4'}")
+        self._script = ""
+        #: Where the tables of each script stand while they are aside, and which do.
+        self._places: dict[str, str] = {}
+        self._aside: set[str] = set()
+        self._on_server(f"CREATE DATABASE {self._name}{self._charset}")
         if self._is_postgresql:  # no test cuts the power
             self._on_server(f"ALTER DATABASE {self._name} SET synchronous_commit = off")
         # One connection for what is done between tests; the ping: a test may have hung up on everybody.
@@ -127,6 +133,10 @@ class Scratch:
     def _is_postgresql(self) -> bool:
         return self._server.get_backend_name() == "postgresql"
 
+    @property
+    def _charset(self) -> str:
+        return "" if self._is_postgresql else " CHARACTER SET utf8mb4"
+
     def _on_server(self, statement: str) -> None:
         engine = sa.create_engine(self._server, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
         with engine.connect() as connection:
@@ -135,37 +145,67 @@ class Scratch:
     def clear(self) -> str:
         """Delete the rows that an earlier test left, and give the URL.
 
-        The tables of its host stay: to make tables is slow, and the next test's host may be of the same kind.
+        The tables of its host stay: the next test's host may be of the same kind.
         """
-        if self._kept:
-            with suppress(SQLAlchemyError), self._own.begin() as connection:  # the test changed them after all
-                self._hang_up(connection)
-                for table in reversed(self._kept):
-                    connection.exec_driver_sql(f"DELETE FROM {table.name}")
-                return self._url
-        return self.empty()
+        return self._url if self._kept and self._sweep() else self.empty()
 
     def empty(self) -> str:
-        """Drop whatever an earlier test left, and give the URL."""
-        schema = "SCHEMA public" if self._is_postgresql else f"DATABASE {self._name}"
+        """Leave no table of an earlier test, and give the URL."""
+        swept = bool(self._kept) and self._sweep()
         with self._own.begin() as connection:
             self._hang_up(connection)
-            connection.exec_driver_sql(f"DROP {schema}{' CASCADE' if self._is_postgresql else ''}")
-            connection.exec_driver_sql(f"CREATE {schema}{'' if self._is_postgresql else ' CHARACTER SET utf8mb4'}")
-            if not self._is_postgresql:
+            if swept:
+                self._put_aside(connection)
+            if self._is_postgresql:
+                connection.exec_driver_sql("DROP SCHEMA IF EXISTS public CASCADE")
+                connection.exec_driver_sql("CREATE SCHEMA public")
+            else:
+                connection.exec_driver_sql(f"DROP DATABASE {self._name}")
+                connection.exec_driver_sql(f"CREATE DATABASE {self._name}{self._charset}")
                 connection.exec_driver_sql(f"USE {self._name}")
-        self._kept = ()
+        self._kept, self._script = (), ""
         return self._url
 
     def furnish(self, tables: sa.MetaData) -> None:
-        """Make these tables, unless they are there already."""
-        wanted = tuple(tables.sorted_tables)
-        if self._kept == wanted:
+        """Have these tables there, without a row."""
+        script = _script(self._server, tables)
+        if self._script == script:
             return
         if self._kept:
             self.empty()
-        tables.create_all(self._own)
-        self._kept = wanted
+        if script in self._aside:
+            with self._own.begin() as connection:
+                self._take_back(connection, tables.sorted_tables, script)
+        else:
+            tables.create_all(self._own)
+        self._kept, self._script = tuple(tables.sorted_tables), script
+
+    def _sweep(self) -> bool:
+        """Delete all rows; whether that can be done, since a test may have changed the tables."""
+        with suppress(SQLAlchemyError), self._own.begin() as connection:
+            self._hang_up(connection)
+            for table in reversed(self._kept):
+                connection.exec_driver_sql(f"DELETE FROM {table.name}")
+            return True
+        return False
+
+    def _put_aside(self, connection: sa.Connection) -> None:
+        place = self._places.setdefault(self._script, f"{self._name}_{len(self._places)}")
+        if self._is_postgresql:
+            connection.exec_driver_sql(f"ALTER SCHEMA public RENAME TO {place}")
+        else:
+            connection.exec_driver_sql(f"CREATE DATABASE IF NOT EXISTS {place}{self._charset}")
+            _move(connection, self._kept, self._name, place)
+        self._aside.add(self._script)
+
+    def _take_back(self, connection: sa.Connection, tables: Sequence[sa.Table], script: str) -> None:
+        place = self._places[script]
+        if self._is_postgresql:
+            connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+            connection.exec_driver_sql(f"ALTER SCHEMA {place} RENAME TO public")
+        else:
+            _move(connection, tables, place, self._name)
+        self._aside.remove(script)
 
     @property
     def _url(self) -> str:
@@ -189,7 +229,24 @@ class Scratch:
         with self._own.connect() as connection:
             self._hang_up(connection)
         self._own.dispose()
-        self._on_server(f"DROP DATABASE IF EXISTS {self._name}")
+        for name in (self._name, *([] if self._is_postgresql else self._places.values())):
+            self._on_server(f"DROP DATABASE IF EXISTS {name}")
+
+
+def _script(server: URL, tables: sa.MetaData) -> str:
+    """What makes these tables; of two hosts of one kind it is the same."""
+    if _script not in tables.info:
+        lines: list[str] = []
+        dialect = server.get_dialect()()
+        engine = sa.create_mock_engine(server, lambda ddl, *_: lines.append(str(ddl.compile(dialect=dialect))))
+        tables.create_all(engine, checkfirst=False)
+        tables.info[_script] = "".join(lines)
+    return str(tables.info[_script])
+
+
+def _move(connection: sa.Connection, tables: Sequence[sa.Table], here: str, there: str) -> None:
+    moves = [f"{here}.{table.name} TO {there}.{table.name}" for table in tables]
+    connection.exec_driver_sql(f"RENAME TABLE {', '.join(moves)}")
 
 
 class File:

@@ -84,6 +84,7 @@ def thrifty(request: pytest.FixtureRequest, database_url: str) -> Iterator[tuple
 Thrifty = tuple[Host, tuple[str, ...]]
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("capped", [True, False])
 def test_invite(thrifty: Thrifty, capped: bool) -> None:
     """R23: inviting takes at most 8 statements in its transaction, and 3 more for sending the mail right away; with
@@ -106,6 +107,7 @@ def test_invite(thrifty: Thrifty, capped: bool) -> None:
 KEY = {"sqlite": 2, "postgresql": 3, "mysql": 5}
 
 
+@pytest.mark.in_turn
 def test_a_key(thrifty: Thrifty) -> None:
     """R23: with an ``Idempotency-Key`` inviting takes at most 2, 3 or 5 statements more, depending on the database, and
     the answer again 2."""
@@ -123,6 +125,7 @@ def test_a_key(thrifty: Thrifty) -> None:
     assert again <= 3
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("joining", [False, True])
 def test_accept(thrifty: Thrifty, joining: bool) -> None:
     """R23: accepting takes at most 9 statements, for a new account and for one that joins: two of them look once more
@@ -137,6 +140,7 @@ def test_accept(thrifty: Thrifty, joining: bool) -> None:
     assert meter.total <= 9, meter.spent
 
 
+@pytest.mark.in_turn
 def test_list(thrifty: Thrifty) -> None:
     """R23: a page takes at most 3 statements, whether it shows one invitation or a hundred."""
     host, hooks = thrifty
@@ -153,6 +157,7 @@ def test_list(thrifty: Thrifty) -> None:
     assert counts[0] == counts[1]
 
 
+@pytest.mark.in_turn
 def test_desk(thrifty: Thrifty) -> None:
     """A page of the manager's desk takes at most 4 statements, whatever is searched for and however many there are; one
     of a single invitation, which tells what stands in its way, one more."""
@@ -167,6 +172,7 @@ def test_desk(thrifty: Thrifty) -> None:
         assert meter.total <= most, meter.spent
 
 
+@pytest.mark.in_turn
 def test_desk_of_many(thrifty: Thrifty) -> None:
     """The desk's preview takes as many statements for a hundred people as for one, and the form none of ours."""
     host, hooks = thrifty
@@ -185,6 +191,7 @@ def test_desk_of_many(thrifty: Thrifty) -> None:
     assert max(counts) <= 7, counts
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("signed_in", [False, True])
 def test_open_page(thrifty: Thrifty, signed_in: bool) -> None:
     """R23: the page that shows the offer takes at most 3 statements, whoever looks at it; the landing page none."""
@@ -199,6 +206,7 @@ def test_open_page(thrifty: Thrifty, signed_in: bool) -> None:
     assert meter.total <= 3, meter.spent
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("url", [PREVIEW, ACCEPT, DECLINE])
 def test_malformed_token(thrifty: Thrifty, url: str) -> None:
     """A11, R23: what cannot be a token costs no statement at all; an unknown one costs one."""
@@ -211,6 +219,7 @@ def test_malformed_token(thrifty: Thrifty, url: str) -> None:
         assert meter.total <= cost * 2, meter.spent
 
 
+@pytest.mark.in_turn
 def test_unauthenticated(thrifty: Thrifty) -> None:
     """A call without a user costs nothing."""
     host, hooks = thrifty

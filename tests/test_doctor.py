@@ -294,6 +294,7 @@ UNIQUE: dict[str, tuple[Callable[[Any], Any] | None, bool]] = {
 }
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("name", UNIQUE)
 def test_unique_emails(empty_url: str, name: str) -> None:
     """One address, one account: only the database can see to that."""

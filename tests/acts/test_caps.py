@@ -46,6 +46,7 @@ def many(host: Host, *emails: str) -> Sequence[str]:
 # PENDING_MAX
 
 
+@pytest.mark.in_turn
 def test_what_is_open_counts(small: Host) -> None:
     """E5: what is pending takes a place; what is revoked, accepted or expired does not, and what is pending is sent
     again at any time."""
@@ -72,6 +73,7 @@ def test_what_is_open_counts(small: Host) -> None:
             small.invitations.resend(made[1]["id"])
 
 
+@pytest.mark.in_turn
 def test_one_tenant_is_not_anothers(small: Host) -> None:
     """The places are a tenant's own."""
     if small.tenancy == "none":
@@ -84,6 +86,7 @@ def test_one_tenant_is_not_anothers(small: Host) -> None:
         refused(ask(small, admin, "more@example.com"), *FULL)
 
 
+@pytest.mark.in_turn
 def test_as_many_as_fit(small: Host) -> None:
     """Of many together as many as fit are made, in order: what another rule refuses takes no place."""
     small.user("member@example.com", "user")
@@ -92,6 +95,7 @@ def test_as_many_as_fit(small: Host) -> None:
     assert many(small, "d@example.com", "a@example.com") == ["too-many-pending", "already-invited"]
 
 
+@pytest.mark.in_turn
 def test_of_many_only_those_that_open_take_a_place(small: Host) -> None:
     """Of many that are sent again together those that are pending have their places, however full it is."""
     admin = small.user("admin@example.com", "admin")

@@ -244,6 +244,7 @@ def test_no_wake_up_for_what_was_undone(queued: Host) -> None:
     assert given == []
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("state", ["revoked", "declined", "accepted", "overdue", "tenant inactive"])
 def test_closed_while_queued(queued: Host, state: str) -> None:
     """B11, R9: a mail whose invitation was closed, or whose tenant was deactivated, before a worker came, is cancelled

@@ -39,6 +39,7 @@ def test_the_table_is_sound() -> None:
     assert len({move.event for move in MOVES.values()}) == len(MOVES)
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("name", MOVES)
 def test_guards(host: Host, name: str) -> None:
     """The UPDATE of a move changes a row that is stored where the move starts from and in time, and no other."""
@@ -97,6 +98,7 @@ KEPT = {
 }
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("state", KEPT)
 def test_acts(host: Host, state: str) -> None:
     """Each act moves an invitation in this state exactly as the table says, with the event that it names; where the

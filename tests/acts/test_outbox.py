@@ -129,6 +129,7 @@ FINAL = {
 }
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("name", FINAL)
 def test_a_final_refusal_fails_at_once(queued: Host, name: str) -> None:
     """R12: what the mail server or the host's mailer refuses for good is not tried again; of the reason only the class
@@ -161,6 +162,7 @@ LATER = [
 ]
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("error", LATER, ids=lambda error: type(error).__name__)
 def test_what_is_not_about_the_address_is_tried_again(queued: Host, error: Exception) -> None:
     """A server that is busy, down, or does not know *us* gives up no mail: nothing is lost to a changed password."""
@@ -171,6 +173,7 @@ def test_what_is_not_about_the_address_is_tried_again(queued: Host, error: Excep
     assert deliver(queued) == {"sent": 1}
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("batch", [1, 50])
 def test_poison(queued: Host, batch: int) -> None:
     """R12, J5: of a hundred mails one is refused and one cannot even be looked at, since a hook fails for it: the other
@@ -198,6 +201,7 @@ def test_poison(queued: Host, batch: int) -> None:
     assert len({message.to for message in queued.outbox.messages}) == 99
 
 
+@pytest.mark.in_turn
 def test_retry_failed(queued: Host) -> None:
     """Mails that were given up can be queued again, all at once, and have as many tries as before; those that nobody
     needs any more are cancelled."""

@@ -51,6 +51,7 @@ def trail(case: Case) -> list[Any]:
     return [event for event in answer["items"] if event["type"] in TOLD.values()]
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("event", STATE)
 def test_each_report(host: Host, event: str) -> None:
     """A report is seen in ``delivery.state`` and as one event of the audit trail; the same one again is no news."""
@@ -136,6 +137,7 @@ def make_without_mail(host: Host) -> Case:
     return Case(host, admin, plain, stranger, tenant, "guest@acme.example", made["id"], "")
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("event", ["bounced", "complained", "rejected", "unsubscribed"])
 def test_unwanted_mails_are_not_repeated(host: Host, event: str) -> None:
     """After a hard bounce or a complaint nothing more is sent to the address, by resending or reminding, until a

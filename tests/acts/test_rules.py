@@ -414,6 +414,7 @@ def test_the_matrix_is_whole() -> None:
     assert {"already-member", "account-exists", "already-invited", "invitation-withdrawn", "second-factor"} <= codes
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_matrix(scene: Callable[[], Scene], situation: str) -> None:
     """P1 to P5: each path answers what the contract gives for this situation; what is refused leaves no row changed
@@ -492,6 +493,7 @@ PEOPLE: Mapping[str, Mapping[str, str | None]] = {
 }
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("state", PEOPLE)
 def test_preview_is_accept(database_url: str, state: str) -> None:
     """P2: what the preview names as the obstacle is what accept answers to the same person, and its absence is a

@@ -164,6 +164,7 @@ def test_from_python(host: Host) -> None:
             api.revoke_many(ids)
 
 
+@pytest.mark.in_turn
 def test_many_cost_no_more_statements(database_url: str) -> None:
     """R23: resending and revoking 500 takes as many statements as 10, and 1,000 one more for each chunk."""
     with build(database_url, config=ROOMY, tenant_is_active=None) as host:

@@ -313,6 +313,7 @@ def get_body(host: Host) -> Any:
         return get_state().invite_body
 
 
+@pytest.mark.in_turn
 def test_default_of_bulk_max(queued: Host) -> None:
     """1,000 rows are taken, in one transaction, and 1,001 are not."""
     _, admin, *_ = people(queued)
@@ -323,6 +324,7 @@ def test_default_of_bulk_max(queued: Host) -> None:
     assert bulk(client, numbered(1000))["created"] == 1000
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize(
     "body",
     [
@@ -402,6 +404,7 @@ def test_details_as_deep_as_of_one(host: Host) -> None:
 # Statements
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("tenancy", TENANCIES)
 def test_many_cost_no_more_statements(database_url: str, tenancy: Tenancy) -> None:
     """R23: inviting 10, 100 or 500 people takes the same number of statements, and 1,000 one more for each chunk of a

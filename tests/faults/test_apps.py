@@ -32,6 +32,7 @@ def made(host: Host) -> str:
     return str(host.rows(host.invitations.models.Invitation)[-1].token_hash)
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("other", [{"key": "two"}, {"url": THERE}, {"key": "two", "url": THERE}], ids=repr)
 @pytest.mark.parametrize("state", ["queued", "abandoned", "failed"])
 def test_each_sends_its_own(database_url: str, other: dict[str, Any], state: str) -> None:

@@ -27,8 +27,8 @@ from tests.races.proxy import AFTER, Proxy
 
 MINUTE = timedelta(minutes=1)
 LEASE = 3 * MINUTE
-#: Seconds; longer than a unit of work tries by itself.
-OUTAGE = 1.5
+#: Seconds; longer than a unit of work tries by itself, which is 0.6.
+OUTAGE = 1.0
 
 
 def sent_events(host: Host) -> Counter[Any]:
@@ -58,6 +58,7 @@ def after(host: Host, number: int, do: Callable[[Any], None]) -> Any:
 # E1: the database is away
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("at", [1, 3, 5], ids=["first", "amid", "last"])
 def test_what_was_sent_is_not_sent_again(database_url: str, at: int) -> None:
     """E1: where the database goes away while a batch is sent, and comes back while the lease holds, every email leaves
@@ -71,6 +72,7 @@ def test_what_was_sent_is_not_sent_again(database_url: str, at: int) -> None:
         once(host, 5)
 
 
+@pytest.mark.in_turn
 def test_claim_by_claim(database_url: str) -> None:
     """E1: the same without batches, for one email by its id, and in a task queue's job."""
     with fragile(database_url) as (host, database):
@@ -86,6 +88,7 @@ def test_claim_by_claim(database_url: str) -> None:
         once(host, 4)
 
 
+@pytest.mark.in_turn
 def test_a_worker_that_is_told_to_stop_writes_down_first(database_url: str) -> None:
     """E1: told to stop while the database is away, a worker goes on trying to write down what it has sent, and puts
     back what it has not begun."""
@@ -103,6 +106,7 @@ def test_a_worker_that_is_told_to_stop_writes_down_first(database_url: str) -> N
         assert [row.attempts for row in mails(host, state="queued")] == [0, 0]
 
 
+@pytest.mark.in_turn
 def test_the_lease_bounds_it(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
     """E1: where the database stays away for longer than the lease, the worker gives up, and the log names what may be
     sent twice; nothing is lost."""
@@ -119,6 +123,7 @@ def test_the_lease_bounds_it(database_url: str, caplog: pytest.LogCaptureFixture
         assert deliver(host) == {"sent": 2}
 
 
+@pytest.mark.in_turn
 def test_inline(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """E1: a request that has sent an email writes that down when the database is back, and waits for it for a few
     seconds only."""
@@ -227,6 +232,7 @@ def test_each_is_looked_at_right_before(queued: Host, rotate: bool) -> None:
     assert len({message.to for message in queued.outbox.messages}) == 3
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("pause", [0, 2, 400])
 def test_what_is_done_before_sending(queued: Host, batch: int, pause: float) -> None:
@@ -354,6 +360,7 @@ def test_the_rules_are_asked_again_after_a_slow_hook(queued: Host) -> None:
     assert [row.last_error for row in mails(queued)] == ["tenant-inactive"]
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("batch", [1, 3])
 def test_receivers_take_their_own_time(queued: Host, batch: int) -> None:
     """E3: while receivers of ``invitation_sent`` run, which may take longer than the lease, the worker holds nothing:
@@ -438,6 +445,7 @@ class Timeout(BaseException):
 INTERRUPTS = (Timeout, KeyboardInterrupt, SystemExit)
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("interrupt", INTERRUPTS)
 @pytest.mark.parametrize("batch", [1, 4])
 def test_a_mailer_that_is_interrupted(queued: Host, interrupt: type[BaseException], batch: int) -> None:
@@ -462,6 +470,7 @@ def test_a_mailer_that_is_interrupted(queued: Host, interrupt: type[BaseExceptio
     once(queued, 4)
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("interrupt", INTERRUPTS)
 def test_a_hook_that_is_interrupted(queued: Host, interrupt: type[BaseException]) -> None:
     """E5: the same in a hook that is asked before the next email: the last one's outcome is written down, nothing stays
@@ -508,6 +517,7 @@ def test_rendering_that_is_interrupted(queued: Host) -> None:
     assert states(queued) == {"queued": 2}
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("interrupt", INTERRUPTS)
 def test_a_request_that_is_interrupted(host: Host, interrupt: type[BaseException]) -> None:
     """E5: the same where a request sends: nothing that its transaction has posted stays leased."""
@@ -545,6 +555,7 @@ def test_a_bar_that_breaks(queued: Host) -> None:
     assert states(queued) == {"sent": 1, "queued": 1}
 
 
+@pytest.mark.in_turn
 def test_a_batch_is_never_endless(queued: Host) -> None:
     """Of a batch without a bound at most 1,000 are leased at a time."""
     waiting(queued, 1005)

@@ -175,6 +175,7 @@ def _invited(host: Host, email: str = "new@example.com") -> str:
     return host.outbox.token_to(email)
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("name", PASTED)
 def test_what_is_pasted_opens(host: Host, name: str) -> None:
     """L: the form takes what was pasted, with other tokens beside it; the hash decides, and the next form has the token
@@ -199,6 +200,7 @@ def test_the_live_one_of_several(host: Host) -> None:
     assert _post(host, "open", f"{OTHER} x {OTHER[::-1]}").status_code == 404
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("where", ["open", "accept", "decline"])
 def test_one_statement_to_choose(host: Host, where: str) -> None:
     """L: a bare token costs no further statement, a text without a candidate none at all."""
@@ -215,6 +217,7 @@ def test_one_statement_to_choose(host: Host, where: str) -> None:
     assert seen == []
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize(
     "address",
     ["accept//{}", "accept/%2F{}", "accept%23{}", "accept%2523{}", "accept/%23{}", "accept/{}", "accept/{}/",
@@ -230,6 +233,7 @@ def test_addresses_that_were_rewritten(host: Host, address: str) -> None:
     assert _post(host, "open", held.replace("&amp;", "&")).status_code == 200
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("address", ["accept/", "accept", "accept?x=1", "accept%23", "accept/x"])
 def test_an_address_without_a_token(host: Host, address: str) -> None:
     """L: an address that holds nothing leads to the landing page with its field to paste the link."""

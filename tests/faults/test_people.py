@@ -172,6 +172,7 @@ def sweep(host: Host) -> None:
         host.invitations.sweep()
 
 
+@pytest.mark.in_turn
 def test_events_age(host: Host) -> None:
     """S2: RETENTION after it happened, an event of a closed invitation forgets from where it came, whenever that was
     closed; one of an open invitation keeps it."""

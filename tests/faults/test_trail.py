@@ -131,6 +131,7 @@ def test_a_page_of_another(host: Host) -> None:
     assert host.client(other.admin).get(f"{case.url}/events?limit=1").status_code == 404
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize(
     "query",
     [{"limit": 0}, {"limit": 101}, {"limit": "x"}, {"cursor": "x"}, {"cursor": "W10="}, {"after": "x"}, {"offset": 1}],

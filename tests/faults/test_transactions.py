@@ -91,6 +91,7 @@ def _swallowed(host: Host) -> None:
 ENDS = (_commit, _rollback, _close, _remove, _outermost, _within_savepoint, _swallowed, _connection, _sql)
 
 
+@pytest.mark.in_turn
 @pytest.mark.filterwarnings("ignore:.*already deassociated from connection")
 @pytest.mark.parametrize("end", ENDS)
 def test_a_hook_that_ends_the_transaction_is_named(case: Case, end: Callable[[Host], None]) -> None:
@@ -125,6 +126,7 @@ def accepting_inside(case: Case) -> None:
         accepting(case)
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("hook", ["tenant_is_active", "can_invite", "check_invitee", "find_user", "tenant_name"])
 def test_any_participant_is_named(case: Case, hook: str) -> None:
     """T2: whichever participant ends the transaction of an invite: it is named, nothing is written, no email leaves."""
@@ -313,6 +315,7 @@ OBSERVERS = (
 )
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("observe", OBSERVERS)
 def test_an_observer_leaves_no_trace(host: Host, observe: Callable[[Host], None]) -> None:
     """T3: whatever a receiver, a mailer or ``on_accepted`` does in the session, the others are called, the email is
@@ -450,6 +453,7 @@ def test_an_act_inside_an_act(case: Case) -> None:
     assert heard == [host.outbox.messages[-1].to] == ["kept@example.com"]
 
 
+@pytest.mark.in_turn
 def test_a_suspended_generator(case: Case) -> None:
     """T8: while a generator is suspended in unit(), an act on the same session is refused at once: that block would
     decide over it. Where the generator goes on, its own acts work, and closing it undoes its block."""
@@ -654,6 +658,7 @@ def _foreign_key(host: Host) -> None:
     host.db.session.flush()
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("breaks", [_unique, _not_null, _foreign_key])
 def test_a_rule_of_the_hosts_is_broken_once(case: Case, breaks: Callable[[Host], None]) -> None:
     """T9: an account that breaks a rule of the host's database is made once, and the error is the host's own."""

@@ -133,6 +133,7 @@ DETAILS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("details", DETAILS)
 def test_details_come_back(host: Host, details: dict[str, Any]) -> None:
     """C6: details are kept as they are on every database, and mean nothing to us."""

@@ -99,6 +99,7 @@ def test_every_such_call_is_tested() -> None:
     assert MADE.keys() == {each.name for each in CALLS if each.idempotent}
 
 
+@pytest.mark.in_turn
 @EACH
 def test_the_answer_again(host: Host, name: str) -> None:
     """R14: the same key and body get the same status and the same body again, and nothing happens twice."""
@@ -112,6 +113,7 @@ def test_the_answer_again(host: Host, name: str) -> None:
         assert again.headers.get("Location") == first.headers.get("Location")
 
 
+@pytest.mark.in_turn
 @EACH
 def test_the_same_json_in_another_order(host: Host, name: str) -> None:
     """A client that tries again may write the same body in another order and with other spaces."""
@@ -122,6 +124,7 @@ def test_the_same_json_in_another_order(host: Host, name: str) -> None:
     assert replayed(answer)
 
 
+@pytest.mark.in_turn
 @EACH
 def test_another_body(host: Host, name: str) -> None:
     """The same key with another body is refused, and nothing happens."""
@@ -231,6 +234,7 @@ def test_a_dry_run_takes_no_key(local: Host, key: str) -> None:
 # Refusals
 
 
+@pytest.mark.in_turn
 @EACH
 def test_a_refusal_is_not_kept(host: Host, name: str) -> None:
     """Refused first, then fixed: the same key works, also with another body."""
@@ -257,6 +261,7 @@ def test_the_trail_of_a_refused_accept(host: Host, key: str | None) -> None:
     assert kept(host) == []
 
 
+@pytest.mark.in_turn
 @EACH
 def test_a_crash_is_not_kept(host: Host, name: str) -> None:
     """What ends in a 5xx leaves nothing: the same key works."""
@@ -457,6 +462,7 @@ def test_sweep(host: Host) -> None:
     assert replayed(call("new"))
 
 
+@pytest.mark.in_turn
 @EACH
 def test_a_new_key_of_the_app(database_url: str, name: str) -> None:
     """I5: after ``SECRET_KEY`` was changed, an answer is given again where the old one is a fallback; else it is

@@ -259,12 +259,12 @@ class Case:
 
 def people(host: Host, name: str = "Acme", admin_role: str = "admin") -> tuple[Any, Any, Any, Any]:
     """A tenant with an admin and a plain member, and an owner of another one: (tenant, admin, plain, stranger)."""
-    tenant, other = host.tenant(name), host.tenant("Elsewhere")
-    slug = name.lower()
-    admin = host.user(f"admin@{slug}.example", admin_role, tenant)
-    plain = host.user(f"plain@{slug}.example", "user", tenant)
-    found = host.rows(host.User, email="owner@elsewhere.example")
-    stranger = found[0].id if found else host.user("owner@elsewhere.example", "owner", other)
+    found, slug = host.rows(host.User, email="owner@elsewhere.example"), name.lower()
+    with host.at_once():
+        tenant, other = host.tenant(name), host.tenant("Elsewhere")
+        admin = host.user(f"admin@{slug}.example", admin_role, tenant)
+        plain = host.user(f"plain@{slug}.example", "user", tenant)
+        stranger = found[0].id if found else host.user("owner@elsewhere.example", "owner", other)
     return tenant, admin, plain, stranger
 
 

@@ -30,6 +30,7 @@ def invite(host: Host) -> Any:
         return host.invitations.invite("ann@example.com", tenant_id=tenant_id)
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("start", CLOCKS.values(), ids=CLOCKS)
 def test_open_to_the_last_moment(database_url: str, start: datetime) -> None:
     """R18, B1: one microsecond before ``expires_at`` the link opens, whatever the app's clock shows: it alone is asked
@@ -46,6 +47,7 @@ def test_open_to_the_last_moment(database_url: str, start: datetime) -> None:
             assert host.invitations.accept(host.outbox.token_to("ann@example.com"), password=PASSWORD).user.id
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("start", CLOCKS.values(), ids=CLOCKS)
 def test_shut_at_the_moment_itself(database_url: str, start: datetime) -> None:
     """R18, B1: at ``expires_at`` itself it is expired: for preview, decline, accept, get, list and sweep alike."""

@@ -23,6 +23,7 @@ MEMBERS = shape("int", "membership")
 User, Tenant, Membership, session = MEMBERS.User, MEMBERS.Tenant, MEMBERS.Membership, MEMBERS.db.session
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize(("_database", "key", "tenancy"), PAIRS, indirect=["_database"])
 def test_a_sound_host(database_url: str, key: Key, tenancy: Tenancy) -> None:
     """A host that does as the documentation says fails no check, on any database, and keeps nothing of them."""

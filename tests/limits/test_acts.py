@@ -35,6 +35,8 @@ from tests.http.tools import (
 )
 from tests.test_budgets import metered
 
+pytestmark = pytest.mark.in_turn
+
 #: By such names the limits of a host are given here.
 PREFIX = "INVITATIONS_RATELIMIT_"
 

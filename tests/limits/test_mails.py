@@ -15,6 +15,8 @@ from tests.http.tools import GUEST, LIST, accept, invite, people
 from tests.limits.test_acts import limited
 from tests.queued import deliver, mails
 
+pytestmark = pytest.mark.in_turn
+
 MODES = ["inline", "queue"]
 SECOND = timedelta(seconds=1)
 

@@ -65,6 +65,7 @@ def proxy(request: pytest.FixtureRequest) -> Iterator[Proxy]:
         yield made
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("how", ["closed", "mute"])
 def test_storage_away(
     database_url: str, proxy: Proxy, how: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch

@@ -20,6 +20,7 @@ def elsewhere(developer: Developer, tmp_path: Path) -> Developer:
     return Developer(developer.shell, developer.folder, host)
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("applied", [False, True], ids=["not applied", "applied"])
 def test_a_host_that_autogenerates_our_tables(
     empty_url: str, at_work: Callable[..., Developer], tmp_path: Path, applied: bool
@@ -43,6 +44,7 @@ def test_a_host_that_autogenerates_our_tables(
     assert "Nothing is missing." in developer.flask(ADD)
 
 
+@pytest.mark.in_turn
 def test_a_host_that_creates_all(empty_url: str, at_work: Callable[..., Developer], tmp_path: Path) -> None:
     """Tables that only ``db.create_all()`` has made stay as they are, with their rows. What is missing there is
     created, and so is everything on a fresh database; the way down is that of a fresh database."""
@@ -83,6 +85,7 @@ def test_an_adopting_tree_as_a_script(at_work: Callable[..., Developer], tmp_pat
     assert script.count("CREATE TABLE user_invitation") == len(OURS)
 
 
+@pytest.mark.in_turn
 def test_several_databases(empty_url: str, at_work: Callable[..., Developer], tmp_path: Path) -> None:
     """On the multidb template only the function of the users' database looks."""
     beside = f"sqlite:///{tmp_path / 'beside.sqlite3'}"

@@ -98,6 +98,7 @@ def test_a_host_takes_our_steps_and_gives_them_back(empty_url: str, at_work: Cal
     assert developer.schema() == hosts_own
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize(
     ("key", "convention", "batch"),
     [("uuid", False, True), ("str", True, False), ("own", True, True)],
@@ -117,6 +118,7 @@ def test_the_steps_make_what_create_all_makes(
     assert migrated == developer.schema(*OURS)
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("bind", [None, "other"], ids=["users on the default bind", "users on another bind"])
 def test_several_databases(empty_url: str, at_work: Callable[..., Developer], tmp_path: Path, bind: str | None) -> None:
     """On the multidb template our tables go where the users are, and nowhere else."""

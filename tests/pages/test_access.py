@@ -43,10 +43,12 @@ def violations(page: Any, *rules: str, within: str | None = None) -> list[str]:
     from axe_playwright_python.sync_playwright import Axe
 
     page.wait_for_load_state()  # a page that was submitted to is there before its stylesheets are
+    if page.evaluate("typeof axe === 'undefined'"):  # to read it takes longer than most of its rules
+        page.evaluate(Axe().axe_script)
     only = {"type": "rule", "values": list(rules)} if rules else {"type": "tag", "values": WCAG}
-    found = (
-        Axe().run(page, context=within, options={"runOnly": only, "resultTypes": ["violations"]}).response["violations"]
-    )
+    options = {"runOnly": only, "resultTypes": ["violations"]}
+    run = "([within, options]) => axe.run(within ?? document, options).then(found => found.violations)"
+    found: list[Any] = page.evaluate(run, [within, options])
     return [f"{each['id']}: {node['html']}" for each in found for node in each["nodes"]]
 
 
@@ -105,11 +107,14 @@ def test_every_language(site: Site, page: Any, language: str) -> None:
 @pytest.mark.soak
 @pytest.mark.parametrize("language", LANGUAGES if SOAK else LANGUAGES[:1])
 def test_every_state_in_every_language(site: Site, page: Any, language: str) -> None:
-    """WCAG 2.2 AA: axe finds nothing on any page in any state, in any language of ours, in light and dark."""
+    """WCAG 2.2 AA: axe finds nothing on any page in any state, in any language of ours, in light and dark.
+
+    By default some states are looked at, since another test looks at all of them in English.
+    """
     site.host.app.config["BABEL_DEFAULT_LOCALE"] = language
     tongue = Tongue(page, translation(site, language))
     found = {}
-    for name, act in STATES.items():
+    for name, act in list(STATES.items())[:: 1 if SOAK else 4]:
         page.set_extra_http_headers({})
         page.emulate_media(color_scheme="light")
         act(site, tongue)

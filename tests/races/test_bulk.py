@@ -98,6 +98,7 @@ def test_resend_and_revoke_at_once(database_url: str) -> None:
 # Crashes
 
 
+@pytest.mark.in_turn
 def test_an_import_that_is_killed(database_url: str, crew: Crew, tmp_path: Path) -> None:
     """R5, R6: an import that is killed at any moment has invited whole chunks or nothing of them; started again, it
     invites the rest: every address exactly once."""

@@ -19,7 +19,8 @@ from tests.races.harness import Racers, accept, crowded, invited, rounds
 
 pytestmark = pytest.mark.soak
 
-LIMIT, MANY = 10, 50
+#: How many may be open, and how many want to be.
+LIMIT, MANY = 10, rounds(24, 50)
 FULL, NO_SEAT = (409, "too-many-pending"), (409, "no-seats")
 CALLS = "/api/v1/users"
 
@@ -48,7 +49,7 @@ def statuses(host: Host) -> Counter[str]:
 
 @pytest.mark.parametrize("tenancy", TENANCIES)
 def test_the_last_places(database_url: str, tenancy: Tenancy) -> None:
-    """R4: of 50 at once, with room for 10, exactly 10 are made, and the others are told that there are too many."""
+    """R4: of many at once, with room for 10, exactly 10 are made, and the others are told that there are too many."""
     with limited(database_url, tenancy=tenancy) as host, Racers(MANY) as racers:
         admin = host.user("admin@example.com", role="admin")
         assert Counter(racers.race(inviting(host, admin))) == {(201, ""): LIMIT, FULL: MANY - LIMIT}
@@ -87,7 +88,7 @@ def seats(host: Host, total: int) -> Callable[[Any], int]:
 
 @pytest.mark.parametrize("tenancy", ["none", "tenant"])
 def test_the_last_seat(database_url: str, tenancy: Tenancy) -> None:
-    """B13, R4: of 50 who accept at once, with one seat left, one gets in; the others are told that there is none."""
+    """B13, R4: of many who accept at once, with one seat left, one gets in; the others are told that there is none."""
     hosts: list[Host] = []
     hook = lambda tenant_id: seats(hosts[0], 1)(tenant_id) if hosts[1:] else None  # noqa: E731
     with crowded(database_url, 20, tenancy=tenancy, seats=hook) as host, Racers(MANY) as racers:
@@ -128,7 +129,7 @@ def test_a_storm(database_url: str, tenancy: Tenancy) -> None:
     with limited(database_url, **options) as host, Racers(24) as racers:
         admin = host.user("admin@example.com", role="admin")
         invite = inviting(host, admin)
-        for number in range(rounds(2, 40)):
+        for number in range(rounds(1, 40)):
             made = [invited(host, f"round{number}-{each}@example.com") for each in range(4)]
             acts = [invite] * 8
             for invitation_id, token in made:

@@ -19,7 +19,7 @@ from flask_invitations.current import override
 from tests.hosts import PASSWORD, Host, build
 from tests.races.harness import ACCEPT, Racers, crowded, event_types, invited, rounds
 from tests.races.proxy import AFTER, BEFORE, Proxy
-from tests.races.test_faults import INVITE, SERVERS, TRY_AGAIN, Trouble, errors_of
+from tests.races.test_faults import INVITE, SERVERS, TRY_AGAIN, troubles
 
 pytestmark = pytest.mark.soak
 
@@ -95,7 +95,7 @@ def test_many_at_one_moment(database_url: str, name: str) -> None:
     """R14, B7: of 20 calls with one key one is done; every answer is that of this one, or says that it still runs."""
     with crowded(database_url, CALLERS) as host, Racers(CALLERS) as racers:
         admin = host.user("admin@example.com", "admin")
-        for number in range(rounds(3, 50)):
+        for number in range(rounds(1, 50)):
             email = f"round{number}@example.com"
             call = prepared(host, name, admin, email)
             answers = racers.race(call)
@@ -256,26 +256,23 @@ def test_connection_lost_at_commit(database_url: str, name: str, when: str) -> N
             check_once(host, name, email)
 
 
+@pytest.mark.in_turn
 @EACH
 def test_each_error_at_each_statement(host: Host, name: str) -> None:
     """R16: whichever statement of a call with a key the database gives up, with whichever of its transient errors, the
     call succeeds, at once or when it is sent again, and is done once."""
-    admin, number = host.user("admin@example.com", "admin"), 0
-    for error in errors_of(host):
-        at, refused = 0, 1
-        while refused:
-            email = f"round{number}@example.com"
-            call = prepared(host, name, admin, email)
-            with Trouble(host.engine, error, at, 1).under_way() as trouble:
-                answer = call()
-            refused = trouble.refused
-            if answer.status in (409, 503):
-                assert answer.outcome in ((409, IN_PROGRESS), TRY_AGAIN)
-                answer = call()
-            assert answer.outcome == (200 if name == "resend" else 201, "")
-            with host.app.app_context():
-                host.clock.tick(LEASE)
-                host.invitations.deliver()
-            check_once(host, name, email)
-            number, at = number + 1, at + 1
-        assert at > 5
+    admin = host.user("admin@example.com", "admin")
+    for number, trouble in enumerate(troubles(host)):
+        email = f"round{number}@example.com"
+        call = prepared(host, name, admin, email)
+        with trouble.under_way():
+            answer = call()
+        if answer.status in (409, 503):
+            assert answer.outcome in ((409, IN_PROGRESS), TRY_AGAIN)
+            answer = call()
+        assert answer.outcome == (200 if name == "resend" else 201, "")
+        with host.app.app_context():
+            host.clock.tick(LEASE)
+            host.invitations.deliver()
+        check_once(host, name, email)
+    assert trouble.at > 5

@@ -35,7 +35,7 @@ def crew(database_url: str, many: int) -> int:
     return 2 if database_url.startswith("sqlite") else many
 
 
-@on("postgresql", "mariadb", "sqlite-wal")
+@on("postgresql", "sqlite-wal")
 def test_workers_are_killed(database_url: str, tmp_path: Path) -> None:
     """R7, R17: however often a worker is killed, every mail arrives, at most one of them twice for each kill and then
     with the same link and Message-ID, and none waits longer than for the end of its lease."""
@@ -54,13 +54,13 @@ def test_workers_are_killed(database_url: str, tmp_path: Path) -> None:
     )
 
 
-@on("postgresql", "mariadb")
+@on("mariadb")
 def test_crowd_of_workers(database_url: str, tmp_path: Path) -> None:
     """R8: workers that nobody kills send no mail twice, however many there are."""
     kept(crowd(database_url, tmp_path, mails=rounds(60, 1000), workers=crew(database_url, rounds(4, 8))))
 
 
-@on("postgresql", "mariadb")
+@on("mariadb")
 def test_all_at_once(database_url: str, tmp_path: Path) -> None:
     """E1, E2, E3: while the database goes away again and again, clocks are seconds apart, and receivers sleep, no email
     is lost or sent twice, and none is sent for an invitation that was revoked or resent before."""

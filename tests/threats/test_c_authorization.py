@@ -155,6 +155,7 @@ def test_what_is_attached_grants_nothing(host: Host) -> None:
     )
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("GET", "/events"), ("POST", "/resend"), ("DELETE", "")])
 def test_another_tenants_id_is_an_unknown_id(host: Host, method: str, tail: str) -> None:
     """C7: the owner of another organization gets for a foreign id, byte for byte, what an unknown one gets, and has

@@ -211,6 +211,7 @@ def test_a_crowd_of_workers_sends_each_once(database_url: str) -> None:
         assert states(host) == {"sent": 40}
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("end", ["revoked", "declined", "accepted", "overdue", "tenant inactive", "inviter demoted"])
 def test_nothing_leaves_for_what_has_ended(queued: Host, end: str) -> None:
     """R9: an email that waits while its invitation ends is cancelled, and says why; nobody gets it."""
@@ -244,6 +245,7 @@ def _waiting_case(host: Host) -> Any:
     return Case(host, admin, plain, stranger, tenant, GUEST, made["id"], token)
 
 
+@pytest.mark.in_turn
 def test_four_hours_without_a_mail_server(host: Host) -> None:
     """R10: while no email can be sent, inviting succeeds as ever; tries come ever rarer; when the server is back all
     arrive, and what has expired in the meantime is cancelled where managers can see it."""
