@@ -16,6 +16,8 @@ from flask_invitations.current import override
 from tests.hosts import Host, build
 from tests.http.tools import INVITE, LIST, Case, accept, delete_row, invite, make, people, refused, set_columns
 
+pytestmark = pytest.mark.in_turn
+
 MINUTE = timedelta(minutes=1)
 LEASE = 3 * MINUTE
 
@@ -244,7 +246,6 @@ def test_no_wake_up_for_what_was_undone(queued: Host) -> None:
     assert given == []
 
 
-@pytest.mark.in_turn
 @pytest.mark.parametrize("state", ["revoked", "declined", "accepted", "overdue", "tenant inactive"])
 def test_closed_while_queued(queued: Host, state: str) -> None:
     """B11, R9: a mail whose invitation was closed, or whose tenant was deactivated, before a worker came, is cancelled

@@ -46,6 +46,8 @@ from tests.http.tools import (
     unchanged,
 )
 
+pytestmark = pytest.mark.in_turn
+
 DAY = timedelta(days=1)
 
 
@@ -193,7 +195,6 @@ def test_accounts_may_be_kept_secret(database_url: str) -> None:
 # P6: the time that was given
 
 
-@pytest.mark.in_turn
 @pytest.mark.parametrize("rotate", [True, False])
 @pytest.mark.parametrize("state", ["pending", "overdue"])
 def test_a_resend_gives_the_time_again(host: Host, state: str, rotate: bool) -> None:
@@ -538,7 +539,6 @@ def take(host: Host, case: Case, token: str) -> None:
     delete_row(host, host.User, user.id)
 
 
-@pytest.mark.in_turn
 @pytest.mark.parametrize("decide", [decline, revoke, take])
 @pytest.mark.parametrize("state", ["overdue", "swept"])
 def test_a_decision_closes_what_is_older(
@@ -872,7 +872,6 @@ def test_helpers_see_it_all(host: Host) -> None:
     assert len(snapshot(host)["user_invitations"]) == 3
 
 
-@pytest.mark.in_turn
 def test_emails_of_very_many_invitations(host: Host) -> None:
     """R23: no statement has more parameters than a database takes, for any number of invitations."""
     case = make(host, "pending")

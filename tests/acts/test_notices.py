@@ -14,6 +14,8 @@ from flask_invitations.tokens import Mint
 from tests.hosts import Host, build
 from tests.http.tools import DECLINE, STATES, Case, accept, make, set_columns, unchanged
 
+pytestmark = pytest.mark.in_turn
+
 HOUR = timedelta(hours=1)
 BEFORE = 6 * HOUR
 TTL = 48 * HOUR
@@ -71,7 +73,6 @@ def test_who_is_to_be_reminded(reminding: Host) -> None:
         assert to_remind() == 0
 
 
-@pytest.mark.in_turn
 @pytest.mark.parametrize(
     "state", ["accepted", "declined", "revoked", "overdue", "swept", "tenant inactive", "bounced", "account member"]
 )
@@ -88,7 +89,6 @@ def test_no_reminder_of_what_is_over(reminding: Host, state: str) -> None:
     assert kinds(reminding) == []
 
 
-@pytest.mark.in_turn
 @pytest.mark.parametrize("state", ["accepted", "declined", "revoked", "overdue", "tenant inactive", "replaced"])
 def test_no_reminder_when_it_is_over_before_the_worker_comes(database_url: str, state: str) -> None:
     """B11, CVE-2022-1385: what ends after the sweep and before the worker comes is not reminded of."""

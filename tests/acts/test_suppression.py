@@ -25,6 +25,8 @@ from tests.hosts import Host, build
 from tests.http.tools import DECLINE, GUEST, INVITE, LIST, Case, accept, invite, make, refused, unchanged
 from tests.queued import deliver, mails
 
+pytestmark = pytest.mark.in_turn
+
 STOP = {"INVITATIONS_LIST_UNSUBSCRIBE": True}
 RETENTION = {"INVITATIONS_RETENTION": 0}
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
@@ -97,7 +99,6 @@ def suppress(host: Host, email: str, tenant: Any, reason: Any = "never_again") -
 # Never again
 
 
-@pytest.mark.in_turn
 @pytest.mark.parametrize("way", WAYS)
 def test_never_again(stoppable: Host, way: Callable[[Case], None]) -> None:
     """E5: whichever way the invitee says it, the tenant cannot invite that address any more, however it is written,
@@ -125,7 +126,6 @@ def test_never_again(stoppable: Host, way: Callable[[Case], None]) -> None:
     assert invite(stoppable.client(case.stranger), case.email)["status"] == "pending"
 
 
-@pytest.mark.in_turn
 @pytest.mark.parametrize("way", WAYS)
 def test_what_is_open_is_closed(stoppable: Host, way: Callable[[Case], None]) -> None:
     """Never again closes everything else that is open for that address in that tenant, older and newer; not what is
@@ -201,7 +201,6 @@ def test_declining_alone_is_no_word_for_ever(stoppable: Host) -> None:
     assert invite(stoppable.client(case.admin), case.email)["status"] == "pending"
 
 
-@pytest.mark.in_turn
 @pytest.mark.parametrize("field", ["never_again", "report"])
 @pytest.mark.parametrize("value", [1, "true", None, []])
 def test_wrong_flags(host: Host, field: str, value: Any) -> None:
@@ -246,7 +245,6 @@ def _fresh_link(host: Host, case: Case) -> None:
         host.invitations.request_link(host.outbox.token_to(case.email))
 
 
-@pytest.mark.in_turn
 @pytest.mark.parametrize("prepare", [_waits, _reminded, _told_of_revocation, _fresh_link])
 @pytest.mark.parametrize("when", ["waits", "prepared"])
 def test_no_email_leaves(waiting: Host, prepare: Callable[[Host, Case], None], when: str) -> None:
@@ -394,7 +392,6 @@ def test_looking_changes_nothing(stoppable: Host) -> None:
         assert "Set-Cookie" not in page.headers
 
 
-@pytest.mark.in_turn
 @pytest.mark.parametrize(
     "headers",
     [
@@ -566,7 +563,6 @@ def test_a_deleted_tenant_takes_its_rows(host: Host) -> None:
     assert remembered(host) == []
 
 
-@pytest.mark.in_turn
 @pytest.mark.parametrize("tenancy", ["none", "membership"])
 def test_other_hosts(database_url: str, tenancy: Any) -> None:
     """The same where hosts have no tenants, and where accounts belong to several."""
@@ -583,7 +579,6 @@ def test_other_hosts(database_url: str, tenancy: Any) -> None:
 # Bounces
 
 
-@pytest.mark.in_turn
 @pytest.mark.parametrize("event", ["bounced", "complained"])
 def test_a_bounce_outlives_its_invitation(stoppable: Host, event: str) -> None:
     """P4: after a bounce or a complaint the address needs to be confirmed, also once the invitation is revoked and
@@ -645,7 +640,6 @@ def test_never_again_is_stronger(stoppable: Host) -> None:
 # Many, and how much it costs
 
 
-@pytest.mark.in_turn
 def test_many_are_judged_at_once(host: Host) -> None:
     """R23: of many the suppressed ones are refused one by one; looking for 1,000 takes as many statements as for 10."""
     tenant, spent = host.tenant(), {}

@@ -16,6 +16,8 @@ from tests.hosts import Host, build
 from tests.http.tools import invite, people
 from tests.queued import deliver, states, waiting
 
+pytestmark = pytest.mark.in_turn
+
 MINUTE = timedelta(minutes=1)
 NOW = datetime(2026, 11, 26, tzinfo=timezone.utc)
 

@@ -13,6 +13,8 @@ from flask_invitations.acts.sweep import CHUNK
 from tests.hosts import PASSWORD, Host, build
 from tests.http.tools import ACCEPT, DECLINE, PREVIEW, Case, accept, invite, make, refused, set_columns, unchanged
 
+pytestmark = pytest.mark.in_turn
+
 AGENT = {"User-Agent": "Stranger/7.7"}
 DAYS_90 = timedelta(days=90)
 #: What a forwarded link is good for, by its holder's hand.
@@ -172,7 +174,6 @@ def sweep(host: Host) -> None:
         host.invitations.sweep()
 
 
-@pytest.mark.in_turn
 def test_events_age(host: Host) -> None:
     """S2: RETENTION after it happened, an event of a closed invitation forgets from where it came, whenever that was
     closed; one of an open invitation keeps it."""

@@ -18,6 +18,8 @@ from tests.hosts import Host, build
 from tests.http.tools import DECLINE, LIST, invite, people
 from tests.queued import deliver, mails
 
+pytestmark = pytest.mark.in_turn
+
 SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days=1)
 TELLING = [event for event, state in EVENTS.items() if state is not None]
 
@@ -38,7 +40,6 @@ def report(host: Host, message_id: Any, event: str) -> bool:
 # Any order
 
 
-@pytest.mark.in_turn
 @pytest.mark.parametrize("delivery", ["queue", "inline"])
 def test_a_report_may_come_first(database_url: str, delivery: str) -> None:
     """E6: a report that comes before the worker has written down that the email was sent leaves the same row and the
@@ -129,7 +130,6 @@ def nothing_more(host: Host) -> None:
     assert {(row.state, row.last_error) for row in later} <= {("cancelled", "mail-bounced")}
 
 
-@pytest.mark.in_turn
 @pytest.mark.parametrize("event", ["bounced", "complained", "unsubscribed"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_no_notice_of_a_revocation(queued: Host, event: str, when: str) -> None:
@@ -144,7 +144,6 @@ def test_no_notice_of_a_revocation(queued: Host, event: str, when: str) -> None:
     nothing_more(queued)
 
 
-@pytest.mark.in_turn
 @pytest.mark.parametrize("elsewhere", [False, True])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_no_reminder(queued: Host, elsewhere: bool, when: str) -> None:

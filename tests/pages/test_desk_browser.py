@@ -18,7 +18,12 @@ from tests.races.harness import SOAK, rounds
 DESK = f"{PAGES}/"
 PHONE, DESKTOP = {"width": 375, "height": 720}, {"width": 1200, "height": 800}
 #: With and without JavaScript, on a phone and on a desk: all four in a soak, else each once.
-BROWSERS = [(True, PHONE), (False, DESKTOP), *([(True, DESKTOP), (False, PHONE)] if SOAK else [])]
+BROWSERS = [
+    pytest.param(javascript, size, id=f"{'javascript' if javascript else 'without'}-{name}")
+    for name, size in {"phone": PHONE, "desk": DESKTOP}.items()
+    for javascript in (True, False)
+    if SOAK or javascript == (name == "phone")
+]
 #: As long as an address and a role can be, without a place to break.
 LONG = f"{'a' * 64}@{'b' * 60}.{'c' * 60}.{'d' * 52}.example"
 LONG_ROLE = "administrator-of-all-the-things-that-there-are-to-administrate"
