@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 
 from flask_invitations.limits import Budget, Limiter, network, parse
 from flask_invitations.tokens import Blinder
-from tests.races.harness import rounds
 
-PROCESSES = rounds(4, 8)
+PROCESSES = 8
 
 
 def limiter(uri: str) -> Limiter:

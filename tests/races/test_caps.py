@@ -20,7 +20,7 @@ from tests.races.harness import Racers, accept, crowded, invited, rounds
 pytestmark = pytest.mark.soak
 
 #: How many may be open, and how many want to be.
-LIMIT, MANY = 10, rounds(24, 50)
+LIMIT, MANY = 10, 50
 FULL, NO_SEAT = (409, "too-many-pending"), (409, "no-seats")
 CALLS = "/api/v1/users"
 
