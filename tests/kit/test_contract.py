@@ -31,6 +31,7 @@ def test_a_sound_host(database_url: str, key: Key, tenancy: Tenancy) -> None:
         told = verdicts(host)
         assert [text for text in told.values() if not text.startswith("skipped")] == []
         assert [host.rows(model) for model in (host.User, host.invitations.models.Invitation)] == [[], []]
+    assert not sa.Engine._has_events  # whoever had listened to connections would have slowed all engines, for good
 
 
 # Hosts that break one thing

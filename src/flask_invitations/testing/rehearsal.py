@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from traceback import walk_tb
 from typing import Any, NoReturn
@@ -245,18 +245,28 @@ class Rehearsal:
         seen, session = list[str](), self.session
         session.flush()
 
-        def listen(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        def listen(_cursor: Any, statement: str, *_rest: Any) -> None:
             if _WRITE.match(statement):
                 seen.append(" ".join(statement.split())[:80])
 
-        sa.event.listen(sa.Engine, "before_cursor_execute", listen)
-        try:
-            with suppress(InvitationError):  # to refuse is an answer too
-                getattr(self.ctx.hooks, hook)(*arguments)
-        finally:
-            sa.event.remove(sa.Engine, "before_cursor_execute", listen)
+        with _listening(listen), suppress(InvitationError):  # to refuse is an answer too
+            getattr(self.ctx.hooks, hook)(*arguments)
         changed = (each for each in session.dirty if session.is_modified(each))
         return [*seen, *(f"an unsaved {type(each).__name__}" for each in (*session.new, *session.deleted, *changed))]
+
+
+@contextmanager
+def _listening(listen: Callable[..., None]) -> Iterator[None]:
+    """Whatever engine a hook writes by. The events of a connection would slow all engines down for as long as the
+    process lives, also once nobody listens any more."""
+    names = ("do_execute", "do_executemany", "do_execute_no_params")
+    for name in names:
+        sa.event.listen(sa.Engine, name, listen)
+    try:
+        yield
+    finally:
+        for name in names:
+            sa.event.remove(sa.Engine, name, listen)
 
 
 @contextmanager
