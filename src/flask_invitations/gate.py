@@ -110,12 +110,14 @@ class Answer:
     :param fix: what to do where it does not fit.
     :param lazy: a generator is run, by ``read``.
     :param misfit: how an object that does not fit is called, by its class.
+    :param is_of_a_deed: the hook does something, and nobody looks at what it gives back.
     """
 
     read: Callable[[Any, Any], Any]
     fix: str
     lazy: bool = False
     misfit: str = "%s"
+    is_of_a_deed: bool = False
 
     def taken(self, who: str, verb: str, given: Any, house: Any) -> Any:
         """What ``given`` comes to, a proxy seen through.
@@ -135,6 +137,10 @@ class Answer:
 
 
 # Declarations
+
+
+def _makes_callables(kind: type[Any]) -> bool:
+    return any("__call__" in vars(each) for each in kind.__mro__)
 
 
 class Giving:
@@ -221,7 +227,7 @@ class Function(Word):
         kind = never_run(given)
         if kind is not None:
             raise ConfigurationError(f"{self.name} is {kind}, which does nothing when it is called. {_PLAIN}.")
-        if isinstance(given, type) and any("__call__" in vars(each) for each in given.__mro__):
+        if isinstance(given, type) and (self.answer.is_of_a_deed or _makes_callables(given)):
             raise ConfigurationError(
                 f"{self.name} is the class {given.__name__}. Pass an object of it, as in "
                 f"{self.name}={given.__name__}(...)."

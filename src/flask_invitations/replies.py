@@ -269,7 +269,7 @@ def _refuse(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-DONE = Answer(_anything_but_false, "Raise an exception if it was not done")
+DONE = Answer(_anything_but_false, "Raise an exception if it was not done", is_of_a_deed=True)
 YES_OR_NO = Answer(_yes_or_no, "Return True or False")
 #: A check that answered ``False`` would let everybody pass.
 CHECKED = Answer(_nothing, "Return nothing, and raise to refuse")

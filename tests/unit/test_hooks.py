@@ -113,6 +113,14 @@ def test_a_class_in_place_of_its_object(name: str) -> None:
             FUNCTIONS[name].check(hook)
 
 
+@pytest.mark.parametrize("name", ["mailer", "enqueue", "join"])
+def test_a_class_does_nothing(name: str) -> None:
+    """Whatever its objects are: to make one of a message sends none, and would count as sent."""
+    made = type("Mine", (), {"__init__": lambda self, *given: None})
+    with pytest.raises(ConfigurationError, match=rf"^{name} is the class Mine. Pass an object of it"):
+        FUNCTIONS[name].check(made)
+
+
 def test_a_class_as_a_function() -> None:
     """A class whose objects cannot be called may be the hook itself."""
     FUNCTIONS["create_user"].check(type("User", (), {"__init__": lambda self, invitation, profile, password: None}))
