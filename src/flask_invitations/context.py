@@ -73,15 +73,18 @@ class Context:
             log.exception("%s failed after the commit of invitation %s", what, invitation_id)
             return None
 
-    def announce(self, signal: Any, invitation: Any, **more: Any) -> None:
-        """Send a signal, never with the link; one failing receiver keeps no other from being called.
+    def announce(self, signal: Any, *invitations: Any, **more: Any) -> None:
+        """Send a signal about each invitation, never with the link; one failing receiver keeps no other from being
+        called.
 
         :param more: users, by the name that receivers know them by.
         """
-        if invitation.accept_url is not None:
-            invitation = replace(invitation, accept_url=None)
-        for receiver in signal.receivers_for(self.sender):
-            self.observe(signal.name, invitation.id, partial(self._tell, receiver, invitation, more))
+        if not signal.has_receivers_for(self.sender):
+            return
+        for invitation in invitations:
+            about = invitation if invitation.accept_url is None else replace(invitation, accept_url=None)
+            for receiver in signal.receivers_for(self.sender):
+                self.observe(signal.name, about.id, partial(self._tell, receiver, about, more))
 
     def _tell(self, receiver: Callable[..., Any], invitation: Any, more: Mapping[str, Any]) -> None:
         """:raises WrongAnswer: the receiver is async or a generator, and so heard nothing."""

@@ -18,8 +18,8 @@ from ..model.states import ENDED, OPEN, Status
 from ..model.tables import Invitation, new_id
 from ..model.values import InvitationDraft, InvitationInfo
 from ..store.found import Found, FoundMail
-from ..store.histories import Past
-from ..store.suppressions import Address, Standing
+from ..store.histories import NOTHING, Past
+from ..store.suppressions import GOOD, Address, Standing
 from ..tokens import Token
 from . import caps
 from .callers import Caller, Manager, may_grant
@@ -119,7 +119,7 @@ def _its_own(case: Case, row: Invitation, now: datetime) -> Case:
 
 
 def _ended(row: Invitation, now: datetime) -> Case:
-    return Case(row.id, _again(row, None), Facts(ended=ENDED[row.status_at(now)]()), Past(), Standing(), opens=False)
+    return Case(row.id, _again(row, None), Facts(ended=ENDED[row.status_at(now)]()), NOTHING, GOOD, opens=False)
 
 
 def in_turn(rules: Sequence[Rule], cases: Sequence[Case], room: Room) -> Iterator[tuple[Case, InvitationError | None]]:
@@ -198,7 +198,7 @@ def sending(
 
     def one(found: Found) -> Facts:
         row = found.row
-        account, standing = accounts.get(row.email_key or ""), known.get(address(row), Standing())
+        account, standing = accounts.get(row.email_key or ""), known.get(address(row), GOOD)
         return Facts(
             ended=_ended_mail(found, now),
             tenant_active=active(row.tenant_id) and _is_same_tenant(ctx, row),

@@ -241,8 +241,7 @@ def _make(
         Posting(row, token, _shown(ctx, row, token, row.info(now, email)))
         for row, (_, token) in zip(rows, minted, strict=True)
     ]
-    for each in postings:
-        ctx.unit.after_commit(partial(ctx.announce, invitation_created, each.info))
+    ctx.unit.after_commit(partial(ctx.announce, invitation_created, *(each.info for each in postings)))
     mailed = [each for each, (_, wanted) in zip(postings, allowed, strict=True) if wanted.mail]
     outbox.post(ctx, mailed, now, by.user)
     confirm(ctx, [(case, each.info) for (case, _), each in zip(allowed, postings, strict=True)])

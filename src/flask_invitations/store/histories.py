@@ -6,12 +6,13 @@ Numbers order them, never times: two servers have two clocks.
 from __future__ import annotations
 
 import uuid
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from operator import attrgetter
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
@@ -56,18 +57,22 @@ class Past:
         return not self.rows or self.rows[-1].id == row.id
 
 
+#: What a tenant has to do with most addresses.
+NOTHING: Final = Past()
+
+
 class Histories(Tables):
     """Reads the invitations of addresses."""
 
     def of(self, tenant_id: Any, email_keys: Sequence[str]) -> Mapping[str, Past]:
         """What a tenant has to do with each of these addresses; one statement for each chunk of them."""
-        rows: dict[str, list[Invitation]] = {key: [] for key in email_keys}
+        wanted, rows = dict.fromkeys(email_keys, NOTHING), defaultdict[str, list[Invitation]](list)
         past = self._past[self._binds.connection().dialect.name == "postgresql"]
-        for chunk in chunks(list(rows)):
+        for chunk in chunks(list(wanted)):
             for line in self._rows(past, {**bound(tenant_id), "keys": list(chunk)}):
-                if line.email_key in rows:  # a collation may take é for e
+                if line.email_key in wanted:  # a collation may take é for e
                     rows[line.email_key].append(made(Invitation, _PAST, line))
-        return {key: Past(sorted(found, key=attrgetter("number", "id"))) for key, found in rows.items()}
+        return wanted | {key: Past(sorted(found, key=attrgetter("number", "id"))) for key, found in rows.items()}
 
     @cached_property
     def _past(self) -> Mapping[bool, Any]:

@@ -54,9 +54,10 @@ _insert = lru_cache(maxsize=64)(sa.insert)
 
 
 def _filled(rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """The same rows without the columns that are ``None`` in all of them."""
-    names = [name for name in rows[0] if any(row[name] is not None for row in rows)]
-    return [{name: row[name] for name in names} for row in rows]
+    """The same rows, the first without the columns that are ``None`` in all of them: SQLAlchemy writes those that the
+    first one has."""
+    first = {name: value for name, value in rows[0].items() if any(row[name] is not None for row in rows)}
+    return [first, *rows[1:]]
 
 
 class Tables:

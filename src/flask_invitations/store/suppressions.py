@@ -5,11 +5,12 @@ found by their pseudonyms; no address is kept.
 from __future__ import annotations
 
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -40,6 +41,10 @@ class Standing:
         return bool(self.bounces)
 
 
+#: How most addresses stand.
+GOOD: Final = Standing()
+
+
 class Suppressions(Tables):
     """The rows of ``user_invitation_suppressions``."""
 
@@ -50,11 +55,11 @@ class Suppressions(Tables):
     def of(self, addresses: Iterable[Address]) -> Mapping[Address, Standing]:
         """How each of these addresses stands; one statement for each chunk of them."""
         named = {name: address for address in addresses for name in self._pseudonyms.of(*address)}
-        lines: dict[Address, list[Any]] = {address: [] for address in named.values()}
+        lines = defaultdict[Address, list[Any]](list)
         for chunk in chunks(list(named), LOOKUP):
             for line in self._rows(self._found, {"pseudonyms": chunk}):
                 lines[named[line.pseudonym]].append(line)
-        return {address: _standing(found) for address, found in lines.items()}
+        return dict.fromkeys(named.values(), GOOD) | {address: _standing(found) for address, found in lines.items()}
 
     @cached_property
     def _found(self) -> Any:

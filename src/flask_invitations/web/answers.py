@@ -6,8 +6,10 @@ that is most of what an answer costs; ours are read straight from frozen values,
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
-from functools import cached_property
+from functools import cached_property, lru_cache
 from operator import attrgetter
 from typing import Any
 
@@ -18,25 +20,8 @@ from ..model.states import DeliveryState, Status
 from ..model.values import BulkChange, BulkInvite, BulkInviteResult, InvitationInfo, plain_key
 
 
-class _Straight:
-    """For a field whose value is an attribute of what is dumped (``a.b``: the attribute of one). What is dumped from a
-    dict has marshmallow's own fields."""
-
-    @cached_property
-    def _read(self) -> attrgetter[Any]:
-        field: Any = self
-        return attrgetter(field.attribute or field.name)
-
-    def serialize(self, attr: str, obj: Any, accessor: Any = None, **kwargs: Any) -> Any:
-        field: Any = self
-        return field._serialize(self._read(obj), attr, obj, **kwargs)  # noqa: SLF001 - what fields are made by
-
-
-class _AsItIs(_Straight):
-    """The same where JSON has the value already."""
-
-    def serialize(self, attr: str, obj: Any, accessor: Any = None, **kwargs: Any) -> Any:
-        return self._read(obj)
+class _AsItIs:
+    """For a field whose value JSON has already."""
 
 
 class String(_AsItIs, fields.String):
@@ -51,47 +36,69 @@ class Boolean(_AsItIs, fields.Boolean):
     """Yes or no."""
 
 
-class UUID(_Straight, fields.UUID):
+class UUID(fields.UUID):
     """One of our own ids."""
 
+    def as_json(self, value: uuid.UUID) -> str:
+        return str(value)
 
-class Dict(_Straight, fields.Dict):
+
+class Dict(fields.Dict):
     """JSON of the host's."""
 
+    def as_json(self, value: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(value)
 
-class Nested(_Straight, fields.Nested):
+
+class Nested(fields.Nested):
     """A value in a value."""
 
-    def serialize(self, attr: str, obj: Any, accessor: Any = None, **kwargs: Any) -> Any:
-        value = self._read(obj)
-        return None if value is None else self.schema.dump(value)
+    def as_json(self, value: Any) -> Any:
+        return self.schema.dump(value)
 
 
-class Moment(_Straight, fields.DateTime):
+class Moment(fields.DateTime):
     """A time as RFC 3339, in UTC, ending in ``Z``."""
 
-    def _serialize(self, value: datetime | None, attr: str | None, obj: Any, **kwargs: Any) -> Any:
-        return None if value is None else value.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
+    def as_json(self, value: datetime) -> str:
+        return _rfc3339(value)
 
 
-class HostKey(_Straight, fields.Raw):
+@lru_cache(maxsize=64)  # what one act has made has the same times
+def _rfc3339(moment: datetime) -> str:
+    return moment.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
+
+
+class HostKey(fields.Raw):
     """A primary key of the host's: an integer stays one, everything else is text."""
 
-    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:
+    def as_json(self, value: Any) -> Any:
         return plain_key(value)
 
 
 class Straight(Schema):
-    """A shape of fields as above: all are always there, and none has anything to look up."""
+    """A shape of fields as above, each of which is an attribute of what is dumped (``a.b``: the attribute of one). All
+    are read at once, and ``None`` is the same in JSON. What is dumped from a dict has marshmallow's own shapes."""
 
     @cached_property
-    def _writers(self) -> list[tuple[str, Any]]:
-        return [(name, field.serialize) for name, field in self.dump_fields.items()]
+    def _read(self) -> Callable[[Any], Any]:
+        paths = [field.attribute or name for name, field in self.dump_fields.items()]
+        read = attrgetter(*paths)
+        return read if len(paths) > 1 else lambda obj: (read(obj),)
+
+    @cached_property
+    def _turned(self) -> list[tuple[str, Callable[[Any], Any]]]:
+        all_fields: Any = self.dump_fields
+        return [(name, field.as_json) for name, field in all_fields.items() if not isinstance(field, _AsItIs)]
 
     def dump(self, obj: Any, *, many: bool | None = None) -> Any:
         if many:
             return [self.dump(each) for each in obj]
-        return {name: write(name, obj) for name, write in self._writers}
+        dumped = dict(zip(self.dump_fields, self._read(obj), strict=True))
+        for name, as_json in self._turned:
+            if dumped[name] is not None:
+                dumped[name] = as_json(dumped[name])
+        return dumped
 
 
 class InviterOut(Straight):
