@@ -22,7 +22,7 @@ from tests.hosts import ACCEPT_URL, PASSWORD, UNLIMITED, Host, build
 from tests.http.tools import make
 
 HEALTH = (
-    "right: secret key, accept link, mailer, rate limits, reminders, migration steps, tables, foreign keys, "
+    "right: secret key, accept link, tenants, mailer, rate limits, reminders, migration steps, tables, foreign keys, "
     "unique emails, canonical emails, outbox, sweep\n"
 )
 KEY = {"SECRET_KEY": "k" * 32}
@@ -255,11 +255,11 @@ def test_no_sweep(database_url: str, before: str) -> None:
         assert found(host) == {}
 
 
-def people(url: str, index: Callable[[Any], Any] | None) -> Flask:
-    """An app whose users have this index on their email, or none."""
+def people(url: str, index: Callable[[Any], Any] | None, *bases: type[Any]) -> Flask:
+    """An app whose users have this index on their email, or none; and what these bases give them."""
     db = SQLAlchemy()
 
-    class Person(db.Model):  # type: ignore[name-defined,misc]
+    class Person(*bases, db.Model):  # type: ignore[name-defined,misc]
         __tablename__ = "people"
         id = orm.mapped_column(sa.Integer, primary_key=True)
         email = orm.mapped_column(sa.String(254))
@@ -283,6 +283,25 @@ def close(app: Flask) -> None:
     """Close every connection."""
     with app.app_context():
         app.extensions["sqlalchemy"].engine.dispose()
+
+
+class InTenants:
+    """Users of an app with tenants, or so it looks."""
+
+    tenant_id = orm.mapped_column(sa.Integer)
+
+
+@pytest.mark.parametrize("bases", [[], [InTenants]])
+def test_forgotten_tenants(local: str, bases: list[type[Any]]) -> None:
+    """An app whose users have a tenant has not said what its tenants are: all would be one."""
+    app = people(local, lambda column: sa.Index("ix_people", column, unique=True), *bases)
+    told = found(app)
+    close(app)
+    if not bases:
+        assert "tenants" not in told
+    else:
+        assert told["tenants"].startswith("Person.tenant_id is not used, because init_app was given no tenant_model")
+        assert "Pass tenant_model" in told["tenants"]
 
 
 UNIQUE: dict[str, tuple[Callable[[Any], Any] | None, bool]] = {

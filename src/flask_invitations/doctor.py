@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 
+import sqlalchemy as sa
+
 from .addresses import key_of
 from .context import Context
 from .defaults import Defaults
@@ -70,6 +72,17 @@ def _accept_url(ctx: Context) -> Iterator[str]:
         yield (
             f"INVITATIONS_ACCEPT_URL leads to {path or '/'}, which is no page of this app. End its path with "
             f"{prefix}/accept, or set INVITATIONS_PAGES_PREFIX to None if another app shows the pages."
+        )
+
+
+def _tenants(ctx: Context) -> Iterator[str]:
+    """An app with tenants that has forgotten to say so invites for all of them at once."""
+    user = ctx.models.user
+    if ctx.models.tenant is None and sa.inspect(user).has_property("tenant_id"):
+        yield (
+            f"{user.__name__}.tenant_id is not used, because init_app was given no tenant_model: all users are in one "
+            "tenant, and managers invite for everybody. Pass tenant_model, or rename the attribute if it means "
+            "something else."
         )
 
 
@@ -170,6 +183,7 @@ def _sweep(ctx: Context) -> Iterator[str]:
 SETTINGS: Mapping[str, Finding] = {
     "secret key": _secret_key,
     "accept link": _accept_url,
+    "tenants": _tenants,
     "mailer": _mailer,
     "rate limits": _rate_limits,
     "reminders": _reminders,
