@@ -17,7 +17,7 @@ from tests.races.harness import SOAK, Racers, crowded, rounds
 pytestmark = pytest.mark.soak
 
 BULK, CHANGE = "/api/v1/users/invite/bulk", "/api/v1/users/invitations/bulk"
-QUEUE = {"INVITATIONS_DELIVERY": "queue"}
+QUEUE = {"INVITATIONS_DELIVERY": "queue", "INVITATIONS_PENDING_MAX": 10_000}  # more than all rounds invite
 ROWS, CALLERS = 120, 6
 
 
