@@ -16,7 +16,7 @@ from .errors import ConfigurationError, TryAgain
 from .mail.log import LogMailer
 from .migrations import missing
 from .origins import split
-from .store.drivers import MIGRATE
+from .store.drivers import MIGRATE, MIGRATE_OURS
 from .store.hosts import UNENFORCED
 
 #: How long an email may be due, and an invitation overdue, before somebody has forgotten a command.
@@ -133,10 +133,7 @@ def _tables(ctx: Context) -> Iterator[str]:
         return
     for name, wrong in ctx.store.health.shapes().items():
         if wrong is None:
-            yield (
-                f"{name} is missing. Run `flask invitations migrations`, then `flask db upgrade`. "
-                "In a project without migrations, run db.create_all()."
-            )
+            yield f"{name} is missing. {MIGRATE_OURS}"
         elif wrong:
             yield f"{name} is not as it should be: {'; '.join(wrong)}. Correct it in a revision of your own."
 

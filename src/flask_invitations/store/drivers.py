@@ -129,12 +129,11 @@ _ABSENT_TEXT = re.compile(r"no such (table|column)|table \w+ has no column")
 _LOOKS = ("DESCRIBE", "SHOW")
 #: What the names of our tables begin with.
 OURS = "user_invitation"
-NO_TABLES = (
-    "The tables of flask-invitations are missing or out of date. Run `flask invitations migrations`, then "
-    "`flask db upgrade`. In a project without migrations, run db.create_all()."
-)
-#: What makes the tables of the host.
-MIGRATE = "Run `flask db migrate`, then `flask db upgrade`. In a project without migrations, run db.create_all()."
+_WITHOUT_MIGRATIONS = "then `flask db upgrade`. In a project without migrations, run db.create_all()."
+#: What makes our tables, and what makes those of the host.
+MIGRATE_OURS = f"Run `flask invitations migrations`, {_WITHOUT_MIGRATIONS}"
+MIGRATE = f"Run `flask db migrate`, {_WITHOUT_MIGRATIONS}"
+NO_TABLES = f"The tables of flask-invitations are missing or out of date. {MIGRATE_OURS}"
 
 #: About a field whose text the database cannot hold.
 TEXT: str = Sentence("The database cannot store a character of this text. Leave it out, for example an emoji.")
