@@ -125,11 +125,12 @@ class Tables:
         return count
 
     def _insert(self, model: type[Any], rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write rows that all have the same columns, in one statement for each ``CHUNK`` of them.
+        """Write rows that all have the same columns, at most ``LOOKUP`` at a time: a driver sends them one by one, or
+        as many together as its server takes.
 
         What is NULL in each row of many is left out: it is so by default, and to bind it is a third of the work.
         """
         insert = _insert(model.__table__)
-        for chunk in chunks(rows):
+        for chunk in chunks(rows, LOOKUP):
             given = _filled(chunk) if len(chunk) > 1 else chunk[0]
             self._binds.connection(insert).execute(insert, given)
