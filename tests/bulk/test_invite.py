@@ -105,6 +105,19 @@ def test_each_gets_its_verdict(host: Host) -> None:
     assert accept(host.client(), host.outbox.token_to("a@example.com")).status_code == 201
 
 
+def test_what_only_one_of_them_has(host: Host) -> None:
+    """Each row is stored with what it has, and with nothing that another one has."""
+    fields: list[dict[str, Any]] = [{"message": "Hello"}, {"locale": "de"}, {"details": {"a": 1}}, {}]
+    rows = [{**each, **field} for each, field in zip(numbered(len(fields)), fields, strict=True)]
+    _, admin, *_ = people(host)
+    assert bulk(host.client(admin), rows)["created"] == len(rows)
+    stored = {row.email: row for row in host.rows(host.invitations.models.Invitation)}
+    for number, field in enumerate(fields):
+        row = stored[f"n{number}@example.com"]
+        told = {name: getattr(row, name) for name in ("message", "locale", "details")}
+        assert told == {"message": None, "locale": None, "details": None, **field}
+
+
 def test_from_python(host: Host) -> None:
     """``invite_many`` takes the arguments of ``invite`` by name, and its result is what the API tells."""
     tenant, *_ = people(host)
