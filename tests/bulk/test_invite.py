@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import uuid
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +16,7 @@ from werkzeug.test import TestResponse
 from flask_invitations import (
     AddressNotAllowed,
     InvalidRequest,
+    InvitationError,
     InvitationInfo,
     PlanChanged,
     TenantInactive,
@@ -166,6 +168,33 @@ def test_every_rule_of_make(host: Host) -> None:
     assert codes(told) == ["created", "address-not-allowed", "role-not-allowed"]
     assert told["results"][1]["error"]["detail"] == "Not them."
     assert asked[:2] == [("a@example.com", "bulk", "user"), ("b@rival.example", "bulk", "user")]
+
+
+def test_a_refusal_of_the_hosts_own_kind(host: Host) -> None:
+    """A host's refusal may be equal to another one of its own, and have no hash: each keeps what it says."""
+
+    @dataclass
+    class Closed(InvitationError):
+        until: str
+        code = "closed"
+        status = 409
+
+        @property
+        def detail(self) -> str:
+            return f"Closed until {self.until}."
+
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Closed)
+
+    def check_invitee(draft: Any) -> None:
+        raise Closed(draft.email)
+
+    _, admin, *_ = people(host)
+    with override(host.app, check_invitee=check_invitee):
+        told = bulk(host.client(admin), numbered(2))
+    assert [each["error"]["detail"] for each in told["results"]] == [
+        f"Closed until {row['email']}." for row in numbered(2)
+    ]
 
 
 def test_bounced(host: Host) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cache, partial
+from functools import cache
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
@@ -71,17 +71,18 @@ def making(
     if len(keys) == 1 and not accounts:
         _take_as_long(ctx, by, tenant_id)
     grant = cache(lambda role: may_grant(ctx, by, tenant_id, role))
-    known = cache(partial(Facts, tenant_active=active, **_joining(ctx)))  # most people are alike
+    common = {"tenant_active": active, **_joining(ctx)}
 
     def one(each: InvitationDraft) -> Case:
         before, account = past[each.email_key], accounts.get(each.email_key)
         standing = standings[tenant_id, each.email_key]
-        facts = known(
+        facts = Facts(
             may_grant=grant(each.role),
             address_refused=ctx.config.domains.refusal(each.domain) or _refusal(ctx.hooks.check_invitee, each),
             suppressed=standing.unwanted,
             bounced=standing.bounced,
             holder=before.live(now),
+            **common,
             **_membership(ctx, account, tenant_id),
         )
         return Case(new_id(now), each, facts, before, standing)

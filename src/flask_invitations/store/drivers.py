@@ -129,10 +129,10 @@ _ABSENT_TEXT = re.compile(r"no such (table|column)|table \w+ has no column")
 _LOOKS = ("DESCRIBE", "SHOW")
 #: What the names of our tables begin with.
 OURS = "user_invitation"
-_WITHOUT_MIGRATIONS = "then `flask db upgrade`. In a project without migrations, run db.create_all()."
+_UPGRADE = "then `flask db upgrade`. In a project without migrations, run db.create_all()."
 #: What makes our tables, and what makes those of the host.
-MIGRATE_OURS = f"Run `flask invitations migrations`, {_WITHOUT_MIGRATIONS}"
-MIGRATE = f"Run `flask db migrate`, {_WITHOUT_MIGRATIONS}"
+MIGRATE_OURS = f"Run `flask invitations migrations`, {_UPGRADE}"
+MIGRATE = f"Run `flask db migrate`, {_UPGRADE}"
 NO_TABLES = f"The tables of flask-invitations are missing or out of date. {MIGRATE_OURS}"
 
 #: About a field whose text the database cannot hold.
