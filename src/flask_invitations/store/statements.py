@@ -21,6 +21,9 @@ _BYTES = sa.String().with_variant(mysql.BINARY(), "mysql", "mariadb")
 CHUNK = 500
 #: The same, where a row has one parameter: databases take 32,766 of them and more.
 LOOKUP = 10_000
+#: At most so many rows are written together. Some drivers send them as one packet, of which MariaDB takes 16 MiB; the
+#: longest row, with its message and its details escaped, has 13 KiB.
+TOGETHER = 1_000
 
 T = TypeVar("T")
 
@@ -125,12 +128,11 @@ class Tables:
         return count
 
     def _insert(self, model: type[Any], rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write rows that all have the same columns, at most ``LOOKUP`` at a time: a driver sends them one by one, or
-        as many together as its server takes.
+        """Write rows that all have the same columns, at most ``TOGETHER`` at a time.
 
         What is NULL in each row of many is left out: it is so by default, and to bind it is a third of the work.
         """
         insert = _insert(model.__table__)
-        for chunk in chunks(rows, LOOKUP):
+        for chunk in chunks(rows, TOGETHER):
             given = _filled(chunk) if len(chunk) > 1 else chunk[0]
             self._binds.connection(insert).execute(insert, given)
