@@ -21,7 +21,7 @@ from .attempts import Conflict, Stale, attempt
 from .binds import Binds, writing
 from .drivers import heeded, is_busy
 from .frames import Block, Frame, Part, TransactionMisuse, frame_of, opener, put
-from .watch import begin_anew, commits_alone, has_written, watch
+from .watch import begin_anew, commits_alone, end_reading, has_written, watch
 
 T = TypeVar("T")
 
@@ -144,6 +144,7 @@ class Unit:
             with writing(session):
                 return self._read_alone(session, work)
         finally:
+            end_reading(session)
             clean(session, "a look ahead")  # a rollback would expire what the host has loaded
 
     def _read(self, session: Any, work: Callable[[], T]) -> T:
