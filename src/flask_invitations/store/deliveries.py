@@ -101,20 +101,20 @@ class Mails(Tables):
     ) -> tuple[Invitation, bool, bool] | None:
         """What says whether a mail that was leased by ``fence`` is still to leave: of its invitation, :data:`GLANCED`,
         whether a resend has made another mail since, and whether whoever it goes to wants none; ``None``: it is no
-        longer ours. Asked for each mail, so it reads no more than that.
+        longer ours. Asked for each mail: it reads no more than that, and begins no transaction where it needs none.
 
         :param pseudonyms: of whom it goes to.
         """
         theirs = {f"pseudonym_{number}": one for number, one in enumerate(pseudonyms)}
-        line = self._rows(self._glance(len(theirs)), {"id": delivery_id, "held": fence, **theirs}).first()
+        statement, given = self._glance(len(theirs)), {"id": delivery_id, "held": fence, **theirs}
+        line = self._binds.outside(lambda: self._rows(statement, given).first())
         return line and (made(Invitation, GLANCED, line[2:]), line[0], line[1])
 
     # Leases
 
     def count_due(self, now: datetime) -> int:
         """How many mails a worker would find."""
-        mail = self.models.Delivery
-        count: int = self._rows(sa.select(sa.func.count(mail.id)).where(sa.or_(*self.due(now)))).scalar()
+        count: int = self._rows(sa.select(sa.func.count(self._table.c.id)).where(sa.or_(*self.due(now)))).scalar()
         return count
 
     def due(self, now: datetime) -> tuple[Any, Any]:

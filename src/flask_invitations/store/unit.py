@@ -21,7 +21,7 @@ from .attempts import Conflict, Stale, attempt
 from .binds import Binds, writing
 from .drivers import heeded, is_busy
 from .frames import Block, Frame, Part, TransactionMisuse, frame_of, opener, put
-from .watch import begin_anew, commits_alone, end_reading, has_written, watch
+from .watch import begin_anew, commits_alone, has_written, watch
 
 T = TypeVar("T")
 
@@ -126,8 +126,7 @@ class Unit:
         """Run ``work``, which only reads, where a unit that is begun afterwards writes. No transaction stays open that
         was not open before: what follows may take its time. Inside of a unit it is a part of that.
 
-        :param anew: what a hook has left open is ended first: a read in there would see only what that has seen. On
-            PostgreSQL the look ends by COMMIT, see :func:`end_reading`.
+        :param anew: what a hook has left open is ended first: a read in there would see only what that has seen.
         :raises TryAgain: the database refused to the last.
         """
         session = self._session()
@@ -138,15 +137,13 @@ class Unit:
         if session.in_transaction():
             with writing(session):
                 return self.look(work)
-        return attempt(lambda: self._read_and_let_go(session, work, anew))
+        return attempt(lambda: self._read_and_let_go(session, work))
 
-    def _read_and_let_go(self, session: Any, work: Callable[[], T], anew: bool) -> T:
+    def _read_and_let_go(self, session: Any, work: Callable[[], T]) -> T:
         try:
             with writing(session):
                 return self._read_alone(session, work)
         finally:
-            if anew:
-                end_reading(session)
             clean(session, "a look ahead")  # a rollback would expire what the host has loaded
 
     def _read(self, session: Any, work: Callable[[], T]) -> T:

@@ -10,14 +10,13 @@ What does not pass here is a statement on the driver's own cursor.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
-from contextlib import suppress
+from collections.abc import Iterable
 from functools import cache, lru_cache
 from typing import Any
 from weakref import WeakSet
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 
 from .drivers import Code, codes
 
@@ -81,21 +80,6 @@ def has_written(session: Any) -> bool:
     return bool([each for each in _connections(session) if each.get_transaction() in _written])
 
 
-def end_reading(session: Any) -> None:
-    """On PostgreSQL, end by COMMIT what has only read. The session ends it by ROLLBACK, and psycopg forgets all that it
-    has prepared when it sees one: the database would parse and plan each statement every time.
-
-    Only the driver's transaction is ended, so that the session still knows what it has loaded; and none on a connection
-    that the host has given to its session, which is the host's to end.
-    """
-    if has_written(session):  # or has set a savepoint
-        return
-    for connection, _, _, is_sessions in _begun(session):
-        if is_sessions and connection.dialect.name == "postgresql":
-            with suppress(SQLAlchemyError, connection.dialect.dbapi.Error):  # what was read was read
-                connection.connection.commit()
-
-
 def begin_anew(session: Any) -> None:
     """What was ended in the transaction of a session so far is nobody's concern but whoever ended it."""
     _ended.difference_update([each.get_transaction() for each in _connections(session)])
@@ -103,7 +87,8 @@ def begin_anew(session: Any) -> None:
 
 def is_whole(session: Any) -> bool:
     """Whether the transaction of a session is still the one that was begun, on each of its connections."""
-    return not [each for each in _begun(session) if not each[1].is_active or each[0].get_transaction() in _ended]
+    begun = session.get_transaction()._connections.values()  # noqa: SLF001 - public only from SQLAlchemy 2.1 on
+    return not [each for each in begun if not each[1].is_active or each[0].get_transaction() in _ended]
 
 
 def commits_alone(session: Any) -> bool:
@@ -113,14 +98,9 @@ def commits_alone(session: Any) -> bool:
 
 def _connections(session: Any) -> Iterable[Any]:
     """Those that the transaction of a session uses."""
-    return {each[0] for each in _begun(session)}
-
-
-def _begun(session: Any) -> Collection[tuple[Any, Any, bool, bool]]:
-    """The same, each with its transaction, whether the session ends that, and whether the session has connected it."""
     transaction = session.get_transaction()
     begun = {} if transaction is None else transaction._connections  # noqa: SLF001 - public only from SQLAlchemy 2.1 on
-    return set(begun.values())
+    return {each[0] for each in begun.values()}
 
 
 def _autocommits(connection: Any) -> bool:
