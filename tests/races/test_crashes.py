@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
 from pathlib import Path
 from signal import SIGKILL
@@ -142,9 +143,13 @@ def test_invite_killed_anywhere(database_url: str, crew: Crew, tmp_path: Path) -
             assert len(post.links_to(email)) == (at > passed.index("before mail"))
             host.clock.tick(Config.delivery_lease)
             host.outbox.clear()
-            assert worker.invoke(args=["invitations", "deliver"]).exit_code == 0
-            mails = [message for message in host.outbox.messages if message.to == email]
-            assert len(mails) == (committed <= at < recorded), passed[at]
+            expected, patience = int(committed <= at < recorded), time.monotonic() + 10
+            while True:  # a server may hold the locks of the dead for a moment, and a worker passes over them
+                assert worker.invoke(args=["invitations", "deliver"]).exit_code == 0
+                mails = [message for message in host.outbox.messages if message.to == email]
+                if len(mails) >= expected or time.monotonic() > patience:
+                    break
+            assert len(mails) == expected, passed[at]
             if not rows:
                 continue
             (link,) = {*post.links_to(email), *(message.accept_url for message in mails)}
