@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -128,3 +129,38 @@ def test_a_connection_that_cannot_go_back(queued: Host) -> None:
     assert is_as_it_was(queued)
     with queued.engine.connect() as connection:
         assert driver_of(connection).info.backend_pid not in numbers
+
+
+# A pooler that knows nothing of prepared statements
+
+
+def forgotten(host: Host) -> None:
+    """As where another session of the server is behind the connection: it has none of what psycopg has prepared."""
+    with host.engine.connect() as connection:
+        driver_of(connection).pgconn.exec_(b"DEALLOCATE ALL")
+
+
+def taken(host: Host) -> None:
+    """As where another client has prepared statements there, under the names that psycopg gives."""
+    host.engine.dispose()
+    with host.engine.connect() as connection:
+        for number in range(100):
+            driver_of(connection).pgconn.exec_(f"PREPARE _pg3_{number} AS SELECT 1".encode())
+
+
+def reached(host: Host, count: int) -> bool:
+    return len(host.outbox.messages) >= count
+
+
+@pytest.mark.parametrize("spoil", [forgotten, taken])
+def test_what_was_prepared_is_gone(
+    queued: Host, spoil: Callable[[Host], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """D2: the work is done again on another connection; each email is sent, once, and no hook is blamed for it."""
+    waiting(queued, 40)
+    for end in (10, 20, 30, 40):
+        assert deliver(queued, stop=partial(reached, queued, end)) == {"sent": 10}
+        spoil(queued)
+    assert len({message.id for message in queued.outbox.messages}) == len(queued.outbox.messages) == 40
+    assert states(queued) == {"sent": 40}
+    assert caplog.messages == []
