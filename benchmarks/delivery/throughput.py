@@ -31,7 +31,7 @@ from .rows import queue, unfinished
 #: times for each mail, and shares the processor with it.
 NEAR, NONE = 0.005, 0.0
 #: What is promised of the floor, by that and by claim size.
-PROMISED = {NEAR: {1: 0.5, 50: 0.8}, NONE: {1: 0.35, 50: 0.75}}
+PROMISED = {NEAR: {1: 0.5, 50: 0.8}, NONE: {1: 0.4, 50: 0.75}}
 BATCHES = (1, 50)
 
 

@@ -42,10 +42,7 @@ _POSTGRESQL = _table(
         Outcome.AGAIN: (
             *("40", "55P03"),  # serialization, deadlock, a lock that did not come free
             *("08000", "08003", "08006", "25P03", "57P01", "57P02", "57P05"),  # the connection was closed
-            *(
-                "26000",
-                "42P05",
-            ),  # a pooler has put another session of the server behind it, with other statements prepared
+            *("26000", "42P05"),  # what is prepared is another's: a pooler has changed the server's session
         ),
         Outcome.UNAVAILABLE: (
             *("25006", "25P04", "57014"),  # read-only, a transaction or a statement took too long
