@@ -27,8 +27,8 @@ from .report import Report
 from .rows import queue, unfinished
 
 #: Seconds for each mail: a millisecond of network for each of the server's five answers. Without it, on loopback, a
-#: mail costs the loop one wait for the disk and processor time; the worker waits for its database as well, 7 to 10
-#: times for each mail, and shares the processor with it.
+#: mail costs the loop one wait for the disk and processor time; the worker waits for the disk of its database as well,
+#: and shares the processor with it.
 NEAR, NONE = 0.005, 0.0
 #: What is promised of the floor, by that and by claim size.
 PROMISED = {NEAR: {1: 0.5, 50: 0.8}, NONE: {1: 0.4, 50: 0.75}}

@@ -247,29 +247,6 @@ def test_a_batch_is_written_down_together(database_url: str, monkeypatch: pytest
         assert counts[1] == counts[0] + 14 * each
 
 
-def prepared(host: Host) -> dict[str, int]:
-    """With which words the statements begin that the driver has prepared on the one idle connection, and how
-    often any of them was run by a plan from before."""
-    statement = "SELECT statement, generic_plans FROM pg_prepared_statements ORDER BY generic_plans DESC"
-    with host.engine.connect() as connection:
-        return {text.split()[0]: count for text, count in connection.exec_driver_sql(statement)}
-
-
-@pytest.mark.parametrize("_database", ["postgresql"], indirect=True)
-@pytest.mark.parametrize("known", [False, True])
-def test_what_is_prepared_stays(database_url: str, known: bool) -> None:
-    """R23: psycopg prepares a statement at its sixth run, and forgets all of them at a ROLLBACK. A worker meets none,
-    and PostgreSQL plans nothing again, however well it knows the tables."""
-    with build(database_url, config={"INVITATIONS_DELIVERY": "queue"}) as host:
-        waiting(host, 500)
-        if known:
-            with host.engine.begin() as connection:
-                connection.exec_driver_sql("ANALYZE")
-        assert deliver(host, stop=stop_after(host, 15)) == {"sent": 15}
-        counts = prepared(host)
-    assert min(counts[word] for word in ("WITH", "SELECT", "UPDATE", "INSERT")) > 0, counts
-
-
 def test_a_slow_host_is_not_asked_again_and_again(queued: Host) -> None:
     """R12: where hooks take so long that what they said of a batch is old before it has left, smaller batches are
     taken: what is asked for each email does not grow with the batch."""

@@ -92,25 +92,6 @@ class Binds:
             return False
         return True
 
-    def outside(self, read: Callable[[], T]) -> T:
-        """Run ``read``, which only reads, on PostgreSQL outside of any transaction, unless one has begun. That is one
-        round trip in place of three; and no ROLLBACK, at which psycopg would forget all that it has prepared."""
-        connection = self.connection()
-        driver, error = connection.connection.dbapi_connection, connection.dialect.dbapi.Error
-        if connection.dialect.name != "postgresql":
-            return read()
-        try:
-            driver.autocommit = True
-        except error:  # one has begun: a listener of the host's, maybe, has set what its rows are filtered by
-            return read()
-        try:
-            return read()
-        finally:
-            try:
-                driver.autocommit = False
-            except error as broken:
-                connection.invalidate(broken)
-
     def _meet(self, dialect: Any) -> None:
         check_driver(dialect)
         check_server(dialect)

@@ -101,20 +101,20 @@ class Mails(Tables):
     ) -> tuple[Invitation, bool, bool] | None:
         """What says whether a mail that was leased by ``fence`` is still to leave: of its invitation, :data:`GLANCED`,
         whether a resend has made another mail since, and whether whoever it goes to wants none; ``None``: it is no
-        longer ours. Asked for each mail: it reads no more than that, and begins no transaction where it needs none.
+        longer ours. Asked for each mail, so it reads no more than that.
 
         :param pseudonyms: of whom it goes to.
         """
         theirs = {f"pseudonym_{number}": one for number, one in enumerate(pseudonyms)}
-        statement, given = self._glance(len(theirs)), {"id": delivery_id, "held": fence, **theirs}
-        line = self._binds.outside(lambda: self._rows(statement, given).first())
+        line = self._rows(self._glance(len(theirs)), {"id": delivery_id, "held": fence, **theirs}).first()
         return line and (made(Invitation, GLANCED, line[2:]), line[0], line[1])
 
     # Leases
 
     def count_due(self, now: datetime) -> int:
         """How many mails a worker would find."""
-        count: int = self._rows(sa.select(sa.func.count(self._table.c.id)).where(sa.or_(*self.due(now)))).scalar()
+        mail = self.models.Delivery
+        count: int = self._rows(sa.select(sa.func.count(mail.id)).where(sa.or_(*self.due(now)))).scalar()
         return count
 
     def due(self, now: datetime) -> tuple[Any, Any]:
@@ -269,8 +269,7 @@ class Mails(Tables):
         moments = {name: sa.bindparam(name, type_=since.type) for name in ("now", "key_gone", "moved")}
         due = sa.select(self._table).where(self._rules(**moments)[abandoned]).order_by(since)
         due = due.where(mail.id == sa.bindparam("only")) if only else due
-        # PostgreSQL takes a parameter there for a tenth of the table, and would plan each lease again.
-        due = due.limit(sa.bindparam("count", type_=sa.Integer, literal_execute=True)).with_for_update(skip_locked=True)
+        due = due.limit(sa.bindparam("count", type_=sa.Integer)).with_for_update(skip_locked=True)
         if dialect != "postgresql":
             return self._people.mails(due.subquery("due"))
         chosen = sa.select(due.with_only_columns(mail.id).cte("due").c.id)

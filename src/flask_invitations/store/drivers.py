@@ -42,7 +42,6 @@ _POSTGRESQL = _table(
         Outcome.AGAIN: (
             *("40", "55P03"),  # serialization, deadlock, a lock that did not come free
             *("08000", "08003", "08006", "25P03", "57P01", "57P02", "57P05"),  # the connection was closed
-            *("26000", "42P05"),  # what is prepared is another's: a pooler has changed the server's session
         ),
         Outcome.UNAVAILABLE: (
             *("25006", "25P04", "57014"),  # read-only, a transaction or a statement took too long
@@ -116,7 +115,6 @@ _SQLITE_TEXTS = {
 #: After these the connection leads nowhere, or to a server that will not write again: no other transaction may get it.
 _LOST: frozenset[Code] = frozenset(
     (
-        *("26000", "42P05"),
         *("25006", "25P03", "25P04", "57P01", "57P02", "57P03", "57P04", "57P05"),
         *("08000", "08003", "08006", "08007", "08P01"),
         *(1036, 1047, 1053, 1152, 1158, 1159, 1160, 1161, 1184, 1290, 1792, 1836, 1927, 2006, 2013, 2014, 2027, 2055),
