@@ -263,7 +263,7 @@ def _offer_by_system(site: Site, page: Any) -> None:
 def _offer_errors(site: Site, page: Any) -> None:
     open_offer(page, site.invite(role="admin")[1])
     fill_in(page, password="passwordpassword", name="N" * 20)
-    page.get_by_role("alert").wait_for()
+    focus_comes_to(page.get_by_role("alert").locator("[autofocus]"))  # whoever types before that is told off
     page.get_by_label("Choose a password").type("a few words")
     page.get_by_text(re.compile(r"11\D+15")).first.wait_for()
 

@@ -286,6 +286,7 @@ def test_a_link_pasted_into_the_address_bar_of_the_landing_page(site: Site, page
     proceed(page)
     fill_in(page, password="passwordpassword")
     page.get_by_role("alert").wait_for()
+    page.wait_for_load_state()  # until the script listens, nobody hears of the new address
     page.evaluate("link => { location.href = link }", link)  # the address of this page is that of the landing page
     proceed(page)
     fill_in(page)
