@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from flask_invitations import AlreadyInvited, InvitationNotFound, invitation_created
+from flask_invitations.current import get_state
 from tests.hosts import PASSWORD, Host
 from tests.http.tools import GUEST, NO_TOKEN, Case, accept, make, snapshot, unchanged
 
@@ -271,3 +272,59 @@ def test_snapshot_sees_everything(case: Case) -> None:
         "user_invitations",
         "user_invitation_events",
     }
+
+
+def _a_row(host: Host) -> None:
+    host.db.session.execute(sa.insert(host.Tenant).values(name="Left", active=True))
+
+
+def _a_savepoint(host: Host) -> None:
+    host.db.session.begin_nested()
+    host.db.session.execute(sa.select(host.Tenant))
+
+
+def _a_lost_connection(host: Host) -> None:
+    host.db.session.execute(sa.select(host.Tenant))
+    driver: Any = host.db.session.connection().connection.dbapi_connection
+    with host.engine.connect() as another:
+        another.exec_driver_sql(f"SELECT pg_terminate_backend({driver.info.backend_pid}, 5000)")
+
+
+def _an_error(host: Host) -> None:
+    _a_lost_connection(host)
+    with pytest.raises(sa.exc.OperationalError):
+        host.db.session.execute(sa.select(host.Tenant))
+
+
+@pytest.mark.parametrize("_database", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("leave", [_a_row, _a_savepoint, _a_lost_connection, _an_error])
+def test_what_is_left_in_the_last_look(case: Case, leave: Callable[[Host], None]) -> None:
+    """T3: the last look of a worker commits, but only where nothing but reads was done in it. What a listener of the
+    host has left there is in nobody's way."""
+    host, looks = case.host, list[Callable[[Host], None]]()
+
+    def look() -> None:
+        looks.append(leave)
+        if len(looks) == 1:
+            leave(host)
+
+    with host.app.app_context():
+        get_state().ctx.unit.ahead(look, anew=True)
+        session: Any = host.db.session()
+        assert not session.in_transaction()
+        host.invitations.revoke(_id(case))
+    assert host.rows(host.Tenant, name="Left") == []
+
+
+@pytest.mark.parametrize("_database", ["postgresql"], indirect=True)
+def test_the_last_look_ends_no_transaction_of_the_hosts(case: Case) -> None:
+    """A session on a connection that the host has begun a transaction on, as in tests that undo all they did."""
+    host = case.host
+    with host.app.app_context(), host.engine.connect() as connection:
+        session: Any = host.db.session()
+        session.get_bind = lambda *_arguments, **_named: connection
+        outer = connection.begin()
+        connection.connection.cursor().execute("INSERT INTO tenants (name, active) VALUES ('Outer', true)")
+        get_state().ctx.unit.ahead(lambda: session.execute(sa.select(host.Tenant)), anew=True)
+        outer.rollback()
+    assert host.rows(host.Tenant, name="Outer") == []

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from ..traces import hide
 from .frames import Part, frame_of
-from .watch import has_written
+from .watch import has_written, opened
 
 log: logging.Logger = logging.getLogger("flask_invitations")
 
+#: In what SQLAlchemy keeps of a driver's connection: whether it leads to the server itself.
+_DIRECT = "flask_invitations_direct"
 
-def clean(session: Any, what: str) -> None:
+
+def clean(session: Any, what: str, *, by_commit: bool = False) -> None:
     """Take back what an observer has left in a session.
 
     :param what: its name, for the log.
+    :param by_commit: what has only read ends by COMMIT, where that spares work; see :func:`_end_reading`.
     """
     left = frame_of(session)
     if left is not None:
@@ -29,7 +36,32 @@ def clean(session: Any, what: str) -> None:
     elif session.in_nested_transaction():
         session.rollback()
     elif session.in_transaction():
+        if by_commit:
+            _end_reading(session)
         session.get_transaction().close()  # a rollback would expire what the host has loaded
+
+
+def _end_reading(session: Any) -> None:
+    """On PostgreSQL, have psycopg end by COMMIT what has only read. At a ROLLBACK it forgets all that it has prepared,
+    and the database parses and plans each statement again.
+
+    The session does not hear of it, and still knows what it has loaded. A transaction on a connection that the host
+    has given to its session is the host's to end.
+    """
+    for connection in opened(session):
+        if connection.dialect.driver == "psycopg":
+            with suppress(SQLAlchemyError, connection.dialect.dbapi.Error):  # what was read was read
+                if _is_direct(connection):
+                    connection.connection.commit()
+
+
+def _is_direct(connection: Any) -> bool:
+    """Whether no pooler is between a connection and the server; asked once for each. A pooler may give each transaction
+    another session of the server: what was prepared is not there, or is another statement of the same name."""
+    if _DIRECT not in connection.info:
+        number = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
+        connection.info[_DIRECT] = number == connection.connection.dbapi_connection.info.backend_pid
+    return bool(connection.info[_DIRECT])
 
 
 def run_all(waiting: Sequence[Part]) -> None:

@@ -113,8 +113,7 @@ class Mails(Tables):
 
     def count_due(self, now: datetime) -> int:
         """How many mails a worker would find."""
-        mail = self.models.Delivery
-        count: int = self._rows(sa.select(sa.func.count(mail.id)).where(sa.or_(*self.due(now)))).scalar()
+        count: int = self._rows(sa.select(sa.func.count(self._table.c.id)).where(sa.or_(*self.due(now)))).scalar()
         return count
 
     def due(self, now: datetime) -> tuple[Any, Any]:
@@ -269,7 +268,8 @@ class Mails(Tables):
         moments = {name: sa.bindparam(name, type_=since.type) for name in ("now", "key_gone", "moved")}
         due = sa.select(self._table).where(self._rules(**moments)[abandoned]).order_by(since)
         due = due.where(mail.id == sa.bindparam("only")) if only else due
-        due = due.limit(sa.bindparam("count", type_=sa.Integer)).with_for_update(skip_locked=True)
+        # PostgreSQL takes a parameter there for a tenth of the table, and would plan each lease again.
+        due = due.limit(sa.bindparam("count", type_=sa.Integer, literal_execute=True)).with_for_update(skip_locked=True)
         if dialect != "postgresql":
             return self._people.mails(due.subquery("due"))
         chosen = sa.select(due.with_only_columns(mail.id).cte("due").c.id)

@@ -126,7 +126,7 @@ class Unit:
         """Run ``work``, which only reads, where a unit that is begun afterwards writes. No transaction stays open that
         was not open before: what follows may take its time. Inside of a unit it is a part of that.
 
-        :param anew: what a hook has left open is ended first: a read in there would see only what that has seen.
+        :param anew: what a hook has left open is ended first: it sees nothing newer; the look itself ends by COMMIT.
         :raises TryAgain: the database refused to the last.
         """
         session = self._session()
@@ -137,14 +137,14 @@ class Unit:
         if session.in_transaction():
             with writing(session):
                 return self.look(work)
-        return attempt(lambda: self._read_and_let_go(session, work))
+        return attempt(lambda: self._read_and_let_go(session, work, anew))
 
-    def _read_and_let_go(self, session: Any, work: Callable[[], T]) -> T:
+    def _read_and_let_go(self, session: Any, work: Callable[[], T], anew: bool) -> T:
         try:
             with writing(session):
                 return self._read_alone(session, work)
         finally:
-            clean(session, "a look ahead")  # a rollback would expire what the host has loaded
+            clean(session, "a look ahead", by_commit=anew)
 
     def _read(self, session: Any, work: Callable[[], T]) -> T:
         frame = Frame(session, reads=True)

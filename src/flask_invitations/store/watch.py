@@ -10,7 +10,7 @@ What does not pass here is a statement on the driver's own cursor.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
 from typing import Any
 from weakref import WeakSet
@@ -87,8 +87,7 @@ def begin_anew(session: Any) -> None:
 
 def is_whole(session: Any) -> bool:
     """Whether the transaction of a session is still the one that was begun, on each of its connections."""
-    begun = session.get_transaction()._connections.values()  # noqa: SLF001 - public only from SQLAlchemy 2.1 on
-    return not [each for each in begun if not each[1].is_active or each[0].get_transaction() in _ended]
+    return not [each for each in _begun(session) if not each[1].is_active or each[0].get_transaction() in _ended]
 
 
 def commits_alone(session: Any) -> bool:
@@ -96,11 +95,21 @@ def commits_alone(session: Any) -> bool:
     return bool([each for each in _connections(session) if _autocommits(each)])
 
 
+def opened(session: Any) -> Iterable[Any]:
+    """The connections that a session has opened for its transaction; those that the host gave it are not among them."""
+    return {each[0] for each in _begun(session) if each[3]}
+
+
 def _connections(session: Any) -> Iterable[Any]:
     """Those that the transaction of a session uses."""
+    return {each[0] for each in _begun(session)}
+
+
+def _begun(session: Any) -> Iterable[Sequence[Any]]:
+    """The same: each with its transaction, whether the session ends that, and whether the session has opened it."""
     transaction = session.get_transaction()
     begun = {} if transaction is None else transaction._connections  # noqa: SLF001 - public only from SQLAlchemy 2.1 on
-    return {each[0] for each in begun.values()}
+    return begun.values()
 
 
 def _autocommits(connection: Any) -> bool:
