@@ -278,6 +278,16 @@ def _a_row(host: Host) -> None:
     host.db.session.execute(sa.insert(host.Tenant).values(name="Left", active=True))
 
 
+def _a_setting(host: Host) -> None:
+    host.db.session.execute(sa.text("SET lock_timeout = 4711"))
+
+
+def _a_setting_and_a_row(host: Host) -> None:
+    host.db.session.execute(
+        sa.text("SET lock_timeout = 4711; INSERT INTO tenants (name, active) VALUES ('Left', true)")
+    )
+
+
 def _a_savepoint(host: Host) -> None:
     host.db.session.begin_nested()
     host.db.session.execute(sa.select(host.Tenant))
@@ -297,10 +307,22 @@ def _an_error(host: Host) -> None:
 
 
 @pytest.mark.parametrize("_database", ["postgresql"], indirect=True)
-@pytest.mark.parametrize("leave", [_a_row, _a_savepoint, _a_lost_connection, _an_error])
-def test_what_is_left_in_the_last_look(case: Case, leave: Callable[[Host], None]) -> None:
+@pytest.mark.parametrize(
+    ("leave", "is_told"),
+    [
+        (_a_row, True),
+        (_a_setting, False),
+        (_a_setting_and_a_row, True),
+        (_a_savepoint, True),
+        (_a_lost_connection, False),
+        (_an_error, False),
+    ],
+)
+def test_what_is_left_in_the_last_look(
+    case: Case, leave: Callable[[Host], None], is_told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     """T3: the last look of a worker commits, but only where nothing but reads was done in it. What a listener of the
-    host has left there is in nobody's way."""
+    host has left there is in nobody's way, and the host is told of changes that were lost."""
     host, looks = case.host, list[Callable[[Host], None]]()
 
     def look() -> None:
@@ -312,7 +334,9 @@ def test_what_is_left_in_the_last_look(case: Case, leave: Callable[[Host], None]
         get_state().ctx.unit.ahead(look, anew=True)
         session: Any = host.db.session()
         assert not session.in_transaction()
+        assert host.db.session.scalar(sa.text("SHOW lock_timeout")) != "4711ms"
         host.invitations.revoke(_id(case))
+    assert ("left changes" in caplog.text) is is_told
     assert host.rows(host.Tenant, name="Left") == []
 
 

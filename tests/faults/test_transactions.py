@@ -27,6 +27,7 @@ from flask_invitations.store.unit import TransactionMisuse
 from tests.faults.rivals import WRITES, elsewhere, is_there
 from tests.hosts import PASSWORD, Host, build
 from tests.http.tools import ACCEPT, INVITE, Case, accept, make, unchanged
+from tests.queued import deliver, waiting
 
 SERVERS = pytest.mark.parametrize("_database", ["postgresql", "mariadb"], indirect=True)
 
@@ -371,6 +372,29 @@ def test_what_an_observer_commits_stays(case: Case, caplog: pytest.LogCaptureFix
     assert (is_there(host, "Kept"), is_there(host, "Kept too"), is_there(host, "Left")) == (True, True, False)
     assert "on_accepted left changes in the session without a commit" in caplog.text
     assert host.outbox.messages[-1].to == "next@example.com"
+
+
+@SERVERS
+@pytest.mark.parametrize("number", [0, 1])
+def test_what_is_only_set_is_no_change(queued: Host, number: int, caplog: pytest.LogCaptureFixture) -> None:
+    """T3: a host says, whenever a transaction begins, what its rows are filtered by (row level security). The log tells
+    nobody that something was lost."""
+    how = {
+        "postgresql": ("SET LOCAL app.tenant = 1", "SELECT set_config('app.tenant', '1', true)"),
+        "mysql": ("SET @tenant = 1", "SET SESSION lock_wait_timeout = 60"),
+    }[queued.engine.dialect.name][number]
+    begun: list[str] = []
+
+    def after_begin(_session: Any, _transaction: Any, connection: sa.Connection) -> None:
+        connection.exec_driver_sql(how)
+        begun.append(how)
+
+    waiting(queued, 2)
+    sa.event.listen(queued.db.session, "after_begin", after_begin)
+    assert deliver(queued) == {"sent": 2}
+    sa.event.remove(queued.db.session, "after_begin", after_begin)
+    assert len(begun) == 5  # three turns, two looks
+    assert caplog.messages == []
 
 
 def test_each_receiver_gets_a_user_that_it_can_use(case: Case) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ..traces import hide
 from .frames import Part, frame_of
-from .watch import has_written, opened
+from .watch import has_changed, has_written, opened
 
 log: logging.Logger = logging.getLogger("flask_invitations")
 
@@ -30,13 +30,13 @@ def clean(session: Any, what: str, *, by_commit: bool = False) -> None:
     if left is not None:
         left.ending = True
         left.close()
-    if session.new or session.dirty or session.deleted or has_written(session):
+    if session.new or session.dirty or session.deleted or has_changed(session):
         log.warning("%s left changes in the session without a commit, and they were rolled back", what)
         session.rollback()
     elif session.in_nested_transaction():
         session.rollback()
     elif session.in_transaction():
-        if by_commit:
+        if by_commit and not has_written(session):
             _end_reading(session)
         session.get_transaction().close()  # a rollback would expire what the host has loaded
 

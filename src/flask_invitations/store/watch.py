@@ -36,6 +36,8 @@ _HARMLESS = re.compile(
     r"|time|timestamp|trim|union|upper|using|values|varbinary|varchar|when|where|with",
     re.IGNORECASE,
 )
+#: What a host says of a transaction rather than in it, such as what its rows are filtered by.
+_SETTING = re.compile(r"\s*(?:SET|SELECT\s+(?:pg_catalog\.)?set_config)\b[^;]*;?\s*", re.IGNORECASE)
 _ENDS = re.compile(r"\s*(?:COMMIT|END|ABORT|PREPARE\s+TRANSACTION|ROLLBACK(?!\s+(?:WORK\s+)?TO\b))\b", re.IGNORECASE)
 #: What MySQL and MariaDB commit before, whether or not somebody asked for that.
 _COMMITS = re.compile(
@@ -47,6 +49,8 @@ _COMMITS = re.compile(
 _ROLLED_BACK: frozenset[Code] = frozenset((1020, 1213, 1614, 3101))
 
 _written: WeakSet[Any] = WeakSet()
+#: Those of them in which more was done than to set something.
+_changed: WeakSet[Any] = WeakSet()
 _ended: WeakSet[Any] = WeakSet()
 
 
@@ -78,6 +82,11 @@ def _note_error(context: Any) -> None:
 def has_written(session: Any) -> bool:
     """Whether anything but reads was done in the transaction that is open on a session."""
     return bool([each for each in _connections(session) if each.get_transaction() in _written])
+
+
+def has_changed(session: Any) -> bool:
+    """The same, settings aside: whether somebody may miss what a rollback takes back."""
+    return bool([each for each in _connections(session) if each.get_transaction() in _changed])
 
 
 def begin_anew(session: Any) -> None:
@@ -136,6 +145,8 @@ def _mark(statement: str, connection: Any) -> None:
     if transaction is None:  # it is only about to begin
         return
     _written.add(transaction)
+    if _SETTING.fullmatch(statement) is None:
+        _changed.add(transaction)
     is_mysql = connection.dialect.name in ("mysql", "mariadb")
     if _ENDS.match(statement) or (is_mysql and _COMMITS.match(statement)):
         _ended.add(transaction)
