@@ -1,16 +1,19 @@
-"""R23: what psycopg has prepared stays prepared while a worker works, unless a pooler may take it away."""
+"""D2, R23: what psycopg has prepared stays prepared while a worker works, unless a pooler may take it away."""
 
 from __future__ import annotations
 
 import re
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from tests.hosts import Host, build
-from tests.queued import deliver, waiting
+from tests.queued import deliver, states, waiting
 from tests.races.proxy import Proxy
 
 pytestmark = pytest.mark.parametrize("_database", ["postgresql"], indirect=True)
@@ -58,3 +61,44 @@ def test_behind_a_pooler(database_url: str) -> None:
         waiting(host, 15)
         assert deliver(host) == {"sent": 15}
         assert prepared(host) == {}
+
+
+def _server(connection: Any) -> Any:
+    return connection.connection.dbapi_connection.pgconn
+
+
+def forgotten(host: Host) -> None:
+    """As where a pool resets its connections with DISCARD ALL."""
+    with host.engine.connect() as connection:
+        _server(connection).exec_(b"DISCARD ALL")
+
+
+def taken(host: Host) -> None:
+    """As where another client of a pooler has prepared statements there, under the names that psycopg gives."""
+    host.engine.dispose()
+    with host.engine.connect() as connection:
+        for number in range(100):
+            _server(connection).exec_(f"PREPARE _pg3_{number} AS SELECT 1".encode())
+
+
+def altered(host: Host) -> None:
+    """As where a migration runs while a worker works."""
+    with sa.create_engine(host.engine.url, poolclass=sa.NullPool).begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE users ALTER COLUMN name TYPE varchar(999)")
+        connection.exec_driver_sql("ALTER TABLE user_invitations ALTER COLUMN status TYPE varchar(99)")
+
+
+@pytest.mark.parametrize("spoil", [forgotten, taken, altered])
+def test_what_was_prepared_is_of_no_use(
+    database_url: str, spoil: Callable[[Host], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """D2: the work is done again; each email is sent at once, and once, and no hook is blamed for it."""
+    with build(database_url, config=QUEUE) as host:
+        waiting(host, 40)
+        sent = host.outbox.messages
+        for end in (10, 20, 30, 40):
+            assert deliver(host, stop=lambda end=end: len(sent) == end) == {"sent": 10}
+            spoil(host)
+        assert len({message.id for message in sent}) == len(sent) == 40
+        assert states(host) == {"sent": 40}
+    assert caplog.messages == []

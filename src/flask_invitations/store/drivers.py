@@ -14,7 +14,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, Operation
 
 from ..errors import ConfigurationError, InvalidRequest, Sentence
 
-#: A SQLSTATE, the first two characters of one, an error number of MariaDB and MySQL, or a name of SQLite's.
+#: A SQLSTATE, the first two characters of one, an error number of MariaDB and MySQL, or a name: SQLite's for an error,
+#: PostgreSQL's for the function in its source that raised one.
 Code = str | int
 
 
@@ -42,6 +43,7 @@ _POSTGRESQL = _table(
         Outcome.AGAIN: (
             *("40", "55P03"),  # serialization, deadlock, a lock that did not come free
             *("08000", "08003", "08006", "25P03", "57P01", "57P02", "57P05"),  # the connection was closed
+            *("26000", "42P05", "RevalidateCachedQuery"),  # what is prepared is gone, is another's, is of older tables
         ),
         Outcome.UNAVAILABLE: (
             *("25006", "25P04", "57014"),  # read-only, a transaction or a statement took too long
@@ -165,11 +167,11 @@ def _without_code(error: DBAPIError) -> Outcome:
 
 
 def codes(error: DBAPIError) -> frozenset[Code]:
-    """Every code that the driver offers: SQLSTATE, error number, name."""
+    """Every code that the driver offers: SQLSTATE, error number, names."""
     raw: Any = error.orig
     first = next(iter(getattr(raw, "args", ())), None)
     offered = [getattr(raw, name, None) for name in ("sqlstate", "pgcode", "errno", "sqlite_errorname")]
-    offered.append(getattr(getattr(raw, "diag", None), "sqlstate", None))
+    offered += [getattr(getattr(raw, "diag", None), name, None) for name in ("sqlstate", "source_function")]
     offered.append(first.get("C") if isinstance(first, Mapping) else first)
     if isinstance(first, str):  # a sentence, of which only SQLite's tell anything
         offered[-1] = next((name for text, name in _SQLITE_TEXTS.items() if first.startswith(text)), None)
