@@ -331,7 +331,7 @@ def test_what_is_left_in_the_last_look(
             leave(host)
 
     with host.app.app_context():
-        get_state().ctx.unit.ahead(look, anew=True)
+        get_state().ctx.unit.ahead(look, by_commit=True)
         session: Any = host.db.session()
         assert not session.in_transaction()
         assert host.db.session.scalar(sa.text("SHOW lock_timeout")) != "4711ms"
@@ -349,6 +349,6 @@ def test_the_last_look_ends_no_transaction_of_the_hosts(case: Case) -> None:
         session.get_bind = lambda *_arguments, **_named: connection
         outer = connection.begin()
         connection.connection.cursor().execute("INSERT INTO tenants (name, active) VALUES ('Outer', true)")
-        get_state().ctx.unit.ahead(lambda: session.execute(sa.select(host.Tenant)), anew=True)
+        get_state().ctx.unit.ahead(lambda: session.execute(sa.select(host.Tenant)), by_commit=True)
         outer.rollback()
     assert host.rows(host.Tenant, name="Outer") == []

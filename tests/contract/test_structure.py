@@ -200,7 +200,7 @@ def test_one_committer() -> None:
         if isinstance(node.func, ast.Attribute) and node.func.attr in {"commit", "do_commit"}
     ]
     assert sorted(commits) == [
-        ("store/after.py", "connection.connection.commit()"),
+        ("store/after.py", "connection.dialect.do_commit(connection.connection)"),
         ("store/unit.py", "frame.session.commit()"),
     ]
 

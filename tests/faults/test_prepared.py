@@ -13,7 +13,8 @@ import pytest
 import sqlalchemy as sa
 
 from tests.hosts import Host, build
-from tests.queued import deliver, states, waiting
+from tests.http.tools import invite, people
+from tests.queued import deliver, mails, states, waiting
 from tests.races.proxy import Proxy
 
 pytestmark = pytest.mark.parametrize("_database", ["postgresql"], indirect=True)
@@ -50,9 +51,45 @@ def test_what_is_prepared_stays(database_url: str, known: bool) -> None:
             with host.engine.begin() as connection:
                 connection.exec_driver_sql("ANALYZE")
         sent = host.outbox.messages
-        assert deliver(host, stop=lambda: len(sent) == 15) == {"sent": 15}
+        with host.statements() as seen:
+            assert deliver(host, stop=lambda: len(sent) == 15) == {"sent": 15}
         counts = prepared(host)
     assert min(counts[word] for word in ("WITH", "SELECT", "UPDATE", "INSERT")) > 0, counts
+    assert [each for each in seen if "pg_backend_pid" in each] == []  # no listener hears that a pooler is looked for
+
+
+def test_one_email_alone(database_url: str) -> None:
+    """R23: what is sent right after an invitation leaves nothing prepared on a connection of the host's requests."""
+    with build(database_url) as host:
+        _, admin, *_ = people(host)
+        for number in range(8):
+            invite(host.client(admin), f"p{number}@example.com")
+        assert len(host.outbox.messages) == 8
+        assert prepared(host) == {}
+
+
+def test_a_task_for_each_email(database_url: str) -> None:
+    """R23: nor does a worker that is told to send one."""
+    with build(database_url, config=QUEUE) as host:
+        waiting(host, 8)
+        for mail in mails(host):
+            assert deliver(host, delivery_id=mail.id) == {"sent": 1}
+        assert prepared(host) == {}
+
+
+def test_what_is_done_as_a_transaction_begins(database_url: str) -> None:
+    """T3: a listener of the engine's writes whenever a transaction begins. What it wrote before a look is not kept."""
+    with build(database_url, config=QUEUE) as host:
+        waiting(host, 5)
+
+        def begin(connection: sa.Connection) -> None:
+            connection.exec_driver_sql("INSERT INTO tenants (name, active) SELECT 'Begun ' || gen_random_uuid(), true")
+
+        sa.event.listen(host.engine, "begin", begin)
+        assert deliver(host) == {"sent": 5}
+        sa.event.remove(host.engine, "begin", begin)
+        begun = [tenant for tenant in host.rows(host.Tenant) if tenant.name.startswith("Begun")]
+    assert len(begun) == 6  # one for each turn
 
 
 def test_behind_a_pooler(database_url: str) -> None:

@@ -112,10 +112,11 @@ def _turn(
     :param before: the last batch; what of it was not begun is put back.
     :returns: the next; what need not be performed has its outcome already.
     """
-    if before.outcomes and work.is_watched(ctx):
+    follows = bool(before.outcomes)
+    if follows and work.is_watched(ctx):
         keep(ctx, work, before, patience)
         before = _nothing(ctx)
-    after = _nothing(ctx)
+    after = replace(_nothing(ctx), follows=follows)
 
     def turn() -> Sequence[L | Outcome]:
         write_down(ctx, work, before)

@@ -223,7 +223,7 @@ def _forbidden(ctx: Context, letter: Letter, held: Hold[Letter]) -> str | None:
             return refusal.code
     if not held.is_fresh(ctx.now()):
         ctx.unit.run(lambda: _renew(ctx, letter, held))
-    return ctx.unit.ahead(lambda: _overtaken(ctx, letter, held), anew=True)
+    return ctx.unit.ahead(lambda: _overtaken(ctx, letter, held), anew=True, by_commit=held.follows)
 
 
 def _renew(ctx: Context, letter: Letter, held: Hold[Letter]) -> None:

@@ -65,6 +65,7 @@ class Hold(Generic[L]):
     :param lease: for how long, at least, nobody else takes them.
     :param fence: names the lease.
     :param ready: the rows; ``done``: how many of them are.
+    :param follows: another lease came before it in the same run, so that it pays to have statements stay prepared.
     :param is_asked: the rules were asked then, and nothing else has happened in the same transaction.
     """
 
@@ -76,6 +77,7 @@ class Hold(Generic[L]):
     ready: Sequence[L | Outcome] = ()
     done: int = 0
     outcomes: list[Outcome] = field(default_factory=list)
+    follows: bool = False
     is_asked: bool = True
 
     def is_fresh(self, now: datetime) -> bool:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ..traces import hide
 from .frames import Part, frame_of
-from .watch import has_changed, has_written, opened
+from .watch import has_changed, read_only
 
 log: logging.Logger = logging.getLogger("flask_invitations")
 
@@ -36,7 +36,7 @@ def clean(session: Any, what: str, *, by_commit: bool = False) -> None:
     elif session.in_nested_transaction():
         session.rollback()
     elif session.in_transaction():
-        if by_commit and not has_written(session):
+        if by_commit:
             _end_reading(session)
         session.get_transaction().close()  # a rollback would expire what the host has loaded
 
@@ -45,22 +45,22 @@ def _end_reading(session: Any) -> None:
     """On PostgreSQL, have psycopg end by COMMIT what has only read. At a ROLLBACK it forgets all that it has prepared,
     and the database parses and plans each statement again.
 
-    The session does not hear of it, and still knows what it has loaded. A transaction on a connection that the host
-    has given to its session is the host's to end.
+    The session does not hear of it, and still knows what it has loaded.
     """
-    for connection in opened(session):
+    for connection in read_only(session):
         if connection.dialect.driver == "psycopg":
             with suppress(SQLAlchemyError, connection.dialect.dbapi.Error):  # what was read was read
                 if _is_direct(connection):
-                    connection.connection.commit()
+                    connection.dialect.do_commit(connection.connection)
 
 
 def _is_direct(connection: Any) -> bool:
     """Whether no pooler is between a connection and the server; asked once for each. A pooler may give each transaction
     another session of the server: what was prepared is not there, or is another statement of the same name."""
     if _DIRECT not in connection.info:
-        number = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
-        connection.info[_DIRECT] = number == connection.connection.dbapi_connection.info.backend_pid
+        driver = connection.connection.dbapi_connection
+        number, *_ = driver.execute("SELECT pg_backend_pid()").fetchone()  # which no listener of the host's hears of
+        connection.info[_DIRECT] = number == driver.info.backend_pid
     return bool(connection.info[_DIRECT])
 
 

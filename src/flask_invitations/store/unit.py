@@ -44,8 +44,7 @@ class Unit:
         self._session = session
         self._binds = Binds(session, models)
         #: The bind of a session whose engine was looked at, the engine, and its options then.
-        self._sound: tuple[Any, Any] = (None, None)
-        self._options: Any = None
+        self._sound: tuple[Any, Any, Any] = (None, None, None)
         watch()
 
     # Acts
@@ -122,11 +121,12 @@ class Unit:
         frame.returned.append(Part(result, frame.within()))
         return result
 
-    def ahead(self, work: Callable[[], T], *, anew: bool = False) -> T:
+    def ahead(self, work: Callable[[], T], *, anew: bool = False, by_commit: bool = False) -> T:
         """Run ``work``, which only reads, where a unit that is begun afterwards writes. No transaction stays open that
         was not open before: what follows may take its time. Inside of a unit it is a part of that.
 
-        :param anew: what a hook has left open is ended first: it sees nothing newer; the look itself ends by COMMIT.
+        :param anew: what a hook has left open is ended first: a read in there would see only what that has seen.
+        :param by_commit: see :func:`clean`.
         :raises TryAgain: the database refused to the last.
         """
         session = self._session()
@@ -137,14 +137,14 @@ class Unit:
         if session.in_transaction():
             with writing(session):
                 return self.look(work)
-        return attempt(lambda: self._read_and_let_go(session, work, anew))
+        return attempt(lambda: self._read_and_let_go(session, work, by_commit))
 
-    def _read_and_let_go(self, session: Any, work: Callable[[], T], anew: bool) -> T:
+    def _read_and_let_go(self, session: Any, work: Callable[[], T], by_commit: bool) -> T:
         try:
             with writing(session):
                 return self._read_alone(session, work)
         finally:
-            clean(session, "a look ahead", by_commit=anew)
+            clean(session, "a look ahead", by_commit=by_commit)
 
     def _read(self, session: Any, work: Callable[[], T]) -> T:
         frame = Frame(session, reads=True)
@@ -314,15 +314,15 @@ class Unit:
 
     def _refuse_autocommit(self, session: Any) -> None:
         """:raises ConfigurationError: each statement would be a transaction of its own."""
-        known, engine = self._sound
-        if engine is None or session.bind is not known or engine.get_execution_options() is not self._options:
+        known, engine, options = self._sound
+        if engine is None or session.bind is not known or engine.get_execution_options() is not options:
             engine = self._binds.connection().engine
         if commits_alone(session):
             raise ConfigurationError(
                 "The connection of your session is in AUTOCOMMIT, where nothing can be undone. "
                 "Give the session an engine without isolation_level='AUTOCOMMIT' or autocommit."
             )
-        self._sound, self._options = (session.bind, engine), engine.get_execution_options()
+        self._sound = session.bind, engine, engine.get_execution_options()
 
 
 def _refuse_misplaced(frame: Frame) -> None:

@@ -52,6 +52,8 @@ _written: WeakSet[Any] = WeakSet()
 #: Those of them in which more was done than to set something.
 _changed: WeakSet[Any] = WeakSet()
 _ended: WeakSet[Any] = WeakSet()
+#: The connections on which something was done as a transaction began.
+_early: WeakSet[Any] = WeakSet()
 
 
 @cache
@@ -104,9 +106,11 @@ def commits_alone(session: Any) -> bool:
     return bool([each for each in _connections(session) if _autocommits(each)])
 
 
-def opened(session: Any) -> Iterable[Any]:
-    """The connections that a session has opened for its transaction; those that the host gave it are not among them."""
-    return {each[0] for each in _begun(session) if each[3]}
+def read_only(session: Any) -> Iterable[Any]:
+    """The connections that a session has opened for its transaction, and on which nothing but reads was done in it, nor
+    by whoever heard that it begins. Those that the host gave to the session are the host's, and not among them."""
+    opened = {each[0] for each in _begun(session) if each[3]}
+    return [each for each in opened if each not in _early and each.get_transaction() not in _written]
 
 
 def _connections(session: Any) -> Iterable[Any]:
@@ -142,7 +146,8 @@ def _look_without_parameters(_cursor: Any, statement: str, context: Any) -> None
 
 def _mark(statement: str, connection: Any) -> None:
     transaction = connection.get_transaction()
-    if transaction is None:  # it is only about to begin
+    if transaction is None:  # it is only about to begin, and whoever did that does it again in the next one
+        _early.add(connection)
         return
     _written.add(transaction)
     if _SETTING.fullmatch(statement) is None:
