@@ -30,9 +30,11 @@ from .rows import queue, unfinished
 #: mail costs the loop one wait for the disk and processor time; the worker waits for the disk of its database as well,
 #: and shares the processor with it.
 NEAR, NONE = 0.005, 0.0
-#: What is promised of the floor, by that and by claim size.
-PROMISED = {NEAR: {1: 0.5, 50: 0.8}, NONE: {1: 0.4, 50: 0.75}}
 BATCHES = (1, 50)
+#: What is promised of the floor, by claim size.
+PROMISED = {1: 0.5, 50: 0.8}
+#: The same on MariaDB on loopback: PyMySQL reads each answer in Python, and the server plans each statement again.
+LESS = {**PROMISED, 1: 0.4}
 
 
 def throughput(url: str, folder: Path, *, mails: int, rounds: int, profile: bool = False) -> Report:
@@ -67,8 +69,9 @@ def _compare(report: Report, host: Host, floor: Callable[[int], None], mails: in
             pair = _rate(mails, lambda: floor(mails)), _worker_rate(host, mails, batch)
             if round_:  # the first one warms up
                 found.append(pair)
+    promised = LESS if delay == NONE and host.engine.dialect.name in ("mysql", "mariadb") else PROMISED
     for batch, found in rates.items():
-        _tell(report, batch, found, delay)
+        _tell(report, batch, found, delay, promised[batch])
 
 
 def _host(url: str, office: PostOffice) -> Host:
@@ -76,12 +79,11 @@ def _host(url: str, office: PostOffice) -> Host:
     return build(url, config=settings, mailer=office.mailer(), clock=None, tenant_is_active=None)
 
 
-def _tell(report: Report, batch: int, pairs: Sequence[tuple[float, float]], delay: float) -> None:
+def _tell(report: Report, batch: int, pairs: Sequence[tuple[float, float]], delay: float, promised: float) -> None:
     floor, worker = (median(each) for each in zip(*pairs, strict=True))
     ratio = median(worker / floor for floor, worker in pairs)
     where = f"server {delay * 1000:g} ms away" if delay else "on loopback"
     report.tell(f"{where}, batch {batch}: {worker:.0f} of {floor:.0f} mails/s (ratio {ratio:.2f})")
-    promised = PROMISED[delay][batch]
     report.promise(ratio >= promised, f"{where}, batch {batch} makes {ratio:.2f}, not {promised}")
 
 
