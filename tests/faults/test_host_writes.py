@@ -173,6 +173,7 @@ def test_what_the_driver_said_is_what_counts(host: Host) -> None:
         "SELECT a FROM b WHERE c IN (1, 2) AND lower(d) = 'x'",
         "BEGIN",
         "WITH x AS (SELECT 1) SELECT 1",
+        "/* a * b */ -- c\n/**/ SELECT 1",
     )
     writes = (
         "SELECT a FROM b FOR UPDATE",
@@ -181,6 +182,8 @@ def test_what_the_driver_said_is_what_counts(host: Host) -> None:
         "WITH x AS (DELETE FROM y RETURNING 1) SELECT 1",
         "SELECT 1; DELETE FROM b",
         "/*! DELETE FROM b */",
+        "/* a */ /*! SET b = 1 */ SELECT 1",
+        "/* a */" * 50 + "DELETE FROM b",
         "SELECT a INTO b FROM c",
         "SAVEPOINT a",
         "SET LOCAL a = b",
