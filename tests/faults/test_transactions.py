@@ -83,13 +83,18 @@ def _sql(host: Host) -> None:
     host.db.session.execute(sa.text("COMMIT"))
 
 
+def _sql_with_a_comment(host: Host) -> None:
+    host.db.session.execute(sa.text("/* by create_user */ COMMIT"))
+
+
 def _swallowed(host: Host) -> None:
     with suppress(RuntimeError):
         host.db.session.commit()
 
 
 #: Those that nobody can take back are noticed; the others come to nothing.
-ENDS = (_commit, _rollback, _close, _remove, _outermost, _within_savepoint, _swallowed, _connection, _sql)
+RAW = (_connection, _sql, _sql_with_a_comment)
+ENDS = (_commit, _rollback, _close, _remove, _outermost, _within_savepoint, _swallowed, *RAW)
 
 
 @pytest.mark.in_turn
@@ -110,7 +115,7 @@ def test_a_hook_that_ends_the_transaction_is_named(case: Case, end: Callable[[Ho
             with pytest.raises(TransactionMisuse, match="create_user"):
                 act(case)
             assert host.invitations.get(case.id).status == "pending"
-            if end in (_connection, _sql):
+            if end in RAW:
                 return  # nobody can take that back
             assert host.rows(host.User, email=case.email) == []
     with override(host.app, create_user=lambda invitation, *_: account(host, invitation)):

@@ -42,10 +42,12 @@ _HARMLESS = re.compile(
 _SETTING = re.compile(
     rf"{_COMMENTS}(?:SET|RESET|SELECT\s+(?:pg_catalog\.)?set_config)\b(?:[^;']|'[^']*')*;?\s*", re.IGNORECASE
 )
-_ENDS = re.compile(r"\s*(?:COMMIT|END|ABORT|PREPARE\s+TRANSACTION|ROLLBACK(?!\s+(?:WORK\s+)?TO\b))\b", re.IGNORECASE)
+_ENDS = re.compile(
+    rf"{_COMMENTS}(?:COMMIT|END|ABORT|PREPARE\s+TRANSACTION|ROLLBACK(?!\s+(?:WORK\s+)?TO\b))\b", re.IGNORECASE
+)
 #: What MySQL and MariaDB commit before, whether or not somebody asked for that.
 _COMMITS = re.compile(
-    r"\s*(?:BEGIN|START|(?:CREATE|DROP)(?!\s+TEMPORARY)|ALTER|TRUNCATE|RENAME|GRANT|REVOKE|(?:UN)?LOCK|ANALYZE)\b",
+    rf"{_COMMENTS}(?:BEGIN|START|(?:CREATE|DROP)(?!\s+TEMPORARY)|ALTER|TRUNCATE|RENAME|GRANT|REVOKE|(?:UN)?LOCK|ANALYZE)\b",
     re.IGNORECASE,
 )
 
