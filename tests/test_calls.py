@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any, cast
+from uuid import uuid4
 
 import pytest
 from flask import Flask, request, request_started
@@ -23,6 +24,7 @@ from tests.http.tools import ACCEPT, DECLINE, DOCUMENT, GUEST, INVITE, LIST, PRE
 from tests.pages import test_desk_many as desk_many
 from tests.pages.site import Name
 from tests.pages.test_desk import send
+from tests.queued import deliver
 
 DESK = "/invitations"
 #: Rounds that are not counted: drivers prepare a statement when they have seen it a few times.
@@ -97,6 +99,22 @@ def test_list(queued: tuple[Host, Any]) -> None:
     host, admin = queued
     copy(host, invite(host.client(admin), message="Hello")["id"], 20)
     assert cost(host.app, lambda: EnvironBuilder(f"{LIST}?limit=20", headers=Headers(host.headers(admin)))) <= 6_000
+
+
+@pytest.mark.parametrize("_database", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(("batch", "most"), [(1, 5_000), (20, 2_700)])
+def test_emails(queued: tuple[Host, Any], batch: int, most: int) -> None:
+    """R23: an email takes a worker at most 5,000 Python calls, and in a batch of 20 at most 2,700; the mailer's come on
+    top."""
+    host, _ = queued
+    for _ in range(2):  # drivers prepare a statement when they have seen it a few times
+        with host.app.app_context(), host.invitations.unit():
+            for _ in range(40):
+                host.invitations.invite(f"{uuid4()}@example.com", tenant_id=host.tenant("Acme"))
+        counter = Counter()
+        with counter.counting():
+            assert deliver(host, batch=batch) == {"sent": 40}
+    assert counter.count <= 40 * most
 
 
 # Every endpoint

@@ -38,7 +38,7 @@ def clean(session: Any, what: str, *, by_commit: bool = False) -> None:
     elif session.in_transaction():
         if by_commit:
             _end_reading(session)
-        session.get_transaction().close()  # a rollback would expire what the host has loaded
+        _let_go(session)
 
 
 def _end_reading(session: Any) -> None:
@@ -52,6 +52,17 @@ def _end_reading(session: Any) -> None:
             with suppress(SQLAlchemyError, connection.dialect.dbapi.Error):  # what was read was read
                 if _is_direct(connection):
                     connection.dialect.do_commit(connection.connection)
+
+
+def _let_go(session: Any) -> None:
+    """End what has only read; a rollback of the session's would expire what the host has loaded. A connection that is
+    closed with its transaction is rolled back once. Of one whose transaction has ended the pool does not know, and has
+    it rolled back once more."""
+    try:
+        for connection in read_only(session):
+            connection.close()
+    finally:
+        session.get_transaction().close()
 
 
 def _is_direct(connection: Any) -> bool:
