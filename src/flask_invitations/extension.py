@@ -184,7 +184,7 @@ def _as_json(app: Flask, value: Any) -> bytes:
 def _templates(app: Flask) -> Callable[[str], Template]:
     """The templates, by their names; the host can still change its own environment until one is asked for."""
     environment = cache(partial(templating.environment, app))
-    return lambda name: environment().ours(name)
+    return lambda name: environment().get_template(templating.OURS + name)
 
 
 def _compare(mailer: Any, settings: config.Config) -> None:

@@ -70,41 +70,19 @@ class _Apart(BytecodeCache):
         self._hosts.dump_bytecode(bucket)
 
 
-class _Environment(Environment):
-    """Whose templates share one dict of globals. Jinja chains dicts for each of them, and asks the whole chain for each
-    name whenever a template begins: that was a fifth of the Python calls of an email.
-
-    :param hosts: the host's environment, whose globals are at hand as they are when a template is asked for.
-    """
-
-    def __init__(self, hosts: Environment, **options: Any) -> None:
-        super().__init__(**options)
-        self._hosts = hosts
-        self._standard = dict(self.globals)
-
-    def make_globals(self, d: MutableMapping[str, Any] | None) -> MutableMapping[str, Any]:
-        return super().make_globals(d) if d else self.globals
-
-    def ours(self, name: str) -> Template:
-        """The template of ours, or of the host's in place of it, with this name."""
-        self.globals.update({**self._hosts.globals, **self._standard})
-        return self.get_template(OURS + name)
-
-
-def environment(app: Flask) -> _Environment:
+def environment(app: Flask) -> Environment:
     """The environment of the templates under ``invitations/``.
 
     The host's globals, filters, tests and tags can be used there, and none of them takes the place of one of Jinja's.
     """
     hosts = app.jinja_env
-    ours = _Environment(
-        hosts,
+    ours = Environment(
         autoescape=select_autoescape(default_for_string=True),
         auto_reload=hosts.auto_reload,
         bytecode_cache=_Apart(hosts.bytecode_cache) if hosts.bytecode_cache else None,
         loader=_Loader(app),
     )
-    for kind in ("filters", "tests"):
+    for kind in ("filters", "tests", "globals"):
         setattr(ours, kind, ChainMap(getattr(ours, kind), getattr(hosts, kind)))
     # What an extension has put on the environment (its settings), and the extension itself if it only adds tags.
     vars(ours).update({name: value for name, value in vars(hosts).items() if name not in vars(ours)})

@@ -352,18 +352,3 @@ def test_the_last_look_ends_no_transaction_of_the_hosts(case: Case) -> None:
         get_state().ctx.unit.ahead(lambda: session.execute(sa.select(host.Tenant)), by_commit=True)
         outer.rollback()
     assert host.rows(host.Tenant, name="Outer") == []
-
-
-@pytest.mark.parametrize("by_commit", [False, True])
-def test_what_was_only_read_is_ended_once(case: Case, by_commit: bool) -> None:
-    """R23: after the ROLLBACK of a look the pool sends no other."""
-    host, resets = case.host, list[bool]()
-
-    def reset(_connection: Any, _record: Any, state: Any) -> None:
-        resets.append(state.transaction_was_reset)
-
-    with host.app.app_context():
-        host.db.session.rollback()
-        sa.event.listen(host.engine.pool, "reset", reset)
-        get_state().ctx.unit.ahead(lambda: host.db.session.execute(sa.select(host.Tenant)), by_commit=by_commit)
-    assert resets == [True]

@@ -72,6 +72,66 @@ def test_what_was_sent_is_not_sent_again(database_url: str, at: int) -> None:
         once(host, 5)
 
 
+def _reads(host: Host) -> None:
+    host.db.session.execute(sa.select(host.Tenant)).all()
+
+
+def _flushes(host: Host) -> None:
+    host.db.session.add(host.Tenant(name="Left", active=True))
+    host.db.session.flush()
+
+
+def _nests(host: Host) -> None:
+    host.db.session.begin_nested()
+    _reads(host)
+
+
+@pytest.mark.parametrize("_database", ["postgresql", "mariadb"], indirect=True)
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("use", [_reads, _flushes, _nests])
+def test_a_mailer_that_uses_the_session(database_url: str, use: Callable[[Host], None], batch: int) -> None:
+    """E1: the same where the mailer has left a transaction open, which is lost with the connection."""
+    with fragile(database_url) as (host, database):
+        waiting(host, 3)
+
+        def leave(_message: Any) -> None:
+            use(host)
+            database.leave_for(OUTAGE)
+
+        with override(host.app, mailer=after(host, 2, leave)):
+            assert deliver(host, batch=batch) == {"sent": 3}
+        host.clock.tick(LEASE)
+        assert deliver(host, batch=batch) == {}
+        once(host, 3)
+        assert host.rows(host.Tenant, name="Left") == []
+        pool: Any = host.engine.pool
+        assert pool.checkedout() == 0
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_listener_that_fails_after_the_mailer(queued: Host, batch: int, caplog: pytest.LogCaptureFixture) -> None:
+    """E1: the same where a listener of the host's raises while what the mailer has left is rolled back. The log shows
+    where."""
+    waiting(queued, 3)
+
+    def fail(_connection: Any) -> None:
+        raise ValueError("the listener's own")
+
+    def leave(_message: Any) -> None:
+        _reads(queued)
+        sa.event.listen(queued.engine, "rollback", fail, once=True)
+
+    with override(queued.app, mailer=after(queued, 2, leave)):
+        assert deliver(queued, batch=batch) == {"sent": 3}
+    queued.clock.tick(LEASE)
+    assert deliver(queued) == {}
+    once(queued, 3)
+    assert "the mailer left a transaction open, and rolling it back failed" in caplog.text
+    assert "the listener's own" in caplog.text
+    pool: Any = queued.engine.pool
+    assert pool.checkedout() == 0
+
+
 @pytest.mark.in_turn
 def test_claim_by_claim(database_url: str) -> None:
     """E1: the same without batches, for one email by its id, and in a task queue's job."""

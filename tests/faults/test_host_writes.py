@@ -174,6 +174,7 @@ def test_what_the_driver_said_is_what_counts(host: Host) -> None:
         "BEGIN",
         "WITH x AS (SELECT 1) SELECT 1",
         "/* a * b */ -- c\n/**/ SELECT 1",
+        "# a\nSELECT count /* b */ (c.d) FROM e.f WHERE c.d IN (1)",
     )
     writes = (
         "SELECT a FROM b FOR UPDATE",
@@ -182,6 +183,13 @@ def test_what_the_driver_said_is_what_counts(host: Host) -> None:
         "WITH x AS (DELETE FROM y RETURNING 1) SELECT 1",
         "SELECT 1; DELETE FROM b",
         "/*! DELETE FROM b */",
+        "/*M! SET b = 1 */ SELECT 1",
+        "SELECT f/* count */(1)",
+        "SELECT f -- count\n (1)",
+        "SELECT a.count(1)",
+        'SELECT "a" . /* b */ count(1)',
+        "SELECT a$count(1)",
+        "SELECT count$(1)",
         "/* a */ /*! SET b = 1 */ SELECT 1",
         "/* a */" * 50 + "DELETE FROM b",
         "SELECT a INTO b FROM c",

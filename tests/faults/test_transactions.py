@@ -87,13 +87,19 @@ def _sql_with_a_comment(host: Host) -> None:
     host.db.session.execute(sa.text("/* by create_user */ COMMIT"))
 
 
+def _sql_that_runs_in_a_comment(host: Host) -> None:
+    """As MariaDB and MySQL do; elsewhere it is one."""
+    run = "/*! COMMIT */" if host.engine.dialect.name == "mysql" else "COMMIT"
+    host.db.session.execute(sa.text(run))
+
+
 def _swallowed(host: Host) -> None:
     with suppress(RuntimeError):
         host.db.session.commit()
 
 
 #: Those that nobody can take back are noticed; the others come to nothing.
-RAW = (_connection, _sql, _sql_with_a_comment)
+RAW = (_connection, _sql, _sql_with_a_comment, _sql_that_runs_in_a_comment)
 ENDS = (_commit, _rollback, _close, _remove, _outermost, _within_savepoint, _swallowed, *RAW)
 
 
@@ -386,6 +392,7 @@ def test_what_an_observer_commits_stays(case: Case, caplog: pytest.LogCaptureFix
         ("postgresql", "SELECT set_config('app.tenant', '1', true)"),
         ("postgresql", "/* of the middleware's */ SET LOCAL app.tenant = 'a;b'"),
         ("postgresql", "RESET app.tenant; "),
+        ("postgresql", "SELECT set_config('a.b', '1', true), set_config /* ; */ ('c.d', 'it''s', true) -- the host's"),
         ("mariadb", "SET @tenant = 1"),
         ("mariadb", "SET SESSION lock_wait_timeout = 60"),
     ],
@@ -406,6 +413,56 @@ def test_what_is_only_set_is_no_change(queued: Host, how: str, caplog: pytest.Lo
     sa.event.remove(queued.db.session, "after_begin", after_begin)
     assert len(begun) == 5  # three turns, two looks
     assert caplog.messages == []
+
+
+@pytest.mark.parametrize("_database", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("words", ["", "WORK ", "TRANSACTION ", "/* a */ ", "-- a\nWORK "])
+def test_a_rollback_to_a_savepoint_ends_nothing(case: Case, words: str) -> None:
+    """T2: a host that takes a part of its own work back, in SQL, is blamed for nothing."""
+    host = case.host
+    with host.app.app_context(), host.invitations.unit():
+        host.db.session.execute(sa.text("SAVEPOINT a"))
+        host.db.session.execute(sa.text("INSERT INTO tenants (name, active) VALUES ('Left', true)"))
+        host.db.session.execute(sa.text(f"ROLLBACK {words}TO SAVEPOINT a"))
+        host.invitations.revoke(case.id)
+    assert host.rows(host.Tenant, name="Left") == []
+    with host.app.app_context():
+        assert host.invitations.get(case.id).status == "revoked"
+
+
+@pytest.mark.parametrize("_database", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(
+    "how",
+    [
+        "SELECT audit.count(1)",
+        "SELECT audit . /* a */ count -- b\n (1)",
+        "SELECT audit$count/* c */(1)",
+        "SELECT set_config('app.tenant', audit.count(1)::text, true)",
+        "SELECT set_config('app.tenant', '1', true), audit.count(1)",
+        "SET LOCAL app.tenant = 1 -- the host's\n; SELECT audit.count(1) -- the host's",
+    ],
+)
+def test_what_is_called_is_a_change(queued: Host, how: str, caplog: pytest.LogCaptureFixture) -> None:
+    """T3: however a function is called that a host's listener calls, what it writes before a look is not committed by
+    the look, and the log says so."""
+    body = "INSERT INTO tenants (name, active) VALUES ('Left ' || gen_random_uuid(), true); SELECT 1"
+    with queued.engine.begin() as connection:
+        connection.exec_driver_sql("CREATE SCHEMA audit")
+        for name in ("audit.count", "audit$count"):
+            connection.exec_driver_sql(f"CREATE FUNCTION {name}(int) RETURNS int LANGUAGE sql AS $${body}$$")
+
+    def after_begin(_session: Any, _transaction: Any, connection: sa.Connection) -> None:
+        connection.exec_driver_sql(how)
+
+    waiting(queued, 3)
+    sa.event.listen(queued.db.session, "after_begin", after_begin)
+    assert deliver(queued) == {"sent": 3}
+    sa.event.remove(queued.db.session, "after_begin", after_begin)
+    assert sum(tenant.name.startswith("Left") for tenant in queued.rows(queued.Tenant)) == 4  # one for each turn
+    assert caplog.text.count("left changes") == 3
+    with queued.engine.begin() as connection:
+        connection.exec_driver_sql("DROP SCHEMA audit CASCADE")
+        connection.exec_driver_sql("DROP FUNCTION audit$count(int)")
 
 
 def test_each_receiver_gets_a_user_that_it_can_use(case: Case) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ..traces import hide
 from .frames import Part, frame_of
-from .watch import has_changed, read_only
+from .watch import has_changed, opened, read_only
 
 log: logging.Logger = logging.getLogger("flask_invitations")
 
@@ -21,7 +21,8 @@ _DIRECT = "flask_invitations_direct"
 
 
 def clean(session: Any, what: str, *, by_commit: bool = False) -> None:
-    """Take back what an observer has left in a session.
+    """Take back what an observer has left in a session. That this fails, as where the connection is lost by then, is no
+    error of what was done before; nobody uses the connection again.
 
     :param what: its name, for the log.
     :param by_commit: what has only read ends by COMMIT, where that spares work; see :func:`_end_reading`.
@@ -30,6 +31,18 @@ def clean(session: Any, what: str, *, by_commit: bool = False) -> None:
     if left is not None:
         left.ending = True
         left.close()
+    connections = opened(session)
+    try:
+        _take_back(session, what, by_commit)
+    except Exception as error:
+        for connection in connections:
+            with suppress(SQLAlchemyError):  # the session has closed it
+                connection.invalidate(error)
+        hide(error)
+        log.warning("%s left a transaction open, and rolling it back failed", what, exc_info=True)
+
+
+def _take_back(session: Any, what: str, by_commit: bool) -> None:
     if session.new or session.dirty or session.deleted or has_changed(session):
         log.warning("%s left changes in the session without a commit, and they were rolled back", what)
         session.rollback()
@@ -38,7 +51,7 @@ def clean(session: Any, what: str, *, by_commit: bool = False) -> None:
     elif session.in_transaction():
         if by_commit:
             _end_reading(session)
-        _let_go(session)
+        session.get_transaction().close()  # a rollback would expire what the host has loaded
 
 
 def _end_reading(session: Any) -> None:
@@ -52,17 +65,6 @@ def _end_reading(session: Any) -> None:
             with suppress(SQLAlchemyError, connection.dialect.dbapi.Error):  # what was read was read
                 if _is_direct(connection):
                     connection.dialect.do_commit(connection.connection)
-
-
-def _let_go(session: Any) -> None:
-    """End what has only read; a rollback of the session's would expire what the host has loaded. A connection that is
-    closed with its transaction is rolled back once. Of one whose transaction has ended the pool does not know, and has
-    it rolled back once more."""
-    try:
-        for connection in read_only(session):
-            connection.close()
-    finally:
-        session.get_transaction().close()
 
 
 def _is_direct(connection: Any) -> bool:

@@ -22,12 +22,15 @@ from .drivers import Code, codes
 
 #: A longer statement is not looked through. Ours that read with 500 ids are shorter.
 _LONG = 40_000
-#: Told in one way only, so that many of them cost no time; MariaDB and MySQL run what is in ``/*! ... */``.
-_COMMENTS = r"(?:\s|--[^\n]*\n|/\*(?!!)(?:[^*]|\*(?!/))*\*/)*"
+#: MariaDB and MySQL run what is in ``/*! ... */`` and ``/*M! ... */``.
+_COMMENT = r"(?:--[^\n]*(?:\n|\Z)|/\*(?!M?!)(?:[^*]|\*(?!/))*\*/)"
+#: Like all that is repeated here, it can be read in one way only, so that many of them cost no time.
+_COMMENTS = rf"(?:\s|\#[^\n]*(?:\n|\Z)|{_COMMENT})*"
 _READ = re.compile(rf"{_COMMENTS}(?:SELECT|WITH|BEGIN)\b", re.IGNORECASE)
 #: In a read: locks that the host relies on, what writes after all, a second statement.
 _MORE = re.compile(r"\b(?:FOR|INTO|LOCK|INSERT|UPDATE|DELETE|MERGE|REPLACE)\b|;\s*\S", re.IGNORECASE)
-_CALLED = re.compile(r"([\w\"`\]]+)\s*\(")
+#: What stands before a parenthesis; after a dot it is a name in a schema, whatever it is.
+_CALLED = re.compile(rf"((?:\.{_COMMENTS}|(?<![\w$\"`\]]))[\w$\"`\]]+){_COMMENTS}\(")
 #: What may stand before a parenthesis in a read: words of SQL and of types, functions that change nothing.
 _HARMLESS = re.compile(
     r"all|and|any|array|as|avg|between|binary|by|case|cast|char|coalesce"
@@ -38,16 +41,19 @@ _HARMLESS = re.compile(
     r"|time|timestamp|trim|union|upper|using|values|varbinary|varchar|when|where|with",
     re.IGNORECASE,
 )
+#: Anything in which nothing is called.
+_PLAIN = rf"(?:{_COMMENT}|'[^']*'|%\(\w+\)s|[^;'()/\#-]|-(?!-)|/(?!\*))*"
 #: What a host says of a transaction rather than in it, such as what its rows are filtered by.
 _SETTING = re.compile(
-    rf"{_COMMENTS}(?:SET|RESET|SELECT\s+(?:pg_catalog\.)?set_config)\b(?:[^;']|'[^']*')*;?\s*", re.IGNORECASE
+    rf"{_COMMENTS}(?:(?:RE)?SET\b{_PLAIN}|SELECT\b(?:{_PLAIN}\bset_config{_COMMENTS}\({_PLAIN}\))+{_PLAIN})(?:;{_COMMENTS})?",
+    re.IGNORECASE,
 )
-_ENDS = re.compile(
-    rf"{_COMMENTS}(?:COMMIT|END|ABORT|PREPARE\s+TRANSACTION|ROLLBACK(?!\s+(?:WORK\s+)?TO\b))\b", re.IGNORECASE
-)
+_ENDED = rf"(?:COMMIT|ROLLBACK(?!{_COMMENTS}(?:(?:WORK|TRANSACTION)\b{_COMMENTS})?TO\b))"
+_ENDS = re.compile(rf"{_COMMENTS}(?:{_ENDED}|END|ABORT|PREPARE\b{_COMMENTS}TRANSACTION)\b", re.IGNORECASE)
 #: What MySQL and MariaDB commit before, whether or not somebody asked for that.
 _COMMITS = re.compile(
-    rf"{_COMMENTS}(?:BEGIN|START|(?:CREATE|DROP)(?!\s+TEMPORARY)|ALTER|TRUNCATE|RENAME|GRANT|REVOKE|(?:UN)?LOCK|ANALYZE)\b",
+    rf"{_COMMENTS}(?:/\*M?!\d*{_COMMENTS})?(?:{_ENDED}|BEGIN|START|(?:CREATE|DROP)(?!\s+TEMPORARY)|ALTER|TRUNCATE|RENAME"
+    r"|GRANT|REVOKE|(?:UN)?LOCK|ANALYZE)\b",
     re.IGNORECASE,
 )
 
@@ -112,11 +118,15 @@ def commits_alone(session: Any) -> bool:
     return bool([each for each in _connections(session) if _autocommits(each)])
 
 
+def opened(session: Any) -> Iterable[Any]:
+    """The connections that a session has opened for its transaction. Those that the host gave to the session are the
+    host's, and not among them."""
+    return {each[0] for each in _begun(session) if each[3]}
+
+
 def read_only(session: Any) -> Iterable[Any]:
-    """The connections that a session has opened for its transaction, and on which nothing but reads was done in it, nor
-    by whoever heard that it begins. Those that the host gave to the session are the host's, and not among them."""
-    opened = {each[0] for each in _begun(session) if each[3]}
-    return [each for each in opened if each not in _early and each.get_transaction() not in _written]
+    """Of these the ones on which nothing but reads was done in it, nor by whoever heard that it begins."""
+    return [each for each in opened(session) if each not in _early and each.get_transaction() not in _written]
 
 
 def _connections(session: Any) -> Iterable[Any]:
