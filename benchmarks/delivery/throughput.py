@@ -31,9 +31,10 @@ from .rows import queue, unfinished
 #: and shares the processor with it.
 NEAR, NONE = 0.005, 0.0
 BATCHES = (1, 50)
-#: What is promised of the floor, by that and by claim size. With no network the look right before each email counts for
-#: more: it is a transaction of its own.
-PROMISED = {NEAR: {1: 0.5, 50: 0.8}, NONE: {1: 0.35, 50: 0.7}}
+#: What is promised of the floor, by claim size.
+PROMISED = {1: 0.5, 50: 0.8}
+#: The same on MariaDB on loopback: PyMySQL reads each answer in Python, and the server plans each statement again.
+LESS = {**PROMISED, 1: 0.4}
 
 
 def throughput(url: str, folder: Path, *, mails: int, rounds: int, profile: bool = False) -> Report:
@@ -68,8 +69,9 @@ def _compare(report: Report, host: Host, floor: Callable[[int], None], mails: in
             pair = _pair(host, floor, mails, batch, worker_first=round_ % 2 == 1)
             if round_:  # the first one warms up
                 found.append(pair)
+    promised = LESS if delay == NONE and host.engine.dialect.name in ("mysql", "mariadb") else PROMISED
     for batch, found in rates.items():
-        _tell(report, batch, found, delay)
+        _tell(report, batch, found, delay, promised[batch])
 
 
 def _host(url: str, office: PostOffice) -> Host:
@@ -77,12 +79,11 @@ def _host(url: str, office: PostOffice) -> Host:
     return build(url, config=settings, mailer=office.mailer(), clock=None, tenant_is_active=None)
 
 
-def _tell(report: Report, batch: int, pairs: Sequence[tuple[float, float]], delay: float) -> None:
+def _tell(report: Report, batch: int, pairs: Sequence[tuple[float, float]], delay: float, promised: float) -> None:
     floor, worker = (median(each) for each in zip(*pairs, strict=True))
     ratio = median(worker / floor for floor, worker in pairs)
     where = f"server {delay * 1000:g} ms away" if delay else "on loopback"
     report.tell(f"{where}, batch {batch}: {worker:.0f} of {floor:.0f} mails/s (ratio {ratio:.2f})")
-    promised = PROMISED[delay][batch]
     report.promise(ratio >= promised, f"{where}, batch {batch} makes {ratio:.2f}, not {promised}")
 
 

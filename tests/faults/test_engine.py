@@ -20,6 +20,7 @@ from flask_invitations.current import get_state, override
 from flask_invitations.outbox import mails as outbox_mails
 from flask_invitations.outbox.outcomes import backoff
 from tests.faults.outage import fragile, templates
+from tests.faults.rivals import WRITES, is_there
 from tests.hosts import Host, build
 from tests.http.tools import LIST, invite, people, set_columns
 from tests.queued import deliver, mails, states, waiting
@@ -77,8 +78,7 @@ def _reads(host: Host) -> None:
 
 
 def _flushes(host: Host) -> None:
-    host.db.session.add(host.Tenant(name="Left", active=True))
-    host.db.session.flush()
+    WRITES["flush"](host, "Left")
 
 
 def _nests(host: Host) -> None:
@@ -103,7 +103,7 @@ def test_a_mailer_that_uses_the_session(database_url: str, use: Callable[[Host],
         host.clock.tick(LEASE)
         assert deliver(host, batch=batch) == {}
         once(host, 3)
-        assert host.rows(host.Tenant, name="Left") == []
+        assert not is_there(host, "Left")
         pool: Any = host.engine.pool
         assert pool.checkedout() == 0
 
